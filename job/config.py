@@ -1,0 +1,165 @@
+"""One frozen Config: every default, every check and every help sentence, written once."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from job.errors import UsageError
+
+Activation = Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu", "leaky_relu"]
+Device = Literal["auto", "cpu", "gpu"]
+LogFormat = Literal["auto", "json", "text"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
+RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002
+    *,
+    expects: str = "",
+    valid: Callable[[Any], bool] | None = None,
+) -> Any:
+    """A field of Config with its help sentence and its check.
+
+    Args:
+        default: The value when neither option nor environment gives one.
+        help: The option's help text and the README's row.
+        expects: What a valid value is, in words; for the error message.
+        valid: True for a valid value; never asked about None.
+    """
+    metadata = {"help": help, "expects": expects, "valid": valid}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything `mlp-job train` can be told.
+
+    Raises:
+        UsageError: A value is out of its range, or two options contradict each other.
+    """
+
+    data: str = option("mnist", "Data set: mnist, a file or folder, or an s3:// URI.")
+    test_data: str | None = option(None, "Test set, when --data does not contain one.")
+    store: str = option("./models", "Where models are published: a folder or s3://bucket/prefix.")
+    name: str | None = option(
+        None,
+        "Name of the model in the store; mnist for the embedded data, required otherwise.",
+        expects="lower-case letters, digits, '.', '_' and '-', at most 128",
+        valid=lambda v: bool(NAME.fullmatch(v)),
+    )
+    run_id: str | None = option(
+        None,
+        "Identity of the run, shared by its retries; a fresh one by default.",
+        expects="letters, digits, '.', '_' and '-', at most 200",
+        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+    )
+    attempt: str | None = option(
+        None,
+        "Identity of this try at the run: the pod's name; a random one by default.",
+        expects="letters, digits, '.', '_' and '-', at most 200",
+        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+    )
+    hidden: tuple[int, ...] = option(
+        (350, 50),
+        "Units of each hidden layer.",
+        expects="whole numbers of at least 1, separated by spaces",
+        valid=lambda v: all(units >= 1 for units in v),
+    )
+    activation: Activation = option("relu", "Activation of the hidden layers.")
+    dropout: float = option(
+        0.0,
+        "Share of each hidden layer's outputs dropped in training.",
+        expects="a number from 0 to below 1",
+        valid=lambda v: 0 <= v < 1,
+    )
+    epochs: int = option(
+        10,
+        "Passes over the training rows.",
+        expects="a whole number of at least 1",
+        valid=lambda v: v >= 1,
+    )
+    batch_size: int = option(
+        250,
+        "Rows in each gradient step.",
+        expects="a whole number of at least 1",
+        valid=lambda v: v >= 1,
+    )
+    learning_rate: float = option(
+        0.001,
+        "Adam's learning rate.",
+        expects="a number above 0",
+        valid=lambda v: 0 < v < float("inf"),
+    )
+    validation_split: float = option(
+        0.2,
+        "Share of the training rows held out for validation.",
+        expects="a number from 0 to below 1",
+        valid=lambda v: 0 <= v < 1,
+    )
+    patience: int | None = option(
+        None,
+        "Stop after this many epochs without a lower validation loss, and keep the best weights.",
+        expects="a whole number of at least 1",
+        valid=lambda v: v >= 1,
+    )
+    seed: int = option(
+        0,
+        "Seed of the initial weights, the order of the rows and dropout.",
+        expects="a whole number from 0 to 2**32 - 1",
+        valid=lambda v: 0 <= v < 2**32,
+    )
+    precision: Precision = option("float32", "Keras dtype policy of the layers.")
+    device: Device = option(
+        "auto", "Where to train; auto takes a GPU that works, and says so when there is none."
+    )
+    xla: bool = option(True, "Compile training with XLA.")
+    min_accuracy: float | None = option(
+        None,
+        "Lowest test accuracy at which the model is promoted.",
+        expects="a number from 0 to 1",
+        valid=lambda v: 0 <= v <= 1,
+    )
+    log_format: LogFormat = option("auto", "Log lines: text on a terminal and json elsewhere.")
+    termination_log: str | None = option(
+        None, "File that receives the result or the reason as one JSON object."
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, rule = getattr(self, field.name), field.metadata
+            if value is not None and rule["valid"] is not None and not rule["valid"](value):
+                raise UsageError(
+                    f"{flag(field.name)}: expected {rule['expects']}. Received: {value!r}."
+                )
+        if self.name is None and self.data != "mnist":
+            raise UsageError(
+                "--name: expected a name for the model, since --data is not mnist. Received: none.",
+                hint="Add --name, so that this data's models compete among themselves only.",
+            )
+        if self.patience is not None and self.validation_split == 0:
+            raise UsageError(
+                "--patience: expected a validation split above 0 to watch. "
+                "Received: --validation-split 0.",
+                hint="Leave --patience out, or hold out some rows with --validation-split 0.2.",
+            )
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the store."""
+        return self.name or "mnist"
+
+
+def flag(field: str) -> str:
+    """The command-line spelling of a field of Config."""
+    return "--" + field.replace("_", "-")
+
+
+def envvar(field: str) -> str:
+    """The environment variable of a field of Config."""
+    return "MLP_JOB_" + field.upper()

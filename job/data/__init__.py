@@ -1,0 +1,1 @@
+"""Labelled data in memory: load(...) → Dataset, one module per format."""

@@ -1,0 +1,150 @@
+"""A model's probabilities and the true classes → Metrics; every formula names its source."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.data.dataset import Classes
+
+CALIBRATION_BINS = 15
+"""Equal-width confidence bins, as in Guo et al. (2017), section 5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMetrics:
+    """One class's scores, each 0 to 1; support is the number of test rows of the class."""
+
+    label: int | str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationBin:
+    """One bar of the reliability diagram; confidence and accuracy are means over the bin's rows."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Scores on the test set.
+
+    Attributes:
+        loss: Mean categorical cross-entropy, nats.
+        accuracy: Share of rows whose most probable class is the true one.
+        accuracy_interval: 95 % Wilson score interval of the accuracy.
+        rows: Number of test rows.
+        per_class: One entry for each class, in the data set's order.
+        confusion_matrix: [true class][predicted class], row counts.
+        calibration_error: Expected calibration error, 0 to 1.
+        calibration: The non-empty confidence bins, ascending.
+    """
+
+    loss: float
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    rows: int
+    per_class: tuple[ClassMetrics, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    calibration_error: float
+    calibration: tuple[CalibrationBin, ...]
+
+
+def evaluate(
+    probabilities: NDArray[np.float32],
+    y: NDArray[np.int32],
+    classes: Classes,
+) -> Metrics:
+    """Scores predictions against the truth.
+
+    Args:
+        probabilities: (rows, classes), float32; each row sums to 1.
+        y: (rows,), int32; the true classes as indices.
+        classes: The labels, in the order of the columns.
+
+    A class that is never predicted has precision 0, one without rows recall 0
+    (scikit-learn's `zero_division=0`).
+
+    Sources:
+        precision, recall, F1: Van Rijsbergen, Information Retrieval (1979), chapter 7.
+        interval: Wilson, JASA 22 (1927), "Probable inference, the law of succession, and
+            statistical inference".
+        calibration error: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural
+            Networks", ICML 2017, equation 3.
+    """
+    predicted = probabilities.argmax(axis=1)
+    correct = predicted == y
+    count = len(classes)
+    confusion = np.bincount(y.astype(np.int64) * count + predicted, minlength=count**2)
+    confusion = confusion.reshape(count, count)
+    calibration_error, bins = _calibration(probabilities.max(axis=1), correct)
+    accuracy = float(correct.mean())
+    return Metrics(
+        loss=_cross_entropy(probabilities, y),
+        accuracy=accuracy,
+        accuracy_interval=wilson_interval(int(correct.sum()), len(y)),
+        rows=len(y),
+        per_class=_per_class(confusion, classes),
+        confusion_matrix=tuple(tuple(int(n) for n in row) for row in confusion),
+        calibration_error=calibration_error,
+        calibration=bins,
+    )
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a proportion (Wilson 1927), as (low, high)."""
+    z = 1.959963984540054  # the standard normal's 97.5 % quantile
+    share = successes / trials
+    centre = share + z**2 / (2 * trials)
+    spread = z * float(np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)))
+    scale = 1 + z**2 / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def _cross_entropy(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
+    """Mean categorical cross-entropy, clipped as Keras clips it (its epsilon is 1e-7)."""
+    true = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return float(-np.log(np.clip(true, 1e-7, 1 - 1e-7)).mean())
+
+
+def _per_class(confusion: NDArray[np.int64], classes: Classes) -> tuple[ClassMetrics, ...]:
+    hits = confusion.diagonal()
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    return tuple(
+        ClassMetrics(
+            label=label,
+            precision=float(precision[i]),
+            recall=float(recall[i]),
+            f1=float(f1[i]),
+            support=int(support[i]),
+        )
+        for i, label in enumerate(classes)
+    )
+
+
+def _calibration(
+    confidence: NDArray[np.float32], correct: NDArray[np.bool_]
+) -> tuple[float, tuple[CalibrationBin, ...]]:
+    """Expected calibration error and its bins (m-1, m] / M (Guo et al. 2017, equation 3)."""
+    index = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    bins = []
+    error = 0.0
+    for i in np.unique(index):
+        rows = index == i
+        bar = CalibrationBin(
+            confidence=float(confidence[rows].mean(dtype=np.float64)),
+            accuracy=float(correct[rows].mean()),
+            count=int(rows.sum()),
+        )
+        error += bar.count / len(confidence) * abs(bar.accuracy - bar.confidence)
+        bins.append(bar)
+    return error, tuple(bins)
