@@ -1,0 +1,67 @@
+"""SIGTERM and Ctrl-C: an end at once where nothing is lost, at the next safe point elsewhere.
+
+Python as PID 1 ignores SIGTERM until a handler is installed, so `install` runs first of all.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from job.errors import Interrupted, JobError, Preempted
+
+
+class Stop(BaseException):
+    """Raised by a signal; `error` is the end it means. As KeyboardInterrupt, no `except Exception` takes it."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+_pending: Stop | None = None
+_deferred = False
+
+
+def install() -> None:
+    """Takes over SIGTERM and SIGINT for this process."""
+    signal.signal(signal.SIGTERM, _handle)
+    signal.signal(signal.SIGINT, _handle)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Holds a signal back until the block ends or calls `raise_if_requested`.
+
+    A second Ctrl-C does not wait.
+    """
+    global _deferred
+    _deferred = True
+    try:
+        yield
+    finally:
+        _deferred = False
+    raise_if_requested()
+
+
+def raise_if_requested() -> None:
+    """A safe point: ends here when a signal has come.
+
+    Raises:
+        Stop: A signal has come since `install`.
+    """
+    if _pending is not None:
+        raise _pending
+
+
+def _handle(number: int, _: FrameType | None) -> None:
+    global _pending
+    again = _pending is not None and number == signal.SIGINT
+    error = (
+        Interrupted("Stopped by Ctrl-C.")
+        if number == signal.SIGINT
+        else Preempted("Stopped by SIGTERM.")
+    )
+    _pending = _pending or Stop(error)
+    if again or not _deferred:
+        raise _pending
