@@ -1,0 +1,47 @@
+"""Fixtures that every test file may use: a clean environment, a real S3 server, stores."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import seaweed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """Nothing from the user's shell or home reaches a test: no options, profile or proxy."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "MLP_JOB_")):
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[seaweed.SeaweedFS]:
+    """A SeaweedFS server, started at first use; the same one for the whole session."""
+    with seaweed.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_uri(s3: seaweed.SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty prefix on the server; the environment holds the credentials."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place to publish to: a folder that does not exist yet, then an S3 prefix."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    uri: str = request.getfixturevalue("s3_uri")
+    return uri
