@@ -13,6 +13,7 @@ Device = Literal["auto", "cpu", "gpu"]
 LogFormat = Literal["auto", "json", "text"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
+DEFAULT_NAME = "mnist"
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
@@ -152,7 +153,7 @@ class Config:
     @property
     def model_name(self) -> str:
         """The model's name in the store."""
-        return self.name or "mnist"
+        return self.name or DEFAULT_NAME
 
 
 def flag(field: str) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Form = Literal["json", "text"]
 
+WARNING, ERROR = logging.WARNING, logging.ERROR
+
 logger = logging.getLogger("mlp_job")
 
 

@@ -12,7 +12,7 @@ from job.errors import Interrupted, JobError, Preempted
 
 
 class Stop(BaseException):
-    """Raised by a signal; `error` is the end it means. As KeyboardInterrupt, no `except Exception` takes it."""
+    """Raised by a signal; `error` is the end that it means. No `except Exception` catches it."""
 
     def __init__(self, error: JobError) -> None:
         super().__init__(error.message)

@@ -1,0 +1,233 @@
+"""The command line: the only reader of the environment, the only error → exit code mapping."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from job import __version__, log, shutdown, termination
+from job.config import DEFAULT_NAME, Config, envvar, flag
+from job.errors import JobError, UsageError
+from job.options import config_option, from_config
+
+app = typer.Typer(
+    help="Train, evaluate and publish a Keras MLP classifier.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Ref = Annotated[str, typer.Argument(help="A version number, champion or latest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the champion pointer's history.")]
+
+
+def main() -> None:
+    """Runs one command and ends the process with its exit code."""
+    shutdown.install()
+    arguments = sys.argv[1:]
+    stream = sys.stdout if arguments[:1] == ["train"] else sys.stderr
+    form = _early(arguments, "log_format")
+    if form not in ("json", "text"):
+        form = "text" if stream.isatty() else "json"
+    log.setup("json" if form == "json" else "text", stream)
+    sys.exit(_run(arguments, _early(arguments, "termination_log")))
+
+
+def _run(arguments: list[str], termination_log: str | None) -> int:
+    """Runs one command; maps its end to an exit code and a termination message."""
+    code, error, outcome = 1, None, None
+    try:
+        outcome = app(arguments, prog_name="mlp-job", standalone_mode=False)
+        code = outcome if isinstance(outcome, int) else 0
+        if termination_log and isinstance(outcome, Mapping):
+            _write(Path(termination_log), termination.succeeded(outcome))
+    except (JobError, shutdown.Stop, typer.TyperException) as exc:
+        error = _as_job_error(exc)
+        code = error.exit_code
+    except Exception:  # the program's edge: whatever else comes here is a bug, told in full
+        log.logger.exception("This is a bug in mlp-job.", extra={"event.name": "run.ended"})
+    if error:
+        _log_failure(error)
+    if termination_log and code:
+        _write(Path(termination_log), termination.failed(code, error))
+    return code
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(UsageError.exit_code)
+
+
+@app.command()
+@from_config
+def train(**values: Any) -> Mapping[str, object]:
+    """Train, evaluate and publish a model: the main job."""
+    from job import pipeline
+
+    return pipeline.run(Config(**values))
+
+
+@app.command()
+def evaluate(
+    ref: Ref,
+    data: str | None = config_option("data", default=None),
+    test_data: str | None = config_option("test_data"),
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+    as_json: AsJson = False,
+) -> None:
+    """Score a published version, by default on the data that its manifest names."""
+    from job import scoring, show
+
+    registry = _registry(store, name)
+    manifest, metrics = scoring.evaluate(registry, ref, data=data, test_data=test_data)
+    show.evaluation(manifest, metrics, as_json=as_json)
+
+
+@app.command()
+def predict(
+    ref: Ref,
+    rows: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="New rows: IDX, .npy, .npz, .csv, .parquet or .jsonl; or s3://."
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="OUT", help=".csv, .parquet or .jsonl.")
+    ],
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+) -> None:
+    """Write the class and the probabilities of new rows, streamed."""
+    from job import scoring
+
+    count = scoring.predict(_registry(store, name), ref, rows, output)
+    log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)
+
+
+@app.command()
+def models(
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+    as_json: AsJson = False,
+) -> None:
+    """List versions with metrics, sizes and ages, and which one is champion."""
+    from job import show
+    from job.storage import open_store
+
+    show.models(open_store(store), name, as_json=as_json)
+
+
+@app.command()
+def promote(
+    ref: Ref,
+    reason: Reason = "",
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+) -> None:
+    """Make a version the champion, by hand."""
+    moved = _registry(store, name).promote(ref, reason=reason)
+    print(f"champion: {moved.before or 'none'} → {moved.after}")
+
+
+@app.command()
+def rollback(
+    reason: Reason = "",
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+) -> None:
+    """Make the previous champion the champion again; it works when all else is broken."""
+    moved = _registry(store, name).rollback(reason=reason)
+    print(f"champion: {moved.before} → {moved.after}")
+
+
+@app.command()
+def verify(
+    ref: Ref,
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+    as_json: AsJson = False,
+) -> None:
+    """Hash every file of a version again and compare it with the manifest."""
+    from job import show
+
+    show.verification(_registry(store, name).verify(ref), as_json=as_json)
+
+
+@app.command()
+def doctor(
+    data: str = config_option("data"),
+    test_data: str | None = config_option("test_data"),
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+    device: Any = config_option("device"),
+    as_json: AsJson = False,
+) -> None:
+    """Prove GPU, driver, disk, data and store before GPU time is spent."""
+    from job import doctor as checks
+    from job import show
+
+    config = Config(data=data, test_data=test_data, store=store, name=name, device=device)
+    show.diagnosis(checks.run(config), as_json=as_json)
+
+
+def _registry(store: str, name: str | None) -> Any:
+    from job.registry import Registry
+    from job.storage import open_store
+
+    return Registry(open_store(store), name or DEFAULT_NAME)
+
+
+def _early(arguments: list[str], field: str) -> str | None:
+    """The value of an option that is needed even when the rest of the command line is wrong."""
+    value = os.environ.get(envvar(field)) or None
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == flag(field):
+            value = following or value
+        elif word.startswith(flag(field) + "="):
+            value = word.partition("=")[2] or value
+    return value
+
+
+def _as_job_error(exc: JobError | shutdown.Stop | typer.TyperException) -> JobError:
+    if isinstance(exc, shutdown.Stop):
+        return exc.error
+    if isinstance(exc, JobError):
+        return exc
+    return UsageError(exc.format_message(), hint="`mlp-job COMMAND --help` lists the options.")
+
+
+def _log_failure(error: JobError) -> None:
+    log.event(
+        "run.ended",
+        error.message,
+        level=log.ERROR,
+        error=type(error).__name__,
+        exit_code=error.exit_code,
+        hint=error.hint,
+        **error.details,
+    )
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Writes the termination message; a failure is told and does not change the end."""
+    try:
+        path.write_bytes(body)
+    except OSError as exc:
+        log.event(
+            "termination_log.failed",
+            f"--termination-log: expected a file that can be written. Received: {exc}.",
+            level=log.WARNING,
+        )

@@ -1,0 +1,84 @@
+"""Typer options made from the fields of Config, so that each is written once."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+import typer
+
+from job.config import Config, envvar, flag
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PANELS = {
+    "data": "Data",
+    "test_data": "Data",
+    "validation_split": "Data",
+    "store": "Publishing",
+    "name": "Publishing",
+    "run_id": "Publishing",
+    "attempt": "Publishing",
+    "min_accuracy": "Publishing",
+    "log_format": "Log",
+    "termination_log": "Log",
+}
+"""The help screen's panels; the rest is about training."""
+
+
+def from_config(command: Command) -> Command:
+    """Replaces a command's `**options` by one option for each field of Config."""
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=_annotation(field.name),
+            default=config_option(field.name, rich_help_panel=PANELS.get(field.name, "Training")),
+        )
+        for field in dataclasses.fields(Config)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def config_option(name: str, **changes: Any) -> Any:
+    """The Typer option of one field of Config: flag, environment variable, default and help.
+
+    Args:
+        name: The field.
+        changes: What another command says otherwise, by Typer's names.
+    """
+    field = next(f for f in dataclasses.fields(Config) if f.name == name)
+    names = [flag(name)]
+    if _annotation(name) is bool:
+        names = [f"{flag(name)}/--no-{flag(name).removeprefix('--')}"]
+    is_list = isinstance(field.default, tuple)
+    settings: dict[str, Any] = {
+        "default": field.default,
+        "envvar": envvar(name),
+        "help": field.metadata["help"],
+        "parser": _whole_numbers if is_list else None,
+        "metavar": "UNITS" if is_list else None,
+        "show_default": " ".join(map(str, field.default)) if is_list else True,
+        "show_envvar": False,
+        **changes,
+    }
+    return typer.Option(settings.pop("default"), *names, **settings)
+
+
+def _annotation(name: str) -> Any:
+    hint = get_type_hints(Config)[name]
+    return tuple if get_origin(hint) is tuple else hint
+
+
+def _whole_numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
+    """Reads "350 50"; Typer hands the default through here as well."""
+    if isinstance(value, tuple):
+        return value
+    try:
+        return tuple(int(word) for word in value.split())
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected whole numbers separated by spaces, such as '350 50'. Received: {value!r}."
+        ) from None
