@@ -31,9 +31,12 @@ def install() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Holds a signal back until the block ends or calls `raise_if_requested`.
+    """Holds a signal back until the block ends, well or not; the block may ask `requested`.
 
     A second Ctrl-C does not wait.
+
+    Raises:
+        Stop: A signal has come.
     """
     global _deferred
     _deferred = True
@@ -41,17 +44,13 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _deferred = False
-    raise_if_requested()
+        if _pending is not None:
+            raise _pending
 
 
-def raise_if_requested() -> None:
-    """A safe point: ends here when a signal has come.
-
-    Raises:
-        Stop: A signal has come since `install`.
-    """
-    if _pending is not None:
-        raise _pending
+def requested() -> bool:
+    """True when a signal is being held back."""
+    return _pending is not None
 
 
 def _handle(number: int, _: FrameType | None) -> None:

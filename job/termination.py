@@ -37,8 +37,7 @@ def failed(exit_code: int, error: JobError | None) -> bytes:
     else:
         result |= {"error": type(error).__name__, **error.details}
         result |= {"message": error.message, "hint": error.hint}
-    body = json.dumps(result).encode()
-    if len(body) > LIMIT and error is not None:
-        excess = len(body) - LIMIT
-        result["message"] = error.message[: max(0, len(error.message) - excess)] + "…"
+    while len(body := json.dumps(result).encode()) > LIMIT:
+        kept = str(result["message"])
+        result["message"] = kept[: len(kept) * 3 // 4] + "…"
     return body

@@ -1,0 +1,124 @@
+"""The events of a run: each as a machine reads it, and in one line for a person."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from job.config import Config
+from job.data.dataset import Dataset
+from job.evaluation import Metrics
+from job.gate import Verdict
+from job.log import event
+
+if TYPE_CHECKING:
+    from job.device import DeviceInfo
+    from job.registry import Published
+    from job.training import EpochResult
+
+
+def run_started(config: Config) -> None:
+    """A run begins."""
+    event(
+        "run.started",
+        f"Training {config.model_name} on {config.data}; the model goes to {config.store}.",
+        **{"model.name": config.model_name, "data": config.data, "store": config.store},
+        config=asdict(config),
+    )
+
+
+def device_ready(info: "DeviceInfo") -> None:
+    """The device did real work."""
+    event("device.ready", f"Device: {info.kind.upper()}, {info.name}.", device=asdict(info))
+
+
+def data_loaded(dataset: Dataset) -> None:
+    """The data was read and checked."""
+    shape = "×".join(map(str, dataset.train.x.shape[1:]))
+    rows = {
+        "train": len(dataset.fit_rows),
+        "validation": len(dataset.validation_rows),
+        "test": len(dataset.test),
+    }
+    event(
+        "data.loaded",
+        f"Data: {rows['train']:,} rows to train, {rows['validation']:,} to validate, "
+        f"{rows['test']:,} to test; {shape} {dataset.train.x.dtype}, "
+        f"{len(dataset.classes)} classes.",
+        rows=rows,
+        shape=list(dataset.train.x.shape[1:]),
+        dtype=str(dataset.train.x.dtype),
+        classes=list(dataset.classes[:100]),
+        class_count=len(dataset.classes),
+        digest=dataset.digest,
+    )
+
+
+def epoch_ended(result: "EpochResult", epochs: int) -> None:
+    """One pass over the training rows."""
+    validation = (
+        ""
+        if result.val_loss is None
+        else f"   val_loss {result.val_loss:.4f}   val_accuracy {result.val_accuracy:.4f}"
+    )
+    event(
+        "epoch.ended",
+        f"Epoch {result.epoch:>{len(str(epochs))}}/{epochs}   {result.seconds:6.2f} s"
+        f"   loss {result.loss:.4f}   accuracy {result.accuracy:.4f}{validation}",
+        **asdict(result),
+    )
+
+
+def evaluated(metrics: Metrics) -> None:
+    """The model was scored on the test set."""
+    low, high = metrics.accuracy_interval
+    event(
+        "evaluated",
+        f"Test accuracy {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"loss {metrics.loss:.4f}, calibration error {metrics.calibration_error:.4f}.",
+        accuracy=metrics.accuracy,
+        accuracy_interval=list(metrics.accuracy_interval),
+        loss=metrics.loss,
+        calibration_error=metrics.calibration_error,
+        rows=metrics.rows,
+    )
+
+
+def decided(verdict: Verdict) -> None:
+    """The gate spoke."""
+    event(
+        "verdict",
+        f"Verdict: {'promote' if verdict.promote else 'do not promote'}. "
+        + " ".join(verdict.reasons),
+        promote=verdict.promote,
+        reasons=list(verdict.reasons),
+    )
+
+
+def published(result: "Published", store: str) -> None:
+    """The version is complete in the store."""
+    event(
+        "published",
+        f"Version {result.version} of {result.name} is in {store}"
+        + (", and is the champion." if result.promoted else "; the champion stays."),
+        version=result.version,
+        promoted=result.promoted,
+    )
+
+
+def run_ended(seconds: Mapping[str, float]) -> None:
+    """The run ended well; where its time went."""
+    longest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
+    event(
+        "run.ended",
+        f"Done in {sum(seconds.values()):.1f} s: "
+        + ", ".join(f"{phase} {value:.1f} s" for phase, value in longest)
+        + ".",
+        exit_code=0,
+        seconds=dict(seconds),
+    )
+
+
+def warned(message: str) -> None:
+    """Something a person should know that does not end the run."""
+    event("warning", message, level=logging.WARNING)

@@ -1,0 +1,133 @@
+"""Predictions of new rows, written block by block as CSV, Parquet or JSON Lines."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.data.dataset import Classes
+from job.errors import StoreError, UsageError
+
+Block = NDArray[np.float32]
+Write = Callable[[Block], None]
+
+
+def check_format(output: str) -> str:
+    """The output's format: its ending.
+
+    Raises:
+        UsageError: The ending is not .csv, .parquet or .jsonl.
+    """
+    suffix = PurePosixPath(output).suffix
+    if suffix not in _WRITERS:
+        raise UsageError(
+            "--output: expected a name that ends in .csv, .parquet or .jsonl. "
+            f"Received: {output!r}."
+        )
+    return suffix
+
+
+def write(output: str, blocks: Iterable[Block], classes: Classes) -> int:
+    """Writes one row for each row of the blocks: its class and the probability of every class.
+
+    The output appears whole or not at all.
+
+    Args:
+        output: A path or an s3:// URI.
+        blocks: Arrays of probabilities, each (rows, classes), float32.
+        classes: The labels, in the order of the columns.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        StoreError: The output cannot be written.
+    """
+    opened = _WRITERS[check_format(output)]
+    with _destination(output) as path:
+        count = 0
+        with opened(path, classes) as write_block:
+            for block in blocks:
+                write_block(block)
+                count += len(block)
+    return count
+
+
+@contextlib.contextmanager
+def _destination(output: str) -> Iterator[Path]:
+    """A temporary file that becomes the output when the block ends well."""
+    if output.startswith("s3://"):
+        from job.storage import open_store
+
+        folder, _, key = output.rpartition("/")
+        with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+            path = Path(scratch) / key
+            yield path
+            open_store(folder).upload(path, key)
+        return
+    path = Path(output).with_name(f".{Path(output).name}.{os.getpid()}")
+    try:
+        yield path
+        path.replace(output)
+    except OSError as exc:
+        raise StoreError(
+            f"--output: expected a file that can be written. Received: {output!r}: {exc.strerror}."
+        ) from exc
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _csv(path: Path, classes: Classes) -> Iterator[Write]:
+    import pyarrow.csv
+
+    schema = _schema(classes)
+    with path.open("wb") as file, pyarrow.csv.CSVWriter(file, schema) as writer:
+        yield lambda block: writer.write_table(_table(block, classes))
+
+
+@contextlib.contextmanager
+def _parquet(path: Path, classes: Classes) -> Iterator[Write]:
+    import pyarrow.parquet
+
+    with path.open("wb") as file, pyarrow.parquet.ParquetWriter(file, _schema(classes)) as writer:
+        yield lambda block: writer.write_table(_table(block, classes))
+
+
+@contextlib.contextmanager
+def _json_lines(path: Path, classes: Classes) -> Iterator[Write]:
+    names = [str(label) for label in classes]
+    with path.open("w", encoding="utf-8") as file:
+
+        def write_block(block: Block) -> None:
+            rounded = block.astype(np.float64).round(7).tolist()
+            for best, row in zip(block.argmax(axis=1), rounded, strict=True):
+                record = {"class": classes[best], "probabilities": dict(zip(names, row, strict=True))}
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+        yield write_block
+
+
+def _schema(classes: Classes):  # type: ignore[no-untyped-def]
+    """Columns of CSV and Parquet: class, then probability_LABEL for each class."""
+    import pyarrow as pa
+
+    label = pa.array(classes[:1]).type
+    return pa.schema(
+        [("class", label), *((f"probability_{name}", pa.float32()) for name in classes)]
+    )
+
+
+def _table(block: Block, classes: Classes):  # type: ignore[no-untyped-def]
+    import pyarrow as pa
+
+    best = pa.array(classes).take(pa.array(block.argmax(axis=1)))
+    return pa.Table.from_arrays([best, *map(pa.array, block.T)], schema=_schema(classes))
+
+
+_WRITERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}

@@ -1,0 +1,96 @@
+"""A published model at work: scored on labelled data, or predicting new rows."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job import data as labelled
+from job import device, evaluation, predictions
+from job.evaluation import Metrics
+from job.manifest import Manifest
+
+if TYPE_CHECKING:
+    from job.registry import Registry
+
+BLOCK_ROWS = 8192
+
+
+def evaluate(
+    registry: "Registry", ref: str, *, data: str | None, test_data: str | None
+) -> tuple[Manifest, Metrics]:
+    """Scores a version on the test rows of a data set.
+
+    Args:
+        registry: Where the version is.
+        ref: A version number, champion or latest.
+        data: The data set; by default the one that the manifest names.
+        test_data: Its test set, when `data` does not contain one.
+
+    Raises:
+        DataNotFound: No such version or data.
+        DataError: A torn file, bad data, or a label that the model does not know.
+    """
+    manifest = registry.resolve(ref)
+    if data is None:
+        data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
+    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+        test = labelled.load_test(
+            data, test_uri=test_data, classes=manifest.classes, scratch=Path(scratch)
+        )
+        model = load(registry, manifest, Path(scratch))
+        blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))
+        probabilities = np.concatenate(list(_probabilities(model, blocks)))
+    return manifest, evaluation.evaluate(probabilities, test.y, manifest.classes)
+
+
+def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
+    """Writes class and probabilities of new rows, block by block.
+
+    Args:
+        registry: Where the version is.
+        ref: A version number, champion or latest.
+        rows: Path or URI of the raw rows.
+        output: Path or URI of the result; its ending says the format.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        UsageError: An output format that is not known.
+        DataNotFound: No such version or input.
+        DataError: Rows that do not fit the model's input.
+    """
+    predictions.check_format(output)
+    manifest = registry.resolve(ref)
+    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+        blocks = labelled.rows(
+            rows,
+            shape=manifest.input.shape,
+            dtype=manifest.input.dtype,
+            scratch=Path(scratch),
+            block_rows=BLOCK_ROWS,
+        )
+        model = load(registry, manifest, Path(scratch))
+        return predictions.write(output, _probabilities(model, blocks), manifest.classes)
+
+
+def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
+    """Downloads a version's model, checks its hash and loads it in Keras's safe mode."""
+    name = f"{manifest.attempt}/model.keras"
+    registry.fetch(manifest, [name], scratch)
+    device.configure_environment()
+    import keras
+
+    return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
+
+
+def _probabilities(
+    model: Any,
+    blocks: Iterator[NDArray[Any]],
+) -> Iterator[NDArray[np.float32]]:
+    for block in blocks:
+        yield np.asarray(model.predict_on_batch(block), dtype=np.float32)
