@@ -31,7 +31,7 @@ class JobError(Exception):
     """
 
     exit_code: ClassVar[int]
-    rule: ClassVar[Rule]
+    rule: ClassVar[Rule | None]
 
     def __init__(
         self, message: str, *, hint: str = "", details: Mapping[str, object] | None = None
@@ -106,10 +106,10 @@ class AccessDenied(JobError):
 
 
 class Interrupted(JobError):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C; nobody does in a Job."""
 
     exit_code = 130
-    rule = "FailJob"
+    rule = None
 
 
 class Preempted(JobError):
