@@ -39,7 +39,12 @@ def evaluate(
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
     with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
         test = labelled.load_test(
-            data, test_uri=test_data, classes=manifest.classes, scratch=Path(scratch)
+            data,
+            test_uri=test_data,
+            classes=manifest.classes,
+            shape=manifest.input.shape,
+            dtype=manifest.input.dtype,
+            scratch=Path(scratch),
         )
         model = load(registry, manifest, Path(scratch))
         blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))

@@ -1,12 +1,34 @@
-"""What training and evaluation see of any data: Split and Dataset."""
+"""What the readers hand on (Labelled), and what training and evaluation see (Split, Dataset)."""
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Classes = tuple[int | str, ...]
 """All integers or all strings, sorted."""
+
+
+Inputs = NDArray[np.uint8] | NDArray[np.float32]
+"""(rows, *shape), uint8 for pixels, else float32; finite."""
+
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Rows and their labels as they stand in a file.
+
+    Attributes:
+        name: How messages call them.
+        x: (rows, *shape), uint8 or float32; finite.
+        labels: (rows,), integers, strings or bytes.
+    """
+
+    name: str
+    x: Inputs
+    labels: NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +40,7 @@ class Split:
         y: (rows,), int32; indices into the data set's classes.
     """
 
-    x: NDArray[np.uint8] | NDArray[np.float32]
+    x: Inputs
     y: NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -46,3 +68,8 @@ class Dataset:
     fit_rows: NDArray[np.int64]
     validation_rows: NDArray[np.int64]
     test: Split
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.train.x.shape[1:]

@@ -1,0 +1,50 @@
+"""Memory for the arrays of a data set, refused before the machine runs out of it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.errors import DataError
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""The container's memory limit in bytes, or the word max (cgroup v2)."""
+
+
+def allocate(
+    shape: tuple[int, ...], dtype: np.dtype[Any], name: str, *, order: str = "C"
+) -> NDArray[Any]:
+    """An array without values.
+
+    Args:
+        shape: Its shape.
+        dtype: Its dtype.
+        name: How messages call the file that asks for it.
+        order: C or F, as in NumPy.
+
+    Raises:
+        DataError: It is larger than this machine's or container's memory.
+    """
+    needed, limit = dtype.itemsize, _limit()
+    for size in shape:
+        needed *= size
+    problem = None
+    if needed <= limit:
+        try:
+            return np.empty(shape, dtype, order="F" if order == "F" else "C")
+        except MemoryError as exc:
+            problem = exc
+    raise DataError(
+        f"{name}: expected data that fits into memory ({limit / 2**30:.1f} GiB). "
+        f"Received: an array of {needed / 2**30:.1f} GiB, shape {shape}.",
+        hint="Use less data or a machine with more memory.",
+    ) from problem
+
+
+def _limit() -> int:
+    """Bytes that this process can have at best."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.exists() else "max"
+    return physical if limit == "max" else min(physical, int(limit))

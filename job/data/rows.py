@@ -1,0 +1,93 @@
+"""rows(uri) → blocks of unlabelled rows for a model to predict, in flat memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from job.data import csvfile, files, idx, jsonlines, npy, npz, parquet, staging, values
+from job.data.arrays import StoredArray
+from job.data.dataset import Inputs
+from job.errors import DataError
+
+NPZ_KEYS = ("x", "x_test")
+"""Which array of an .npz file is taken; else its only one."""
+
+
+def rows(
+    uri: str, *, shape: tuple[int, ...], dtype: DTypeLike, scratch: Path, block_rows: int
+) -> Iterator[Inputs]:
+    """Streams rows as a model takes them.
+
+    Args:
+        uri: IDX images (packed or not), .npy, .npz (x, x_test or the only array), .csv, .jsonl
+            (both also .gz) or .parquet; local or s3://. A row of the last three holds as many
+            numbers as the model's input, in its order.
+        shape: Of one row of the model's input; a file may also hold its rows flat.
+        dtype: Of the model's input, uint8 or float32.
+        scratch: Where a file from S3 is put; the caller removes it.
+        block_rows: Rows in each block but the last, which may have fewer.
+
+    Yields:
+        (block_rows, *shape) of that dtype.
+
+    Raises:
+        DataError: The file is damaged, hostile or empty, or a row does not fit the model.
+        UsageError, DataNotFound, AccessDenied, StoreError: As `job.data.load`.
+    """
+    width, target = int(np.prod(shape)), np.dtype(dtype)
+    block, filled = np.empty((block_rows, width), target), 0
+    for first, raw in _raw(uri, shape, staging.file(uri, scratch)):
+        chunk = values.convert(raw, target, first=first, name=uri).reshape(len(raw), width)
+        while len(chunk):
+            taken = min(len(chunk), block_rows - filled)
+            block[filled : filled + taken] = chunk[:taken]
+            chunk, filled = chunk[taken:], filled + taken
+            if filled == block_rows:
+                yield block.reshape(block_rows, *shape)
+                block, filled = np.empty((block_rows, width), target), 0
+    if filled:
+        yield block[:filled].reshape(filled, *shape)
+
+
+def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, rows) as they stand in the file, numeric, of the right shape."""
+    width = int(np.prod(shape))
+    stem = uri.removesuffix(".gz")
+    if stem.endswith(".csv"):
+        yield from csvfile.blocks(path, uri, width)
+    elif stem.endswith((".jsonl", ".ndjson")):
+        yield from jsonlines.blocks(path, uri, width)
+    elif uri.endswith(".parquet"):
+        yield from parquet.blocks(path, uri, width)
+    elif uri.endswith(".npz"):
+        with npz.opened(path, uri) as archive:
+            named = [key for key in NPZ_KEYS if key in archive.members]
+            keys = named or list(archive.members)
+            if not named and len(keys) != 1:
+                raise DataError(
+                    f"{uri}: expected an array named x or x_test, or a single one. "
+                    f"Received: {archive.keys}.",
+                    hint="Save the rows with numpy.savez_compressed(file, x=rows).",
+                )
+            with archive.array(keys[0]) as array:
+                yield from _blocks(array, shape)
+    else:
+        with files.opened(path, uri) as stream:
+            if uri.endswith(".npy"):
+                yield from _blocks(npy.announce(stream, uri, size=files.size(stream)), shape)
+            else:
+                yield from _blocks(idx.announce(stream, uri), shape)
+
+
+def _blocks(array: StoredArray, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:
+    values.check_kind(array)
+    if array.shape[1:] not in (shape, (int(np.prod(shape)),)):
+        raise DataError(
+            f"{array.name}: expected rows of shape {shape}, which is what the model takes. "
+            f"Received: {array.shape[1:]} (the whole array is {array.shape}).",
+            hint="Bring the rows into the shape that the model was trained on.",
+        )
+    return array.blocks()
