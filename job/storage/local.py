@@ -50,6 +50,8 @@ class LocalStore:
         with _writing(path), self._locked(path.parent) as folder:
             if if_match is not None or if_none_match:
                 current = _etag(path.read_bytes()) if path.exists() else None
+                if current == _etag(data):
+                    return current
                 if current != if_match:
                     raise Conflict(f"{path} is not what it was.")
             _replace(path, folder, lambda temporary: temporary.write_bytes(data))
