@@ -1,0 +1,219 @@
+"""Every overlay and every combination of components renders to what an API server accepts."""
+
+import contextlib
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import kubernetes_validate.utils
+import pytest
+import yaml
+from k8s_render import (
+    BASE,
+    COMPONENTS,
+    K8S,
+    OVERLAYS,
+    Manifest,
+    find,
+    needs_kubectl,
+    pod_templates,
+    render,
+    render_components,
+    write_overlay,
+)
+
+pytestmark = needs_kubectl
+
+COMBINATIONS = [
+    names
+    for size in range(len(COMPONENTS) + 1)
+    for names in itertools.combinations(COMPONENTS, size)
+]
+VERSIONS = sorted(
+    {v for v in kubernetes_validate.utils.all_versions() if int(v.split(".")[1]) >= 31},
+    key=lambda v: int(v.split(".")[1]),
+)
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+def different(rendered: Iterable[list[Manifest]]) -> list[Manifest]:
+    """Every manifest once."""
+    return list({json.dumps(m, sort_keys=True): m for each in rendered for m in each}.values())
+
+
+def overlays() -> list[Manifest]:
+    return different(render(folder) for folder in [BASE, *(K8S / "overlays" / n for n in OVERLAYS)])
+
+
+def combinations() -> list[Manifest]:
+    return different(render_components(names) for names in COMBINATIONS)
+
+
+def test_the_tree_has_the_promised_parts() -> None:
+    assert COMPONENTS == ["cpu", "kueue", "s3-keys", "schedule", "seaweedfs", "spot"]
+    assert OVERLAYS == ["local", "production", "scheduled"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_overlays_keep_to_the_strict_schema(version: str) -> None:
+    for manifest in overlays():
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_combinations_keep_to_the_strict_schema() -> None:
+    for manifest in combinations():
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+
+
+def test_several_versions_are_checked_and_a_typo_is_caught() -> None:
+    assert len(VERSIONS) >= 5
+    job = json.loads(json.dumps(find(render(BASE), "Job")))
+    job["spec"]["backOffLimit"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError, match="backOffLimit"):
+        kubernetes_validate.validate(job, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
+def test_components_combine_in_any_order(names: tuple[str, ...]) -> None:
+    """The order of components matters to nobody but `schedule`, which wraps the others."""
+
+    def unordered(manifests: list[Manifest]) -> list[Manifest]:
+        manifests = json.loads(json.dumps(manifests))
+        for template in pod_templates(manifests):
+            template["spec"].get("tolerations", []).sort(key=lambda t: str(t["key"]))
+            for container in template["spec"]["containers"]:
+                container.get("envFrom", []).sort(key=str)
+        return manifests
+
+    assert unordered(render_components(names)) == unordered(render_components(names[::-1]))
+
+
+def test_names_and_labels_are_valid() -> None:
+    for manifest in [*overlays(), *combinations()]:
+        name = manifest["metadata"]["name"]
+        assert DNS_LABEL.fullmatch(name), name
+        # a Job's name goes into a label, and the CronJob controller adds eleven characters
+        assert manifest["kind"] != "CronJob" or len(name) <= 52
+        for holder in [manifest, *pod_templates([manifest])]:
+            for key, value in holder["metadata"].get("labels", {}).items():
+                assert LABEL_VALUE.fullmatch(value), (key, value)
+
+
+@pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
+def test_every_reference_finds_its_object(names: tuple[str, ...]) -> None:
+    manifests = render_components(names)
+    names_of = lambda kind: {m["metadata"]["name"] for m in manifests if m["kind"] == kind}  # noqa: E731
+    for template in pod_templates(manifests):
+        spec = template["spec"]
+        assert spec.get("serviceAccountName", "default") in names_of("ServiceAccount") | {"default"}
+        volumes = {volume["name"] for volume in spec.get("volumes", [])}
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            assert {m["name"] for m in container.get("volumeMounts", [])} <= volumes
+            for source in container.get("envFrom", []):
+                if "configMapRef" in source:
+                    assert source["configMapRef"]["name"] in names_of("ConfigMap")
+                elif not source["secretRef"].get("optional"):
+                    assert source["secretRef"]["name"] in names_of("Secret")
+
+
+def selected(manifests: list[Manifest], labels: dict[str, str]) -> list[str]:
+    return [
+        template["spec"]["containers"][0]["name"]
+        for template in pod_templates(manifests)
+        if labels.items() <= template["metadata"]["labels"].items()
+    ]
+
+
+def test_services_and_network_policies_select_the_right_pods() -> None:
+    manifests = render_components(("s3-keys", "seaweedfs"))
+    assert selected(manifests, find(manifests, "Service")["spec"]["selector"]) == ["seaweedfs"]
+    deployment = find(manifests, "Deployment")["spec"]
+    assert selected(manifests, deployment["selector"]["matchLabels"]) == ["seaweedfs"]
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
+    pods = {
+        name: selected(manifests, p["podSelector"]["matchLabels"]) for name, p in policies.items()
+    }
+    assert pods == {
+        "mlp-job": ["train"],
+        "mlp-job-to-seaweedfs": ["train"],
+        "seaweedfs": ["seaweedfs"],
+    }
+
+    def peer(rules: list[dict[str, Any]], side: str) -> list[Any]:
+        (rule,) = rules
+        (selector,) = rule[side]
+        return [selected(manifests, selector["podSelector"]["matchLabels"]), rule["ports"]]
+
+    s3 = [{"port": 8333, "protocol": "TCP"}]
+    assert peer(policies["mlp-job-to-seaweedfs"]["egress"], "to") == [["seaweedfs"], s3]
+    assert peer(policies["seaweedfs"]["ingress"], "from") == [["train"], s3]
+    assert "egress" not in policies["seaweedfs"]
+    assert "ingress" not in policies["mlp-job"]
+    for name in ("mlp-job", "seaweedfs"):  # what is not allowed is denied, both ways
+        assert policies[name]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_a_users_overlay_reaches_the_cronjob(tmp_path: Path) -> None:
+    """The README's way: prefix, namespace and image in the outermost overlay."""
+    folder = write_overlay(
+        tmp_path / "mine",
+        [K8S / "overlays" / "scheduled"],
+        [],
+        namespace="ml",
+        namePrefix="churn-",
+        images=[{"name": "registry.example.com/ml/mlp-job", "newTag": "2.0.0"}],
+        configMapGenerator=[
+            {"name": "mlp-job", "behavior": "merge", "literals": ["MLP_JOB_EPOCHS=3"]}
+        ],
+    )
+    manifests = render(folder)
+    assert {m["metadata"]["namespace"] for m in manifests} == {"ml"}
+    cronjob, config = find(manifests, "CronJob", "churn-"), find(manifests, "ConfigMap", "churn-")
+    container = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "registry.example.com/ml/mlp-job:2.0.0"
+    assert container["envFrom"] == [{"configMapRef": {"name": config["metadata"]["name"]}}]
+    assert config["data"]["MLP_JOB_EPOCHS"] == "3"
+
+
+def without(content: Any) -> Iterator[Any]:
+    """The content less one leaf, for every leaf."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            for less in without(value):
+                yield {**content, key: less}
+    elif isinstance(content, list):
+        for i, value in enumerate(content):
+            yield content[:i] + content[i + 1 :]
+            if not isinstance(value, str):
+                for less in without(value):
+                    yield [*content[:i], less, *content[i + 1 :]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_holds_only_what_differs(name: str, tmp_path: Path) -> None:
+    """Without any of its entries or variables an overlay renders to something else, or not."""
+    copy = shutil.copytree(K8S, tmp_path / "k8s") / "overlays" / name
+    files = {path.name for path in copy.iterdir()}
+    assert files <= {"kustomization.yaml", "train.env"}
+    real = render(K8S / "overlays" / name)
+    variants = [
+        ("kustomization.yaml", yaml.safe_dump(less))
+        for less in without(yaml.safe_load((copy / "kustomization.yaml").read_text()))
+    ]
+    if "train.env" in files:
+        lines = (copy / "train.env").read_text().splitlines()
+        variants += [
+            ("train.env", "\n".join(lines[:i] + lines[i + 1 :])) for i in range(len(lines))
+        ]
+    assert variants
+    for number, (file, content) in enumerate(variants):
+        folder = shutil.copytree(copy, copy.with_name(f"{name}-{number}"))
+        (folder / file).write_text(content)
+        with contextlib.suppress(ValueError):  # kustomize refuses it
+            assert render(folder) != real, content
