@@ -1,0 +1,160 @@
+"""Many steps in one call: a loop over mini-batches that runs on the device."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_SECONDS = 0.5
+"""What a call should last: long against its own cost, short against a signal's patience."""
+
+ALIGNMENT = 64
+"""Bytes; TensorFlow aborts the process on a tensor that begins elsewhere."""
+
+
+class Table:
+    """Rows and labels, moved to the device once; pixels stay uint8.
+
+    Args:
+        x: (n, *shape), uint8 or float32.
+        y: (n,), int32.
+    """
+
+    def __init__(self, x: NDArray[Any], y: NDArray[np.int32]):
+        self.x = _on_device(x)
+        self.y = _on_device(y)
+
+
+class Loop:
+    """What Keras calls as `train_function` or `test_function`: one call runs a pass over the rows.
+
+    A pass is a few blocks, each one call of the same compiled program with its first and last
+    step as tensors. The block size follows the clock and has no influence on the bits. The last,
+    short batch is computed as it is.
+
+    Args:
+        model: Compiled and built.
+        step: The model's `train_step` or `test_step`, looped over.
+        table: The rows.
+        order: pass (from 0) → (rows,) row numbers of `table`, always as many.
+        rows: Rows of a pass.
+        batch_size: Rows of a step.
+        xla: Compile the program with XLA.
+        between: Called between two blocks with the steps done so far and the metrics.
+
+    Attributes:
+        steps: Steps of a pass.
+        passes: Finished passes; set it, and `first_step`, to go on in the middle of one.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        step: Callable[[Any], object],
+        table: Table,
+        *,
+        order: Callable[[int], NDArray[np.int64]],
+        rows: int,
+        batch_size: int,
+        xla: bool,
+        between: Callable[[int, dict[str, float]], None],
+    ):
+        self.steps = -(-rows // batch_size)
+        self.passes = 0
+        self.first_step = 0
+        self._table = table
+        self._order = order
+        self._between = between
+        self._batch_size = batch_size
+        self._block = max(1, self.steps // 8)  # the first block measures
+        self._program = _program(model, step, rows // batch_size, self.steps, xla)
+
+    def compile(self) -> tuple[float, float]:
+        """Traces and compiles the program by running no step; seconds for each."""
+        arguments = (self._table.x, self._table.y, *self._split(), _scalar(0), _scalar(0))
+        begin = time.perf_counter()
+        self._program.get_concrete_function(*arguments)
+        traced = time.perf_counter()
+        self._program(*arguments)
+        return traced - begin, time.perf_counter() - traced
+
+    def __call__(self, _iterator: object = None) -> dict[str, float]:
+        """Runs a pass, or the rest of one; of Keras's iterator nothing is taken."""
+        rows = self._split()
+        step, self.first_step = self.first_step, 0
+        while True:
+            stop = min(self.steps, step + self._block)
+            begin = time.perf_counter()
+            logs = self._program(self._table.x, self._table.y, *rows, _scalar(step), _scalar(stop))
+            logs = {name: float(value) for name, value in logs.items()}
+            seconds = time.perf_counter() - begin
+            self._block = max(1, int((stop - step) * BLOCK_SECONDS / max(seconds, 1e-3)))
+            if stop == self.steps:
+                self.passes += 1
+                return logs
+            self._between(stop, logs)
+            step = stop
+
+    def _split(self) -> tuple[Any, Any]:
+        """The order of this pass as (full batches, batch_size) and the short batch's rows."""
+        import tensorflow as tf
+
+        order = self._order(self.passes).astype(np.int32)
+        full = len(order) // self._batch_size * self._batch_size
+        grid = order[:full].reshape(-1, self._batch_size)
+        return tf.constant(grid), tf.constant(order[full:])
+
+
+def _program(model: Any, step: Callable[[Any], object], full: int, steps: int, xla: bool) -> Any:
+    """(x, y, grid, rest, start, stop) → metrics, after the steps from start to before stop."""
+    import tensorflow as tf
+
+    def run(x: Any, y: Any, rows: Any) -> None:
+        batch = (tf.gather(x, rows), tf.gather(y, rows))
+        model.distribute_strategy.run(step, args=(batch,))
+
+    def program(x: Any, y: Any, grid: Any, rest: Any, start: Any, stop: Any) -> dict[str, Any]:
+        def body(i: Any) -> Any:
+            run(x, y, grid[i])
+            return i + 1
+
+        if full:
+            tf.while_loop(lambda i: i < tf.minimum(stop, full), body, (start,))
+        if full < steps:
+
+            def last() -> Any:
+                run(x, y, rest)
+                return True
+
+            tf.cond(stop == steps, last, lambda: False)
+        return dict(model.get_metrics_result())
+
+    return tf.function(program, jit_compile=xla, autograph=False)
+
+
+def _scalar(value: int) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(value, tf.int32)
+
+
+def _on_device(array: NDArray[Any]) -> Any:
+    """A tensor of the array; on the CPU without the second copy that `tf.constant` makes."""
+    import tensorflow as tf
+
+    if tf.config.get_visible_devices("GPU"):
+        return tf.constant(array)
+    shared = array.flags.c_contiguous and array.flags.writeable  # DLPack knows no read-only
+    if not shared or array.ctypes.data % ALIGNMENT:
+        array = _aligned_copy(array)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
+    buffer = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    begin = -buffer.ctypes.data % ALIGNMENT
+    copy = buffer[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

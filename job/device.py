@@ -1,0 +1,159 @@
+"""The device to train on, proved by real work; TensorFlow's errors about it stop here."""
+
+import contextlib
+import logging
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from job.config import Device
+from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
+
+log = logging.getLogger("mlp_job")
+
+FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+"""Keras cuts training short when these are set, with a mere warning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """What the manifest tells about the device.
+
+    Attributes:
+        kind: Where the model is trained.
+        name: The maker's name of the processor or GPU.
+        cores: Processor cores that this process may use.
+        driver: Version of the NVIDIA driver, when it is known.
+        cuda: CUDA version that TensorFlow was built with; GPU only.
+        compute_capability: As "9.0"; GPU only.
+    """
+
+    kind: Literal["cpu", "gpu"]
+    name: str
+    cores: int
+    driver: str | None = None
+    cuda: str | None = None
+    compute_capability: str | None = None
+
+
+def configure_environment() -> None:
+    """Sets what TensorFlow and Keras read when they are imported.
+
+    Raises:
+        UsageError: A variable is set that would cut training short.
+    """
+    for name in FORBIDDEN:
+        if os.environ.get(name):
+            raise UsageError(
+                f"{name}: expected it to be unset, since Keras would end training early. "
+                f"Received: {os.environ[name]!r}.",
+                hint=f"Unset {name} and use --epochs.",
+            )
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def prepare(device: Device, *, seed: int, xla: bool = True) -> DeviceInfo:
+    """Chooses and proves the device, and seeds Python, NumPy and TensorFlow.
+
+    Args:
+        device: `cpu` hides every GPU; `gpu` insists on one that works; `auto` takes one that
+            works, and the CPU with a warning otherwise.
+        seed: Seed of the initial weights and of dropout, 0 to 2**32 - 1.
+        xla: Prove XLA's compiler on the GPU as well.
+
+    Raises:
+        DeviceUnavailable: `gpu` was asked for and none works.
+        UsageError: A variable is set that would cut training short.
+    """
+    configure_environment()
+    import keras
+    import tensorflow as tf
+
+    info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
+    if info is None:
+        tf.config.set_visible_devices([], "GPU")
+    keras.utils.set_random_seed(seed)
+    return info or _cpu()
+
+
+def peak_memory_mb() -> float:
+    """The largest resident size of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def gpu_peak_memory_mb() -> float | None:
+    """The most GPU memory that TensorFlow held so far, in MiB; None without a GPU."""
+    import tensorflow as tf
+
+    if not tf.config.get_visible_devices("GPU"):
+        return None
+    return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 2**20
+
+
+@contextlib.contextmanager
+def foreign_errors(*, batch_size: int, data_bytes: int) -> Iterator[None]:
+    """Maps TensorFlow's error about spent memory; others pass.
+
+    Raises:
+        DeviceOutOfMemory: The device's memory ran out.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, tf.errors.InternalError) as exc:
+        # TensorFlow's words for a table that the GPU has no room for are "Dst tensor is not
+        # initialized", as an internal error.
+        if isinstance(exc, tf.errors.InternalError) and "Dst tensor" not in str(exc):
+            raise
+        raise DeviceOutOfMemory(
+            f"Expected the device's memory to hold the data ({data_bytes / 2**20:.0f} MiB) and "
+            f"batches of {batch_size} rows. Received: {_first_line(exc)}",
+            hint="Use a smaller --batch-size, less data, or a larger device.",
+            details={"batch_size": batch_size, "data_bytes": data_bytes},
+        ) from exc
+
+
+def _gpu(xla: bool, *, insist: bool) -> DeviceInfo | None:
+    from job import gpu
+
+    try:
+        proof = gpu.prove(xla=xla)
+    except DeviceUnavailable as error:
+        if insist:
+            raise
+        log.warning("Training on the CPU. %s", error.message)
+        gpu.forget()
+        return None
+    return DeviceInfo(
+        kind="gpu",
+        name=proof.name,
+        cores=_cores(),
+        driver=proof.driver,
+        cuda=proof.cuda,
+        compute_capability=proof.compute_capability,
+    )
+
+
+def _cpu() -> DeviceInfo:
+    name = ""
+    with contextlib.suppress(FileNotFoundError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1] for line in lines if line.startswith("model name")), "")
+    return DeviceInfo(kind="cpu", name=name.strip() or os.uname().machine, cores=_cores())
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).strip().split("\n", 1)[0]

@@ -1,0 +1,181 @@
+"""The files that are published of a model, and proof in a fresh process that they reload."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability: float32, summed in another order."""
+
+LOW_PRECISION_TOLERANCE = 2e-2
+"""The same for a model with half-precision layers or trained on a GPU, whose TF32 products keep
+11 bits; the fresh process computes on the CPU."""
+
+RELOAD_SECONDS = 300.0
+"""Patience with the fresh process; it needs a few seconds."""
+
+RELOAD = """
+import json, sys
+import keras
+import numpy as np
+import tensorflow as tf
+
+line = sys.stdin.readline()
+if line:
+    job = json.loads(line)
+    rows = np.load(job["rows"])
+    model = keras.saving.load_model(job["keras"], safe_mode=True)
+    np.save(job["from_keras"], model.predict(rows, batch_size=1024, verbose=0))
+    served = tf.saved_model.load(job["saved_model"]).signatures["serving_default"]
+    np.save(job["from_saved_model"], served(rows=tf.constant(rows))["probabilities"].numpy())
+"""
+"""What a user would write: nothing of this package."""
+
+
+class ExportMismatch(Exception):
+    """A published file does not reload to the trained model: a bug, here or in a library."""
+
+
+def write(model: Any, folder: Path) -> None:
+    """Writes `model.keras` and `saved_model/`; both take raw rows.
+
+    Args:
+        model: Built `keras.Sequential` with one input.
+        folder: An existing folder.
+
+    `model.keras` is a plain Sequential that shares the trained layers, without optimizer.
+    `saved_model/` has one signature, `serving_default`: `rows` (any number, *shape) in the
+    dtype of the data → `probabilities` (rows, classes), float32.
+    """
+    import keras
+
+    plain = keras.Sequential(
+        [keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="rows")],
+        name=model.name,
+    )
+    for layer in model.layers:
+        plain.add(layer)
+    unfinished = folder / ".unfinished.keras"  # Keras writes straight to its destination
+    plain.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(folder / "model.keras")
+    _write_saved_model(plain, folder / "saved_model")
+
+
+def tolerance(model: Any) -> float:
+    """Largest difference of a probability that rounding explains, on the device in use."""
+    import tensorflow as tf
+
+    halves = any(layer.compute_dtype != "float32" for layer in model.layers)
+    on_gpu = bool(tf.config.get_visible_devices("GPU"))
+    return LOW_PRECISION_TOLERANCE if halves or on_gpu else TOLERANCE
+
+
+def _write_saved_model(model: Any, folder: Path) -> None:
+    import tensorflow as tf
+
+    rows = tf.TensorSpec(model.input_shape, model.inputs[0].dtype, name="rows")
+
+    def probabilities(rows: Any) -> dict[str, Any]:
+        return {"probabilities": model(rows, training=False)}
+
+    serve = tf.function(probabilities, input_signature=[rows], autograph=False)
+    module = tf.Module()
+    module.model_variables = [variable.value for variable in model.variables]
+    module.serve = serve
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+
+class Check:
+    """A fresh process that reloads both files; leave the `with` block and it is gone.
+
+    It imports its libraries from the start, reloads after `submit`, and is heard in `result`.
+    """
+
+    def __init__(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="mlp-job-check-")
+        self._folder = Path(self._scratch.name)
+        self._chatter = (self._folder / "stderr").open("wb")
+        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and text
+            [sys.executable, "-P", "-c", RELOAD],
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            stdout=self._chatter,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._chatter.close()
+        self._scratch.cleanup()
+
+    def submit(self, folder: Path, rows: NDArray[Any]) -> None:
+        """Hands over what `write` wrote.
+
+        Args:
+            folder: With `model.keras` and `saved_model/`.
+            rows: (n, *shape), a sample in the dtype of the data.
+        """
+        np.save(self._folder / "rows.npy", rows)
+        job = {
+            "rows": str(self._folder / "rows.npy"),
+            "keras": str(folder.absolute() / "model.keras"),
+            "saved_model": str(folder.absolute() / "saved_model"),
+            "from_keras": str(self._folder / "model.keras.npy"),
+            "from_saved_model": str(self._folder / "saved_model.npy"),
+        }
+        line = json.dumps(job).encode() + b"\n"
+        with contextlib.suppress(BrokenPipeError):  # it has ended; `result` says how
+            cast(IO[bytes], self._process.stdin).write(line)
+
+    def result(self, probabilities: NDArray[np.float32], tolerance: float) -> None:
+        """Waits for the process and compares its predictions with the trained model's.
+
+        Args:
+            probabilities: (n, classes), of the submitted rows.
+            tolerance: See `tolerance`.
+
+        Raises:
+            ExportMismatch: A file does not reload, or predicts something else.
+        """
+        try:
+            code = self._process.wait(RELOAD_SECONDS)
+        except subprocess.TimeoutExpired as exc:
+            raise ExportMismatch(
+                f"Expected the published files to reload in {RELOAD_SECONDS:.0f} s. "
+                "Received: nothing."
+            ) from exc
+        if code != 0:
+            chatter = (self._folder / "stderr").read_text(errors="replace")
+            raise ExportMismatch(
+                "Expected the published files to reload in a fresh process. "
+                f"Received: exit code {code}, {chatter.strip()[-2000:]}"
+            )
+        for name in ("model.keras", "saved_model"):
+            difference = np.abs(np.load(self._folder / f"{name}.npy") - probabilities).max()
+            if not difference <= tolerance:
+                raise ExportMismatch(
+                    f"Expected {name} to predict as the trained model does, within {tolerance}. "
+                    f"Received: a difference of {difference}."
+                )

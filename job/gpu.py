@@ -1,0 +1,158 @@
+"""Proof that the first GPU works: exact products on it, with and without XLA."""
+
+import ctypes
+import site
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from job.errors import DeviceUnavailable
+
+CUDA_LIBRARIES = (
+    "libcudart.so.12",
+    "libcublas.so.12",
+    "libcublasLt.so.12",
+    "libcufft.so.11",
+    "libcusolver.so.11",
+    "libcusparse.so.12",
+    "libcudnn.so.9",
+)
+"""What TensorFlow's CUDA 12 build opens before it lists a GPU (the driver apart)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What is known of a GPU that works; see `job.device.DeviceInfo`."""
+
+    name: str
+    driver: str | None
+    cuda: str | None
+    compute_capability: str | None
+
+
+def prove(*, xla: bool) -> Proof:
+    """Multiplies small integers on /GPU:0 and compares with the CPU's product.
+
+    Products of small integers are exact in TF32 as well, so any difference is a fault.
+
+    Args:
+        xla: Also through XLA's compiler, which needs more of the driver and the libraries.
+
+    Raises:
+        DeviceUnavailable: No GPU, or one that does not work; the message says why.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        raise DeviceUnavailable(
+            f"Expected a GPU that works. Received: {_why_none(tf)}.",
+            hint="On a machine without a GPU use --device cpu.",
+        )
+    details = tf.config.experimental.get_device_details(gpus[0])
+    name = str(details.get("device_name", "GPU"))
+    capability = ".".join(map(str, details.get("compute_capability", ()))) or None
+    tf.config.set_visible_devices(gpus[:1], "GPU")
+    tf.config.experimental.set_memory_growth(gpus[0], True)
+    try:
+        exact = _multiplies(tf, jit=False) and (not xla or _multiplies(tf, jit=True))
+    except (tf.errors.OpError, RuntimeError) as exc:
+        raise DeviceUnavailable(
+            f"Expected {name} to multiply two matrices. Received: {_explained(exc, capability)}.",
+            hint="Use another GPU type or driver; `mlp-job doctor` tells more.",
+        ) from exc
+    if not exact:
+        raise DeviceUnavailable(
+            f"Expected {name} to multiply small integers exactly. Received: a wrong product.",
+            hint="This GPU is faulty: drain the node.",
+        )
+    return Proof(
+        name=name,
+        driver=_driver_version(),
+        cuda=tf.sysconfig.get_build_info().get("cuda_version"),
+        compute_capability=capability,
+    )
+
+
+def forget() -> None:
+    """Lets the visible devices be chosen anew after a proof that failed.
+
+    TensorFlow fixes them at the first operation. Nothing of ours lives in its context yet, so
+    a fresh one is safe; there is no public way.
+    """
+    from tensorflow.python.eager import context
+
+    context._reset_context()
+
+
+def _multiplies(tf: Any, *, jit: bool) -> bool:
+    rng = np.random.default_rng(0)
+    a = rng.integers(-8, 9, (256, 784)).astype(np.float32)
+    b = rng.integers(-8, 9, (784, 350)).astype(np.float32)
+    soft_placement = tf.config.get_soft_device_placement()
+    tf.config.set_soft_device_placement(False)
+    try:
+        with tf.device("/GPU:0"):
+            product = tf.function(tf.matmul, jit_compile=jit)(tf.constant(a), tf.constant(b))
+        return "GPU:0" in product.device and np.array_equal(product.numpy(), a @ b)
+    finally:
+        tf.config.set_soft_device_placement(soft_placement)
+
+
+def _why_none(tf: Any) -> str:
+    """Why TensorFlow lists no GPU, from the driver upwards."""
+    if not tf.test.is_built_with_cuda():
+        return "a TensorFlow without CUDA (install mlp-job[gpu])"
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1 is not here; in a container, `--gpus all`)"
+    status = driver.cuInit(0)
+    count = ctypes.c_int(0)
+    if status == 0:
+        status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status == 100 or (status == 0 and count.value == 0):  # CUDA_ERROR_NO_DEVICE
+        return "a driver that offers no device (is one requested, is one visible?)"
+    if status != 0:
+        return f"a driver that does not start ({_error_name(driver, status)})"
+    missing = [library for library in CUDA_LIBRARIES if not _is_found(library)]
+    if missing:
+        return f"CUDA libraries missing: {', '.join(missing)} (install mlp-job[gpu])"
+    return "a GPU that TensorFlow does not list (its warnings are on standard error)"
+
+
+def _error_name(driver: ctypes.CDLL, status: int) -> str:
+    name = ctypes.c_char_p()
+    driver.cuGetErrorName(status, ctypes.byref(name))
+    return name.value.decode() if name.value else f"CUDA error {status}"
+
+
+def _is_found(library: str) -> bool:
+    """True when the loader or one of the nvidia wheels has the library."""
+    folders = {Path(folder) for folder in [*site.getsitepackages(), *sys.path]}
+    if any(next(folder.glob(f"nvidia/*/lib/{library}"), None) for folder in folders):
+        return True
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _explained(exc: Exception, capability: str | None) -> str:
+    text = str(exc).strip().split("\n", 1)[0]
+    if "no kernel image" in str(exc) or "CUDA_ERROR_NO_BINARY_FOR_GPU" in str(exc):
+        return f"no code for this architecture (compute capability {capability}): {text}"
+    return text
+
+
+def _driver_version() -> str | None:
+    """The kernel module's version, from the driver's own file in /proc."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return None
+    return next((word for word in text.split() if word[0].isdigit() and "." in word), None)

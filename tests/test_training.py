@@ -1,0 +1,159 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from job import blocks, device, model, training
+from job.config import Config
+from job.errors import Preempted, TrainingDiverged
+
+
+def trained(dataset=None, **options):
+    """(model, Fitted) of a small run from the same initial weights."""
+    dataset = dataset or tiny.corners()
+    callbacks = options.pop("callbacks", ())
+    should_stop = options.pop("should_stop", lambda: False)
+    config = Config(**({"hidden": (16,), "epochs": 3, "batch_size": 50} | options))
+    device.prepare("cpu", seed=config.seed)
+    net = model.build(config, dataset)
+    return net, training.fit(net, dataset, config, callbacks=callbacks, should_stop=should_stop)
+
+
+def bits(net):
+    return [variable.numpy().tobytes() for variable in net.variables + net.optimizer.variables]
+
+
+def by_hand(dataset, config):
+    """What Keras's own `train_on_batch` makes of the same batches."""
+    device.prepare("cpu", seed=config.seed)
+    net = model.build(config, dataset)
+    for epoch in range(config.epochs):
+        rows = training.order(dataset.fit_rows, seed=config.seed, epoch=epoch)
+        for start in range(0, len(rows), config.batch_size):
+            batch = rows[start : start + config.batch_size]
+            net.train_on_batch(dataset.train.x[batch], dataset.train.y[batch])
+    return net
+
+
+@pytest.mark.parametrize("batch_size", [50, 64, 1000])
+@pytest.mark.parametrize("xla", [True, False])
+def test_the_loop_does_what_keras_does_step_by_step(batch_size, xla):
+    dataset = tiny.corners()
+    net, fitted = trained(dataset, batch_size=batch_size, xla=xla)
+    expected = by_hand(dataset, Config(hidden=(16,), epochs=3, batch_size=batch_size))
+    assert int(net.optimizer.iterations) == int(expected.optimizer.iterations)
+    for ours, theirs in zip(net.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
+    x, y = dataset.train.x[dataset.validation_rows], dataset.train.y[dataset.validation_rows]
+    loss, accuracy = net.evaluate(x, y, verbose=0)
+    assert fitted.history[-1].val_loss == pytest.approx(loss, rel=1e-4)
+    assert fitted.history[-1].val_accuracy == pytest.approx(accuracy)
+
+
+def test_it_learns_and_the_history_says_so():
+    net, fitted = trained(epochs=12)
+    assert [result.epoch for result in fitted.history] == list(range(1, 13))
+    assert fitted.history[-1].accuracy > 0.9 > fitted.history[0].accuracy
+    assert fitted.history[-1].loss < fitted.history[0].loss
+    assert not fitted.stopped_early
+    assert fitted.rows_per_second > 0
+    test = tiny.corners().test
+    assert (training.predict(net, test.x).argmax(axis=1) == test.y).mean() > 0.9
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "batch_size": 64}, {"xla": False}])
+def test_the_same_seed_gives_the_same_bits_in_blocks_of_any_size(options, monkeypatch):
+    reference = bits(trained(**options)[0])
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.0)  # one step a block
+    assert bits(trained(**options)[0]) == reference
+    assert bits(trained(**options, seed=1)[0]) != reference
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "mixed_bfloat16"},
+        {"precision": "mixed_float16"},
+        {"hidden": (8, 8, 8), "activation": "gelu"},
+        {"validation_split": 0.0},
+    ],
+)
+def test_every_kind_of_model_trains(options):
+    dataset = tiny.corners(validation=0 if "validation_split" in options else 100)
+    _, fitted = trained(dataset, epochs=2, **options)
+    assert fitted.history[1].loss < fitted.history[0].loss
+    assert (fitted.history[0].val_loss is None) == ("validation_split" in options)
+
+
+def test_columns_of_numbers_train():
+    _, fitted = trained(tiny.flat(tiny.corners(), scale=1e4), epochs=8)
+    assert fitted.history[-1].accuracy > 0.9
+
+
+def test_the_order_is_a_permutation_from_seed_and_epoch_alone():
+    rows = np.arange(5, 105)
+    first = training.order(rows, seed=3, epoch=1)
+    assert sorted(first) == rows.tolist()
+    assert first.tolist() == training.order(rows, seed=3, epoch=1).tolist()
+    assert first.tolist() != training.order(rows, seed=3, epoch=2).tolist()
+    assert first.tolist() != training.order(rows, seed=4, epoch=1).tolist()
+
+
+def test_early_stopping_restores_the_best_weights():
+    dataset = tiny.corners(rows=80, validation=40)
+    wrong = dataset.validation_rows[:8]  # whoever is sure of these is punished
+    dataset.train.y[wrong] = (dataset.train.y[wrong] + 1) % 4
+    net, fitted = trained(dataset, epochs=100, patience=2, learning_rate=0.01, batch_size=8)
+    assert fitted.stopped_early
+    assert len(fitted.history) == fitted.best_epoch + 2
+    x, y = dataset.train.x[dataset.validation_rows], dataset.train.y[dataset.validation_rows]
+    best = fitted.history[fitted.best_epoch - 1].val_loss
+    assert net.evaluate(x, y, verbose=0)[0] == pytest.approx(best, rel=1e-4)
+
+
+def test_callbacks_see_each_block_and_each_epoch(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.0)
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: seen.append(step),
+        on_epoch_end=lambda epoch, logs: seen.append(sorted(logs)),
+    )
+    trained(callbacks=[callback], epochs=1, batch_size=100)
+    assert seen == [0, 1, 2, 3, 4, ["accuracy", "loss", "val_accuracy", "val_loss"]]
+
+
+def test_a_signal_ends_training_between_two_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.0)
+    steps = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: steps.append(step)
+    )
+    with pytest.raises(Preempted):
+        trained(callbacks=[callback], should_stop=lambda: len(steps) == 13)
+    assert steps == [*range(10), 0, 1, 2]
+
+
+def test_a_loss_that_is_not_finite_ends_training():
+    dataset = tiny.flat(tiny.corners())
+    with pytest.raises(TrainingDiverged, match="loss nan"):
+        trained(dataset, learning_rate=1e30)
+
+
+def test_a_validation_loss_that_is_not_finite_ends_training():
+    dataset = tiny.flat(tiny.corners(), scale=1e-4)
+    x = dataset.train.x.copy()
+    x[dataset.validation_rows[0]] = np.float32(3e38)
+    split = dataclasses.replace(dataset.train, x=x)
+    with pytest.raises(TrainingDiverged, match="val_loss"):
+        trained(dataclasses.replace(dataset, train=split))
+
+
+def test_predictions_come_in_pieces_of_any_size(monkeypatch):
+    net, _ = trained(epochs=1)
+    x = tiny.corners().test.x
+    expected = net.predict(x, verbose=0)
+    monkeypatch.setattr(training, "PREDICT_BATCH", 33)
+    np.testing.assert_allclose(training.predict(net, x), expected, atol=1e-6)
+    assert training.predict(net, x[:0]).shape == (0, 4)
