@@ -3,63 +3,66 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from job.config import Config
-from job.data.dataset import Classes
-from job.evaluation import Metrics
-
-if TYPE_CHECKING:
-    from job.training import EpochResult
+from job.report import Record
 
 SCHEMA_VERSION = 1
 
 
-def write_config(folder: Path, config: Config, classes: Classes) -> None:
-    """config.json: every option's value, and the classes in the order of the model's outputs."""
-    _write_json(folder / "config.json", {**dataclasses.asdict(config), "classes": list(classes)})
+def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
+    """Writes the four files.
 
-
-def write_metrics(folder: Path, metrics: Metrics, about: Mapping[str, object]) -> None:
-    """metrics.json: the scores, and what is known about the run besides.
+    config.json has every option's value and the classes in the order of the model's outputs;
+    metrics.json the scores on the test set and the figures of the run; history.csv one row an
+    epoch, with empty cells where there was no validation; predictions.parquet for each test row
+    its label, the predicted class and the probabilities.
 
     Args:
-        folder: Where the file goes.
-        metrics: The scores on the test set.
-        about: seconds for each phase, rows_per_second, peak_memory_mb, device (JSON values).
+        folder: Where they go.
+        record: The run.
+        rows_per_second: Training rows over the seconds of an epoch.
     """
-    _write_json(folder / "metrics.json", {**dataclasses.asdict(metrics), **about})
+    _write_json(
+        folder / "config.json",
+        {**dataclasses.asdict(record.config), "classes": list(record.dataset.classes)},
+    )
+    _write_json(
+        folder / "metrics.json",
+        {
+            **dataclasses.asdict(record.metrics),
+            "seconds": dict(record.seconds),
+            "rows_per_second": round(rows_per_second),
+            "peak_memory_mb": round(record.peak_memory_mb),
+            "device": record.device,
+        },
+    )
+    _write_history(folder / "history.csv", record)
+    _write_predictions(folder / "predictions.parquet", record)
 
 
-def write_history(folder: Path, history: Sequence["EpochResult"]) -> None:
-    """history.csv: one row an epoch; an empty cell where there was no validation."""
-    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [dataclasses.asdict(result) for result in history]
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    body = {"schema_version": SCHEMA_VERSION, **content}
+    path.write_text(json.dumps(body, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_history(path: Path, record: Record) -> None:
+    rows = [dataclasses.asdict(result) for result in record.history]
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def write_predictions(
-    folder: Path, probabilities: NDArray[np.float32], y: NDArray[np.int32], classes: Classes
-) -> None:
-    """predictions.parquet: for each test row its label, the predicted class and probabilities.
-
-    Args:
-        folder: Where the file goes.
-        probabilities: (rows, classes), float32.
-        y: (rows,), int32; the true classes as indices.
-        classes: The labels, in the order of the columns.
-    """
+def _write_predictions(path: Path, record: Record) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels = pa.array(classes)
+    labels = pa.array(record.dataset.classes)
+    y, probabilities = record.dataset.test.y, record.probabilities
     table = pa.table(
         {
             "row": pa.array(np.arange(len(y))),
@@ -70,9 +73,4 @@ def write_predictions(
             ),
         }
     )
-    pq.write_table(table, folder / "predictions.parquet")
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    body = {"schema_version": SCHEMA_VERSION, **content}
-    path.write_text(json.dumps(body, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    pq.write_table(table, path)

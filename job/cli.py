@@ -10,7 +10,7 @@ import typer
 
 from job import __version__, log, shutdown, termination
 from job.config import DEFAULT_NAME, Config, envvar, flag
-from job.errors import JobError, UsageError
+from job.errors import DataError, JobError, UsageError
 from job.options import config_option, from_config
 
 app = typer.Typer(
@@ -125,9 +125,12 @@ def models(
 ) -> None:
     """List versions with metrics, sizes and ages, and which one is champion."""
     from job import show
+    from job.registry import Registry, names
     from job.storage import open_store
 
-    show.models(open_store(store), name, as_json=as_json)
+    opened = open_store(store)
+    wanted = [name] if name else names(opened)
+    show.models({each: Registry(opened, each).versions() for each in wanted}, as_json=as_json)
 
 
 @app.command()
@@ -163,7 +166,14 @@ def verify(
     """Hash every file of a version again and compare it with the manifest."""
     from job import show
 
-    show.verification(_registry(store, name).verify(ref), as_json=as_json)
+    result = _registry(store, name).verify(ref)
+    show.verification(result, as_json=as_json)
+    if result.damaged:
+        raise DataError(
+            f"Expected version {result.version} as it was published. "
+            f"Received: {len(result.damaged)} of {len(result.files)} files damaged or missing.",
+            hint="Roll back, or train again.",
+        )
 
 
 @app.command()
@@ -180,7 +190,11 @@ def doctor(
     from job import show
 
     config = Config(data=data, test_data=test_data, store=store, name=name, device=device)
-    show.diagnosis(checks.run(config), as_json=as_json)
+    done = checks.run(config)
+    show.diagnosis(done, as_json=as_json)
+    for check in done:
+        if check.error:
+            raise check.error
 
 
 def _registry(store: str, name: str | None) -> Any:

@@ -22,12 +22,12 @@ class Check:
 
     Attributes:
         name: What was proved.
-        detail: What was seen, or what went wrong.
+        found: What was seen, or what went wrong.
         error: What ended the check, or None when it went well.
     """
 
     name: str
-    detail: str
+    found: str
     error: JobError | None = None
 
 
@@ -44,9 +44,9 @@ def run(config: Config) -> tuple[Check, ...]:
 
 def _check(name: str, proof: Callable[[], str]) -> Check:
     try:
-        return Check(name=name, detail=proof())
+        return Check(name=name, found=proof())
     except JobError as error:
-        return Check(name=name, detail=error.message, error=error)
+        return Check(name=name, found=error.message, error=error)
 
 
 def _store(config: Config) -> str:

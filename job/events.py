@@ -1,6 +1,5 @@
 """The events of a run: each as a machine reads it, and in one line for a person."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ def run_started(config: Config) -> None:
     event(
         "run.started",
         f"Training {config.model_name} on {config.data}; the model goes to {config.store}.",
-        **{"model.name": config.model_name, "data": config.data, "store": config.store},
+        model=config.model_name,
         config=asdict(config),
     )
 
@@ -97,12 +96,13 @@ def decided(verdict: Verdict) -> None:
 
 def published(result: "Published", store: str) -> None:
     """The version is complete in the store."""
+    manifest, promoted = result.manifest, result.verdict.promote
     event(
         "published",
-        f"Version {result.version} of {result.name} is in {store}"
-        + (", and is the champion." if result.promoted else "; the champion stays."),
-        version=result.version,
-        promoted=result.promoted,
+        f"Version {manifest.version} of {manifest.name} is in {store}"
+        + (", and is the champion." if promoted else "; the champion stays."),
+        version=manifest.version,
+        promoted=promoted,
     )
 
 
@@ -117,8 +117,3 @@ def run_ended(seconds: Mapping[str, float]) -> None:
         exit_code=0,
         seconds=dict(seconds),
     )
-
-
-def warned(message: str) -> None:
-    """Something a person should know that does not end the run."""
-    event("warning", message, level=logging.WARNING)

@@ -1,5 +1,6 @@
 """build(...) → the Keras Sequential that is trained and published."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,11 @@ def build(config: Config, dataset: Dataset) -> Any:
         jit_compile=False,  # training.py compiles the whole loop; predictions take any row count
     )
     return model
+
+
+def parameters(model: Any) -> int:
+    """Number of trained weights."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 def _normalization(x: NDArray[Any], fit_rows: NDArray[np.int64]) -> Any:

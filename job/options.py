@@ -53,14 +53,15 @@ def config_option(name: str, **changes: Any) -> Any:
     names = [flag(name)]
     if _annotation(name) is bool:
         names = [f"{flag(name)}/--no-{flag(name).removeprefix('--')}"]
-    is_list = isinstance(field.default, tuple)
+    default: Any = field.default
+    is_list = isinstance(default, tuple)
     settings: dict[str, Any] = {
-        "default": field.default,
+        "default": default,
         "envvar": envvar(name),
         "help": field.metadata["help"],
         "parser": _whole_numbers if is_list else None,
         "metavar": "UNITS" if is_list else None,
-        "show_default": " ".join(map(str, field.default)) if is_list else True,
+        "show_default": " ".join(map(str, default)) if is_list else True,
         "show_envvar": False,
         **changes,
     }

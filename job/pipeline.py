@@ -4,19 +4,34 @@ import secrets
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from job import artifacts, data, device, evaluation, events, export, gate, log, model, report
-from job import shutdown, training
+from job import (
+    artifacts,
+    data,
+    device,
+    evaluation,
+    events,
+    export,
+    gate,
+    log,
+    model,
+    progress,
+    provenance,
+    report,
+    shutdown,
+    training,
+)
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
-from job.manifest import DataRecord, Draft, InputRecord
-from job.progress import progress
-from job.registry import Published, Registry
+from job.manifest import Draft
+from job.registry import Registry
 from job.storage import open_store
+
+CHECKED_ROWS = 1000
+"""Test rows on which the published files are compared with the trained model."""
 
 
 def run(config: Config) -> Mapping[str, object]:
@@ -38,5 +53,96 @@ def run(config: Config) -> Mapping[str, object]:
     registry = Registry(open_store(config.store), config.model_name)
     with clock.phase("check store"):
         published = registry.check(run_id)
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
-        ...
+    if published:
+        published = registry.challenge(published)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch, "version")
+            draft = make(config, run_id, attempt, folder, clock)
+            with clock.phase("publish"):
+                published = registry.publish(folder, draft)
+    events.published(published, config.store)
+    events.run_ended(clock.seconds)
+
+    outcome = provenance.outcome(published)
+    if not published.verdict.promote:
+        raise GateRejected(
+            "Expected a model that may become the champion. Received: version "
+            f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
+            hint="Look at its report, and promote it by hand if you know better.",
+            details=outcome,
+        )
+    return outcome
+
+
+def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) -> Draft:
+    """From data to a folder that is ready to be published.
+
+    Args:
+        config: What the run was told.
+        run_id: Its identity.
+        attempt: The identity of this try.
+        folder: Where the version's files go; data is staged beside it.
+        clock: Gets the seconds of each phase.
+    """
+    folder.mkdir()
+    with clock.phase("import"):
+        reading = ThreadPoolExecutor(1).submit(
+            data.load,
+            config.data,
+            test_uri=config.test_data,
+            validation_split=config.validation_split,
+            scratch=folder.parent,
+        )
+        info = device.prepare(config.device, seed=config.seed, xla=config.xla)
+    events.device_ready(info)
+    with clock.phase("read"):  # what is left of it after the import
+        dataset = reading.result()
+    events.data_loaded(dataset)
+    with clock.phase("build"):
+        network = model.build(config, dataset)
+    with shutdown.deferred(), progress.bar(config.epochs) as advance:
+        fitted = training.fit(
+            network,
+            dataset,
+            config,
+            callbacks=[progress.callback(advance)],
+            on_epoch=lambda result: events.epoch_ended(result, config.epochs),
+            should_stop=shutdown.requested,
+        )
+    clock.add("trace", fitted.trace_seconds)
+    clock.add("compile", fitted.compile_seconds)
+    clock.add("run", fitted.run_seconds)
+
+    with export.Check() as check:
+        with clock.phase("evaluate"):
+            probabilities = training.predict(network, dataset.test.x)
+            metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+        events.evaluated(metrics)
+        with clock.phase("export"):
+            export.write(network, folder)
+            check.submit(folder, dataset.test.x[:CHECKED_ROWS])
+        verdict = gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy)
+        events.decided(verdict)
+        record = report.Record(
+            config=config,
+            dataset=dataset,
+            history=fitted.history,
+            best_epoch=fitted.best_epoch,
+            metrics=metrics,
+            probabilities=probabilities,
+            verdict=verdict,
+            device=info.name,
+            library_versions=provenance.library_versions(),
+            seconds=dict(clock.seconds),
+            run_id=run_id,
+            created=datetime.now(UTC),
+            parameters=model.parameters(network),
+            peak_memory_mb=device.peak_memory_mb(),
+        )
+        with clock.phase("report"):
+            report.render(folder, record)
+            artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
+        with clock.phase("check export"):
+            check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
+    return provenance.draft(record, info, attempt)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.evaluation import Metrics, wilson_interval
-from job.wording import count, shown
+from job.wording import percent, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,13 +63,18 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": LIGHT["line"],
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
+    "legend.facecolor": LIGHT["paper"],
+    "legend.edgecolor": LIGHT["paper"],
+    "legend.framealpha": 1,
+    "legend.fancybox": False,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
     "xtick.color": LIGHT["muted"],
     "ytick.color": LIGHT["muted"],
     "xtick.major.size": 0,
     "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
 }
 _RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
 _ANONYMOUS = ("Creator", "Date", "Format", "Type")
@@ -109,15 +114,18 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
             axes.plot(epochs, validation, color=LIGHT["accent"], marker=marker, label="validation")
             if best_epoch is not None:
                 best = validation[best_epoch - 1]
+                said = percent(best, 1) if what == "accuracy" else f"{best:.3f}"
                 axes.axvline(best_epoch, color=LIGHT["accent"], lw=0.8, ls=(0, (1, 2)))
                 axes.plot(
                     best_epoch, best, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
-                    label=f"best: epoch {best_epoch}, {best:.3f}", ls="none",
+                    label=f"best: epoch {best_epoch}, {said}", ls="none",
                 )  # fmt: skip
         axes.set_title(what.capitalize())
         axes.set_xlabel("epoch")
         axes.grid(axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if what == "accuracy":
+            axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
         axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
         axes.legend(loc="upper right" if what == "loss" else "lower right")
 
@@ -143,7 +151,7 @@ def reliability(metrics: Metrics) -> Plot:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(np.linspace(0, 1, 6), [f"{t}%" for t in range(0, 101, 20)])
         axes.grid()
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")
 
     return _plot("reliability", (4.3, 3.6), draw)
 
@@ -155,8 +163,7 @@ def confusion(metrics: Metrics) -> Plot:
     """
     counts = np.array(metrics.confusion_matrix, dtype=np.int64)
     labels = [shown(score.label, limit=12) for score in metrics.per_class]
-    block = -(-len(counts) // _MOST_CELLS)
-    starts = np.arange(0, len(counts), block)
+    starts = np.arange(0, len(counts), block_size(len(counts)))
     counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
     size = len(counts)
     step = 1 if size <= _CELLS_WITH_NUMBERS else -(-size // 8)
@@ -166,7 +173,7 @@ def confusion(metrics: Metrics) -> Plot:
     left, top = 0.45 + 0.066 * longest, 0.45 + (0.066 * longest if longest > 3 else 0.1)
 
     def draw(axes: "Axes") -> None:
-        axes.imshow(_shades(counts), interpolation="none")
+        axes.imshow(shades(counts), interpolation="none")
         axes.set_xticks(ticks, names, rotation=0 if longest <= 3 else 90)
         axes.set_yticks(ticks, names)
         axes.set_xlabel("said")
@@ -182,12 +189,17 @@ def confusion(metrics: Metrics) -> Plot:
         axes.grid(which="minor", color=LIGHT["paper"], lw=2)
         for row, column in zip(*counts.nonzero(), strict=True):
             axes.text(
-                column, row, count(int(counts[row, column])), ha="center", va="center",
+                column, row, f"{counts[row, column]}", ha="center", va="center",
                 size=8 if counts.max() < 10_000 else 6,
                 weight="bold" if row == column else "normal",
             )  # fmt: skip
 
     return _plot("confusion-matrix", (3.7 + left, 3.7 + top), draw, (left, 0.05, 0.05, top))
+
+
+def block_size(classes: int) -> int:
+    """How many neighbouring classes share a cell of the confusion matrix."""
+    return -(-classes // _MOST_CELLS)
 
 
 def picture(pixels: NDArray[np.uint8]) -> bytes:
@@ -267,7 +279,7 @@ def _inline(document: str) -> str:
     """An SVG file as an element of the page: its ids, size and colours become the page's."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)
     end = svg.index(">")
     head = re.sub(r' (width|height|version|xmlns(:xlink)?)="[^"]*"', "", svg[:end])
     svg = head + ' aria-hidden="true"' + svg[end:]
@@ -276,17 +288,20 @@ def _inline(document: str) -> str:
     return svg
 
 
-def _shades(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def shades(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """(rows, columns, 4) colours: hits in the accent colour, mistakes in the warning colour.
 
-    The opacity is the square root of the share of the row, so that rare mistakes show; it stops
-    short of full, so that the page's ink stays legible on it in both themes.
+    The opacity of a hit follows its share of the row, that of a mistake its share against the
+    largest one, by their square roots, so that rare mistakes show. It stops short of full: the
+    page's ink stays legible on it in both themes.
     """
     from matplotlib.colors import to_rgb
 
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    hits = np.eye(len(counts), dtype=bool)
     colours = np.empty((*counts.shape, 4))
-    colours[..., :3] = to_rgb(_WRONG)
-    colours[np.eye(len(counts), dtype=bool), :3] = to_rgb(_RIGHT)
+    colours[hits, :3] = to_rgb(_RIGHT)
+    colours[~hits, :3] = to_rgb(_WRONG)
+    share[~hits] /= max(share[~hits].max(), 1e-9)
     colours[..., 3] = np.sqrt(share) * 0.45
     return colours

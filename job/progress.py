@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from job import log
 
@@ -42,3 +43,19 @@ def bar(epochs: int) -> Iterator[Advance]:
             shown.update(task, completed=done, metrics=words)
 
         yield advance
+
+
+def callback(advance: Advance) -> Any:
+    """A Keras callback that moves the bar."""
+    import keras
+
+    class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+        _epoch = 0
+
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+            self._epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+            advance(self._epoch + (batch + 1) / self.params["steps"], logs or {})
+
+    return Watch()

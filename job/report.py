@@ -1,7 +1,6 @@
 """render(folder, record): the report page, its plots and the model card of one run."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,9 +103,11 @@ def _context(record: Record) -> dict[str, Any]:
         "wording": wording,
         "themes": (plots.LIGHT, plots.DARK),
         "images": pictures.are_images(dataset.test.x),
-        "wrong": round((1 - metrics.accuracy) * metrics.rows),
+        "wrong": metrics.rows - sum(row[i] for i, row in enumerate(metrics.confusion_matrix)),
         "weakest": sorted(scored, key=lambda score: score.f1)[: _OPEN_ROWS // 2],
         "macro_f1": sum(score.f1 for score in scored) / len(scored),
+        "worst_miss": max(1 - score.recall for score in scored),
+        "block": plots.block_size(len(metrics.per_class)),
         "open_rows": _OPEN_ROWS,
         "confusions": wording.top_confusions(metrics),
         "options": [
@@ -137,6 +138,6 @@ def _environment(*, autoescape: bool) -> Any:
         "duration": wording.duration,
         "shown": wording.shown,
         "markdown": wording.markdown,
-        "json": json.dumps,
+        "yaml": wording.yaml,
     }
     return environment

@@ -1,12 +1,14 @@
 """Results of the commands on standard output: tables for a person, JSON for scripts."""
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from job.doctor import Check
@@ -20,7 +22,7 @@ def evaluation(manifest: Manifest, metrics: Metrics, *, as_json: bool) -> None:
     """The scores of one version."""
     if as_json:
         about = {"name": manifest.name, "version": manifest.version}
-        _json({**about, **dataclasses.asdict(metrics)})
+        _json({**about, **asdict(metrics)})
         return
     low, high = metrics.accuracy_interval
     print(f"{manifest.name} version {manifest.version}, {metrics.rows:,} test rows")
@@ -30,61 +32,116 @@ def evaluation(manifest: Manifest, metrics: Metrics, *, as_json: bool) -> None:
     table = _table("class", ">precision", ">recall", ">F1", ">support")
     for c in metrics.per_class:
         scores = (f"{score:.4f}" for score in (c.precision, c.recall, c.f1))
-        table.add_row(one_line(str(c.label)), *scores, f"{c.support:,}")
+        table.add_row(escape(one_line(str(c.label))), *scores, f"{c.support:,}")
     _print(table)
 
 
-def models(names: Sequence[tuple[str, Sequence[Listed]]], *, as_json: bool) -> None:
-    """The versions of each named model, newest first."""
+def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
+    """The versions of each model, the newest first."""
     if as_json:
-        _json({name: [_as_dict(listed) for listed in versions] for name, versions in names})
+        rows = {name: [_as_dict(each) for each in listed] for name, listed in named.items()}
+        _json({"models": rows})
         return
-    for name, versions in names:
-        table = _table(
-            "version", ">accuracy", ">loss", ">size", ">age", "verdict", "champion", title=name
-        )
-        for listed in versions:
-            table.add_row(*_row(listed))
+    for name, listed in named.items():
+        table = _table("version", ">accuracy", ">loss", ">size", ">age", "verdict", "", title=name)
+        for each in listed:
+            table.add_row(*_row(each))
         _print(table)
+    if not any(named.values()):
+        print("No versions yet. `mlp-job train` makes one.")
 
 
 def verification(result: Verification, *, as_json: bool) -> None:
     """What hashing every file again gave."""
     if as_json:
-        _json(dataclasses.asdict(result))
+        _json({"version": result.version, "files": [asdict(file) for file in result.files]})
         return
-    table = _table("", "file", ">size", "seen")
+    table = _table("", "file", ">size", "found")
     for file in result.files:
         mark = "[red]✗" if file.problem else "[green]✓"
-        table.add_row(mark, one_line(file.path), _size(file.size), file.problem or "as published")
+        table.add_row(
+            mark, escape(one_line(file.path)), decimal(file.size), file.problem or "as published"
+        )
     _print(table)
 
 
 def diagnosis(checks: Sequence[Check], *, as_json: bool) -> None:
     """What the doctor found."""
     if as_json:
-        _json([{"name": c.name, "ok": c.error is None, "detail": c.detail} for c in checks])
+        _json({"checks": [{"name": c.name, "ok": not c.error, "found": c.found} for c in checks]})
         return
     table = _table("", "check", "found")
     for check in checks:
-        mark = "[green]✓" if check.error is None else "[red]✗"
         hint = f"\n→ {check.error.hint}" if check.error and check.error.hint else ""
-        table.add_row(mark, check.name, one_line(check.detail) + hint)
+        table.add_row(
+            "[red]✗" if check.error else "[green]✓",
+            check.name,
+            escape(one_line(check.found)) + hint,
+        )
     _print(table)
 
 
 def _row(listed: Listed) -> tuple[str, ...]:
-    version = str(listed.version)
-    if listed.manifest is None:
-        return (version, "", "", "", "", f"[red]broken: {one_line(listed.problem)}", "")
     manifest = listed.manifest
-    size = sum(entry.size for entry in manifest.files.values())
+    mark = "[green]champion" if listed.champion else ""
+    if manifest is None:
+        return (str(listed.version), "", "", "", "", f"[red]{escape(listed.problem)}", mark)
     return (
-        version,
+        str(listed.version),
         f"{manifest.metrics.accuracy:.4f}",
         f"{manifest.metrics.loss:.4f}",
-        _size(size),
+        decimal(_bytes(manifest)),
         _age(manifest.created),
         "promote" if manifest.verdict.promote else "do not promote",
-        "[green]champion" if listed.champion else "",
+        mark,
     )
+
+
+def _as_dict(listed: Listed) -> dict[str, object]:
+    manifest = listed.manifest
+    about: dict[str, object] = {"version": listed.version, "champion": listed.champion}
+    if manifest is None:
+        return about | {"problem": listed.problem}
+    return about | {
+        "created": manifest.created.isoformat(),
+        "run_id": manifest.run_id,
+        "accuracy": manifest.metrics.accuracy,
+        "accuracy_interval": list(manifest.metrics.accuracy_interval),
+        "loss": manifest.metrics.loss,
+        "bytes": _bytes(manifest),
+        "promote": manifest.verdict.promote,
+        "reasons": list(manifest.verdict.reasons),
+        "data": asdict(manifest.data),
+        "seconds": manifest.seconds,
+    }
+
+
+def _bytes(manifest: Manifest) -> int:
+    return sum(record.size for record in manifest.files.values())
+
+
+def _age(created: datetime) -> str:
+    seconds = int((datetime.now(UTC) - created).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{max(seconds, 0)} s"
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    """A table; a column whose name begins with > is aligned to the right."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console(highlight=False)
+    # A file or a pipe has no width: nothing is folded or cut there.
+    console.print(table, width=None if console.is_terminal else 10_000, soft_wrap=False)
+
+
+def _json(content: object) -> None:
+    print(json.dumps(content, indent=2))

@@ -65,6 +65,7 @@ def fit(
     config: Config,
     *,
     callbacks: Sequence[Any] = (),
+    on_epoch: Callable[[EpochResult], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Trains a model that `job.model.build` made, in place.
@@ -74,6 +75,7 @@ def fit(
         dataset: Its `fit_rows` are trained on, its `validation_rows` validated on.
         config: epochs, batch_size, patience, seed and xla are read.
         callbacks: Keras callbacks; `on_train_batch_end` is called after each block of steps.
+        on_epoch: Hears of each epoch when it has ended.
         should_stop: Asked after each block and each epoch.
 
     Raises:
@@ -86,7 +88,7 @@ def fit(
     chain = keras.callbacks.CallbackList(
         [
             _divergence(model),  # first, so that nothing is saved of a run that diverged
-            _epochs(results),
+            _epochs(results, on_epoch),
             *_early_stopping(config.patience),
             *callbacks,
             _preemption(should_stop),  # last, so that everything was saved before
@@ -222,7 +224,7 @@ def _early_stopping(patience: int | None) -> list[Any]:
     ]
 
 
-def _epochs(results: list[EpochResult]) -> Any:
+def _epochs(results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> Any:
     """A callback that collects the results."""
     import keras
 
@@ -243,6 +245,7 @@ def _epochs(results: list[EpochResult]) -> Any:
                 val_accuracy=logs.get("val_accuracy"),
             )
         )
+        on_epoch(results[-1])
 
     return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from job.evaluation import Metrics
 
 if TYPE_CHECKING:
@@ -50,7 +52,19 @@ def said_and_true(said: object, true: object) -> str:
 
 def markdown(text: str) -> str:
     """Text that Markdown renders as it stands, in a table too."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&$-])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>|~&$])", r"\\\1", text)
+
+
+def yaml(value: str | float) -> str:
+    """A scalar of a YAML document.
+
+    JSON will not do: YAML 1.1 takes 1e-07 for a string and a surrogate pair for two characters.
+    """
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="0")
+    text = value.encode(errors="replace").decode()
+    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return '"' + "".join(plain) + '"'
 
 
 def count(number: int) -> str:
@@ -151,7 +165,7 @@ def time_spent(seconds: Mapping[str, float]) -> str:
     """Which phase took the most of the time."""
     total, longest = sum(seconds.values()), max(seconds, key=lambda phase: seconds[phase])
     return (
-        f"{longest.capitalize()} took {duration(seconds[longest])} of {duration(total)} "
+        f"The longest phase was {longest}: {duration(seconds[longest])} of {duration(total)} "
         f"({percent(seconds[longest] / total if total else 0.0, 0)})."
     )
 

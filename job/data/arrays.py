@@ -101,7 +101,7 @@ class StoredArray:
     def _fill(self, block: NDArray[Any]) -> None:
         left = block.reshape(-1).view(np.uint8).data
         while left:
-            count = self.stream.readinto(left)  # type: ignore[attr-defined]
+            count = self.stream.readinto(left[:BLOCK_BYTES])  # type: ignore[attr-defined]
             if not count:
                 raise DataError(
                     f"{self.name}: expected {self.nbytes} bytes of values, as its header says "

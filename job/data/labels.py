@@ -1,5 +1,6 @@
 """Labels → classes and indices: any integers or strings, found in the training rows."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ def read(array: StoredArray) -> NDArray[Any]:
     labels = allocate(shape[:1], dtype.newbyteorder("="), array.name)
     for first, block in array.blocks():
         labels[first : first + len(block)] = block.reshape(-1)
+    if dtype.kind == "U" and labels.view(np.uint32).max() > sys.maxunicode:
+        raise _not_text(array.name, "a number that is no character")
     return labels.view(np.uint8) if dtype.kind == "b" else labels
 
 
@@ -113,12 +116,8 @@ def _distinct(rows: Labelled) -> tuple[list[int | str], NDArray[np.intp]]:
     found, inverse = np.unique(rows.labels, return_inverse=True)
     try:
         return [_text(label) for label in found.tolist()], inverse
-    except ValueError as exc:  # from NumPy, for a number that is no character, or from UTF-8
-        raise DataError(
-            f"{rows.name}: expected labels in valid Unicode, and UTF-8 for bytes. "
-            f"Received: {' '.join(str(exc).split())[:200]}.",
-            hint="Save the labels again as strings.",
-        ) from exc
+    except UnicodeError as exc:
+        raise _not_text(rows.name, str(exc)) from exc
 
 
 def _text(label: int | str | bytes) -> int | str:
@@ -127,6 +126,13 @@ def _text(label: int | str | bytes) -> int | str:
     if isinstance(label, str):
         label.encode()  # a lone surrogate could not be written anywhere
     return label
+
+
+def _not_text(name: str, received: str) -> DataError:
+    return DataError(
+        f"{name}: expected labels in valid Unicode, and UTF-8 for bytes. Received: {received}.",
+        hint="Save the labels again as strings.",
+    )
 
 
 def _some(names: Classes | list[int | str]) -> str:
