@@ -1,0 +1,271 @@
+"""The pod really runs: the rendered containers, in the Docker engine, against SeaweedFS."""
+
+import base64
+import contextlib
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from k8s_docker import Node, Pod, docker, has_image
+from k8s_render import (
+    BASE,
+    K8S,
+    Manifest,
+    find,
+    job_template,
+    needs_kubectl,
+    render,
+    write_overlay,
+)
+from seaweed import SeaweedFS
+
+from job.errors import JobError
+
+IMAGE = os.environ.get("MLP_JOB_IMAGE", "mlp-job:cpu")
+
+pytestmark = [
+    needs_kubectl,
+    pytest.mark.skipif(not has_image(IMAGE), reason=f"no engine, or no image {IMAGE} in it"),
+]
+
+Train = Callable[..., Pod]
+
+
+class Cluster:
+    """Creates the pods of a Job as its controller does, with the options that a test adds."""
+
+    def __init__(self, s3: SeaweedFS, folder: Path):
+        self.s3, self.folder = s3, folder
+        self.prefix = f"s3://{s3.bucket}/{uuid.uuid4().hex}"
+        self.pods: list[Pod] = []
+
+    def render(self, **options: str) -> list[Manifest]:
+        """base + cpu + s3-keys, for the test's own store."""
+        literals = {
+            "AWS_ENDPOINT_URL_S3": self.s3.endpoint,
+            "MLP_JOB_STORE": self.prefix,
+            "MLP_JOB_EPOCHS": "1",
+            **options,
+        }
+        return render(
+            write_overlay(
+                self.folder / f"overlay-{uuid.uuid4().hex}",
+                [BASE],
+                ["cpu", "s3-keys"],
+                configMapGenerator=[
+                    {
+                        "name": "mlp-job",
+                        "behavior": "merge",
+                        "literals": [f"{name}={value}" for name, value in literals.items()],
+                    }
+                ],
+            )
+        )
+
+    def pod(self, manifests: list[Manifest], *, uid: str = "", tmp: str = "") -> Pod:
+        """The next pod of the Job with this uid; a new Job's first one by default."""
+        keys = {"kind": "Secret", "metadata": {"name": "s3-keys"}, "stringData": self.s3.env}
+        template = json.loads(json.dumps(job_template(manifests)["spec"]["template"]))
+        if tmp:
+            template["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = tmp
+        node = Node(
+            objects=[*manifests, keys],
+            images={template["spec"]["containers"][0]["image"]: IMAGE},
+            network="host",
+            folder=self.folder,
+        )
+        labels = {
+            "batch.kubernetes.io/job-name": "mlp-job",
+            "batch.kubernetes.io/controller-uid": uid or str(uuid.uuid4()),
+        }
+        pod = Pod(node, template, f"mlp-job-{uuid.uuid4().hex[:5]}", labels=labels)
+        self.pods.append(pod)
+        return pod
+
+    def read(self, key: str) -> Any:
+        """A JSON object of the store, read with plain boto3."""
+        bucket, prefix = self.prefix.removeprefix("s3://").split("/", 1)
+        body = self.s3.client().get_object(Bucket=bucket, Key=f"{prefix}/{key}")["Body"]
+        return json.load(body)
+
+    def names(self) -> list[str]:
+        bucket, prefix = self.prefix.removeprefix("s3://").split("/", 1)
+        found = self.s3.client().list_objects_v2(Bucket=bucket, Prefix=prefix + "/")
+        return [each["Key"].removeprefix(prefix + "/") for each in found.get("Contents", [])]
+
+
+@pytest.fixture
+def cluster(s3: SeaweedFS, tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(s3, tmp_path)
+    yield cluster
+    for pod in cluster.pods:
+        pod.remove()
+
+
+def action(manifests: list[Manifest], code: int) -> str:
+    """What the Job controller does with a pod that ended so, and was not disrupted."""
+    policy = job_template(manifests)["spec"]["podFailurePolicy"]
+    for rule in policy["rules"]:
+        if code in rule.get("onExitCodes", {}).get("values", []):
+            result: str = rule["action"]
+            return result
+    return "Count"
+
+
+def test_to_a_published_model_and_once_only(cluster: Cluster) -> None:
+    manifests, uid = cluster.render(), str(uuid.uuid4())
+    first = cluster.pod(manifests, uid=uid)
+    first.start()
+    assert first.wait() == 0, first.logs()
+    assert first.message["exit_code"] == 0
+    pointer = cluster.read("mnist/champion.json")
+    version = pointer["version"]
+    manifest = cluster.read(f"mnist/versions/{version}/manifest.json")
+    assert f"mlp-job-{uid}" in json.dumps(manifest)  # the Job's name and uid are the run's id
+    assert all(path.startswith(f"{first.name}/") for path in manifest["files"])
+    assert f"mnist/versions/{version}/{first.name}/model.keras" in cluster.names()
+
+    # another pod of the same Job finds the work done
+    published = cluster.names()
+    second = cluster.pod(manifests, uid=uid)
+    second.start()
+    assert second.wait() == 0, second.logs()
+    assert cluster.read("mnist/champion.json") == pointer
+    assert cluster.names() == published
+
+
+ENDS = [
+    (2, {"MLP_JOB_EPOCHS": "many"}),
+    (3, {"MLP_JOB_MIN_ACCURACY": "1"}),
+    (65, {"MLP_JOB_DATA": "{prefix}/torn.npz", "MLP_JOB_NAME": "mine"}),
+    (66, {"MLP_JOB_DATA": "{prefix}/missing.npz", "MLP_JOB_NAME": "mine"}),
+    (69, {"MLP_JOB_DEVICE": "gpu"}),
+    (70, {"MLP_JOB_LEARNING_RATE": "1e30"}),
+    (74, {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "2"}),
+    (77, {"MLP_JOB_STORE": "s3://no-such-bucket"}),
+]
+
+
+@pytest.mark.parametrize(("code", "options"), ENDS, ids=lambda value: str(value)[:3])
+def test_ends_that_the_policy_knows(cluster: Cluster, code: int, options: dict[str, str]) -> None:
+    bucket, prefix = cluster.prefix.removeprefix("s3://").split("/", 1)
+    cluster.s3.client().put_object(Bucket=bucket, Key=f"{prefix}/torn.npz", Body=b"PK\3\4torn")
+    manifests = cluster.render(
+        **{name: value.format(prefix=cluster.prefix) for name, value in options.items()}
+    )
+    pod = cluster.pod(manifests)
+    pod.start()
+    assert pod.wait() == code, pod.logs()
+    message = pod.message
+    (error,) = [each for each in JobError.__subclasses__() if each.exit_code == code]
+    assert (message["exit_code"], message["error"]) == (code, error.__name__)
+    assert message["message"]
+    assert action(manifests, code) == error.rule
+    assert "mnist/champion.json" not in cluster.names()
+
+
+def test_a_missing_secret_ends_at_once_with_the_reason(cluster: Cluster) -> None:
+    manifests = cluster.render()
+    pod = cluster.pod(manifests)
+    pod.node.objects.pop()  # type: ignore[attr-defined]
+    pod.start()
+    assert pod.wait() == 77, pod.logs()
+    assert "credentials" in pod.message["message"]
+
+
+def test_a_full_tmpfs_is_an_end_with_a_reason_and_no_eviction(cluster: Cluster) -> None:
+    pod = cluster.pod(cluster.render(), tmp="1Mi")
+    pod.start()
+    assert pod.wait() == 74, pod.logs()
+    assert pod.message["error"] == "StoreError"
+
+
+def test_deleted_in_mid_training(cluster: Cluster) -> None:
+    manifests = cluster.render(MLP_JOB_EPOCHS="1000")
+    pod = cluster.pod(manifests)
+    pod.start()
+    wait_for(lambda: "epoch.ended" in pod.logs())
+    assert pod.stop() == 143, pod.logs()
+    assert pod.message["error"] == "Preempted"
+    assert action(manifests, 143) == "Ignore"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+WGET = """#!/usr/bin/env python3
+# in place of busybox's, which the image of the real server has
+import sys, urllib.request
+assert sys.argv[1:-1] == ["-q", "-T", "2", "-O", "/dev/null"], sys.argv
+try:
+    urllib.request.urlopen(sys.argv[-1], timeout=2)
+except OSError:
+    sys.exit(1)
+"""
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Node]:
+    """A node with a network of its own, for the local overlay as it stands."""
+    wget = tmp_path / "wget"
+    wget.write_text(WGET)
+    wget.chmod(0o755)
+    manifests = render(K8S / "overlays" / "local")
+    secret = find(manifests, "Secret")
+    decoded = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    network = f"mlp-job-{uuid.uuid4().hex[:8]}"
+    docker("network", "create", network)
+    folder = tmp_path / "node"
+    folder.mkdir()
+    try:
+        yield Node(
+            objects=[find(manifests, "ConfigMap"), {**secret, "stringData": decoded}],
+            images={"mlp-job:cpu": IMAGE, "docker.io/chrislusf/seaweedfs:4.48": IMAGE},
+            network=network,
+            folder=folder,
+            mounts={"/usr/bin/weed": Path(sys.executable).with_name("weed"), "/usr/bin/wget": wget},
+        )
+    finally:
+        docker("network", "rm", network)
+
+
+def test_the_local_overlay_from_nothing_to_a_published_model(laptop: Node) -> None:
+    """Both pods start at once, as after one apply; the server is the one that is late."""
+    manifests = render(K8S / "overlays" / "local")
+    server = Pod(
+        laptop,
+        find(manifests, "Deployment")["spec"]["template"],
+        "seaweedfs-0",
+        alias=find(manifests, "Service")["metadata"]["name"],
+    )
+    train = Pod(
+        laptop,
+        find(manifests, "Job")["spec"]["template"],
+        "mlp-job-x7b9z",
+        labels={
+            "batch.kubernetes.io/job-name": "mlp-job",
+            "batch.kubernetes.io/controller-uid": str(uuid.uuid4()),
+        },
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(train.remove)
+        stack.callback(server.remove)
+        waiting = train.start("initContainers")
+        time.sleep(1)
+        assert docker("inspect", "--format", "{{.State.Running}}", waiting) == "true"
+        server.start()
+        assert train.wait() == 0
+        train.start()
+        assert train.wait(timeout=200) == 0, train.logs()
+    assert train.message["exit_code"] == 0
+    assert train.message["version"] == 1
