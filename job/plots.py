@@ -1,95 +1,24 @@
-"""The report's pictures, drawn by Matplotlib without pyplot and without global state.
+"""The report's plots and contact sheets, drawn by Matplotlib."""
 
-A plot is drawn once and comes as SVG whose colours are the page's custom properties, so that it
-follows the page's theme, and as PNG in the light theme. Equal input gives equal bytes.
-"""
-
-import contextlib
 import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.drawing import LIGHT, NOBODY, PNG_DPI, Plot, plot, png, style
 from job.evaluation import Metrics, wilson_interval
 from job.wording import percent, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from job.training import EpochResult
 
-LIGHT = {
-    "paper": "#ffffff",
-    "panel": "#f5f6f8",
-    "ink": "#15171c",
-    "muted": "#5a6170",
-    "line": "#e1e4ea",
-    "accent": "#2555d8",
-    "good": "#18734a",
-    "bad": "#b0431a",
-}
-DARK = {
-    "paper": "#101216",
-    "panel": "#191c22",
-    "ink": "#eceef2",
-    "muted": "#a1a9b7",
-    "line": "#2c313a",
-    "accent": "#8cb0ff",
-    "good": "#6cd09f",
-    "bad": "#ff9d75",
-}
-"""The page's two themes: the same names, so that a colour of one can stand for the other."""
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: selectable, searchable, in the page's font
-    "text.parse_math": False,  # a label may hold dollar signs
-    "font.size": 8,
-    "text.color": LIGHT["ink"],
-    "axes.edgecolor": LIGHT["line"],
-    "axes.labelcolor": LIGHT["muted"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlesize": 9,
-    "axes.titlepad": 10,
-    "axes.axisbelow": True,
-    "grid.color": LIGHT["line"],
-    "grid.linewidth": 0.6,
-    "legend.facecolor": LIGHT["paper"],
-    "legend.edgecolor": LIGHT["paper"],
-    "legend.framealpha": 1,
-    "legend.fancybox": False,
-    "lines.linewidth": 1.6,
-    "lines.solid_capstyle": "round",
-    "xtick.color": LIGHT["muted"],
-    "ytick.color": LIGHT["muted"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-}
 _RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
-_ANONYMOUS = ("Creator", "Date", "Format", "Type")
-_NOBODY: dict[str, Any] = {"Software": None}
-_PNG_DPI = 150
 _CELLS_WITH_NUMBERS = 12
 _MOST_CELLS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """A plot as an inline `<svg>` element and as a PNG file's bytes."""
-
-    svg: str
-    png: bytes
 
 
 def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int | None) -> Plot:
@@ -129,7 +58,7 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
         axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
         axes.legend(loc="upper right" if what == "loss" else "lower right")
 
-    return _plot(what, (4.3, 2.9), draw)
+    return plot(what, (4.3, 2.9), draw)
 
 
 def reliability(metrics: Metrics) -> Plot:
@@ -153,7 +82,7 @@ def reliability(metrics: Metrics) -> Plot:
         axes.grid()
         axes.legend(loc="lower right")
 
-    return _plot("reliability", (4.3, 3.6), draw)
+    return plot("reliability", (4.3, 3.6), draw)
 
 
 def confusion(metrics: Metrics) -> Plot:
@@ -194,98 +123,12 @@ def confusion(metrics: Metrics) -> Plot:
                 weight="bold" if row == column else "normal",
             )  # fmt: skip
 
-    return _plot("confusion-matrix", (3.7 + left, 3.7 + top), draw, (left, 0.05, 0.05, top))
+    return plot("confusion-matrix", (3.7 + left, 3.7 + top), draw, (left, 0.05, 0.05, top))
 
 
 def block_size(classes: int) -> int:
     """How many neighbouring classes share a cell of the confusion matrix."""
     return -(-classes // _MOST_CELLS)
-
-
-def picture(pixels: NDArray[np.uint8]) -> bytes:
-    """(height, width, 3) pixels as a PNG file's bytes."""
-    import matplotlib.image
-
-    file = io.BytesIO()
-    matplotlib.image.imsave(file, np.ascontiguousarray(pixels), format="png", metadata=_NOBODY)
-    return file.getvalue()
-
-
-def sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> bytes:
-    """(images, height, width, 3) pixels with a caption below each, as one PNG file's bytes."""
-    from matplotlib.figure import Figure
-
-    enlarged = max(1, 150 // images.shape[2])
-    tiles = images.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
-    height, width = tiles.shape[1] + 44, max(tiles.shape[2], 150) + 20
-    columns = min(len(tiles), 6)
-    page = np.full((-(-len(tiles) // columns) * height, columns * width, 3), 255, np.uint8)
-    corners = [(10 + i // columns * height, 10 + i % columns * width) for i in range(len(tiles))]
-    for tile, (y, x) in zip(tiles, corners, strict=True):
-        page[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    with _style("sheet"):
-        figure = Figure(figsize=(page.shape[1] / _PNG_DPI, page.shape[0] / _PNG_DPI))
-        figure.figimage(page)
-        for caption, (y, x) in zip(captions, corners, strict=True):
-            below = 1 - (y + tiles.shape[1] + 6) / page.shape[0]
-            figure.text(x / page.shape[1], below, caption, va="top", size=7)
-        return _png(figure)
-
-
-def _plot(
-    name: str,
-    size: tuple[float, float],
-    draw: Callable[["Axes"], None],
-    margins: tuple[float, float, float, float] = (0.4, 0.45, 0.1, 0.35),
-) -> Plot:
-    """Draws once and writes twice.
-
-    Args:
-        name: Makes the ids inside the SVG the plot's own.
-        size: Width and height, inches.
-        draw: Fills the axes.
-        margins: Left, bottom, right and top of the axes, inches; Matplotlib's own layout engines
-            find them too, and take as long as all the drawing.
-    """
-    from matplotlib.figure import Figure
-
-    (width, height), (left, bottom, right, top) = size, margins
-    with _style(name):
-        figure = Figure(figsize=size)
-        across, down = (width - left - right) / width, (height - bottom - top) / height
-        draw(figure.add_axes((left / width, bottom / height, across, down)))
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(_ANONYMOUS))
-        return Plot(svg=_inline(file.getvalue()), png=_png(figure))
-
-
-@contextlib.contextmanager
-def _style(name: str) -> Iterator[None]:
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
-        # What Matplotlib's font lacks is a box in the PNG; the page has the reader's fonts.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def _png(figure: "Figure") -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_PNG_DPI, metadata=_NOBODY)
-    return file.getvalue()
-
-
-def _inline(document: str) -> str:
-    """An SVG file as an element of the page: its ids, size and colours become the page's."""
-    svg = document[document.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)
-    end = svg.index(">")
-    head = re.sub(r' (width|height|version|xmlns(:xlink)?)="[^"]*"', "", svg[:end])
-    svg = head + ' aria-hidden="true"' + svg[end:]
-    for name, colour in LIGHT.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return svg
 
 
 def shades(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -305,3 +148,33 @@ def shades(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     share[~hits] /= max(share[~hits].max(), 1e-9)
     colours[..., 3] = np.sqrt(share) * 0.45
     return colours
+
+
+def picture(pixels: NDArray[np.uint8]) -> bytes:
+    """(height, width, 3) pixels as a PNG file's bytes."""
+    import matplotlib.image
+
+    file = io.BytesIO()
+    matplotlib.image.imsave(file, np.ascontiguousarray(pixels), format="png", metadata=NOBODY)
+    return file.getvalue()
+
+
+def sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> bytes:
+    """(images, height, width, 3) pixels with a caption below each, as one PNG file's bytes."""
+    from matplotlib.figure import Figure
+
+    enlarged = max(1, 150 // images.shape[2])
+    tiles = images.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+    height, width = tiles.shape[1] + 44, max(tiles.shape[2], 150) + 20
+    columns = min(len(tiles), 6)
+    page = np.full((-(-len(tiles) // columns) * height, columns * width, 3), 255, np.uint8)
+    corners = [(10 + i // columns * height, 10 + i % columns * width) for i in range(len(tiles))]
+    for tile, (y, x) in zip(tiles, corners, strict=True):
+        page[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    with style("sheet"):
+        figure = Figure(figsize=(page.shape[1] / PNG_DPI, page.shape[0] / PNG_DPI))
+        figure.figimage(page)
+        for caption, (y, x) in zip(captions, corners, strict=True):
+            below = 1 - (y + tiles.shape[1] + 6) / page.shape[0]
+            figure.text(x / page.shape[1], below, caption, va="top", size=7)
+        return png(figure)

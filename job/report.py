@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job import pictures, plots, wording
+from job import drawing, pictures, plots, wording
 from job.config import Config, flag
 from job.data.dataset import Dataset
 from job.evaluation import Metrics
@@ -101,7 +101,7 @@ def _context(record: Record) -> dict[str, Any]:
         "dataset": dataset,
         "metrics": metrics,
         "wording": wording,
-        "themes": (plots.LIGHT, plots.DARK),
+        "themes": (drawing.LIGHT, drawing.DARK),
         "images": pictures.are_images(dataset.test.x),
         "wrong": metrics.rows - sum(row[i] for i, row in enumerate(metrics.confusion_matrix)),
         "weakest": sorted(scored, key=lambda score: score.f1)[: _OPEN_ROWS // 2],
