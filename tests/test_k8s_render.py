@@ -217,3 +217,19 @@ def test_an_overlay_holds_only_what_differs(name: str, tmp_path: Path) -> None:
         (folder / file).write_text(content)
         with contextlib.suppress(ValueError):  # kustomize refuses it
             assert render(folder) != real, content
+
+
+def readme_patches() -> list[str]:
+    """The YAML that the README offers for copying into an overlay."""
+    section = (K8S.parent / "README.md").read_text().split("\n## Kubernetes\n")[1]
+    return re.findall(r"```yaml\n(.+?)```", section.split("\n## ")[0], re.DOTALL)
+
+
+def test_the_readmes_patches_fit(tmp_path: Path) -> None:
+    for number, text in enumerate(readme_patches()):
+        overlay = K8S / "overlays" / ("scheduled" if "CronJob" in text else "production")
+        folder = write_overlay(tmp_path / str(number), [overlay], [], **yaml.safe_load(text))
+        patched, manifests = render(folder), render(overlay)
+        assert sum(a != b for a, b in zip(patched, manifests, strict=True)) == 1, text
+        for manifest in patched:
+            kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
