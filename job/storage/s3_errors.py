@@ -7,10 +7,11 @@ from job.errors import AccessDenied, DataNotFound, JobError, StoreError
 
 MISSING = {"NoSuchKey", "NoSuchBucket", "InvalidBucketName"}
 DENIED = {
+    "400": "S3 answers so, without a reason, when credentials have expired: get fresh ones.",
     "AccessDenied": "Check the policy of these credentials. Without s3:ListBucket a key that "
     "does not exist looks forbidden, too.",
     "AuthorizationHeaderMalformed": "Check AWS_REGION.",
-    "ExpiredToken": "Get fresh credentials and run the same command again.",
+    "ExpiredToken": "Get fresh ones and run the same command again.",
     "IllegalLocationConstraintException": "Check AWS_REGION.",
     "InvalidToken": "Check AWS_SESSION_TOKEN.",
     "MethodNotAllowed": "Check that the store takes writes.",
@@ -18,7 +19,7 @@ DENIED = {
     "AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
     "PermanentRedirect": "Check AWS_REGION.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
-    "TokenRefreshRequired": "Get fresh credentials and run the same command again.",
+    "TokenRefreshRequired": "Get fresh ones and run the same command again.",
 }
 """Error codes that no retry will heal, and what to do about them."""
 CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a pod role."
