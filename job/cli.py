@@ -1,5 +1,6 @@
 """The command line: the only reader of the environment, the only error → exit code mapping."""
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -33,7 +34,11 @@ def main() -> None:
     if form not in ("json", "text"):
         form = "text" if stream.isatty() else "json"
     log.setup("json" if form == "json" else "text", stream)
-    sys.exit(_run(arguments, _early(arguments, "termination_log")))
+    code = _run(arguments, _early(arguments, "termination_log"))
+    sys.stdout.flush()
+    # Every file is closed and every child is gone by now. An orderly exit would wait for threads
+    # that nobody needs and take TensorFlow apart, close to a second.
+    os._exit(code)
 
 
 def _run(arguments: list[str], termination_log: str | None) -> int:
@@ -207,7 +212,7 @@ def _registry(store: str, name: str | None) -> Any:
 def _early(arguments: list[str], field: str) -> str | None:
     """The value of an option that is needed even when the rest of the command line is wrong."""
     value = os.environ.get(envvar(field)) or None
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*arguments, ""]):
         if word == flag(field):
             value = following or value
         elif word.startswith(flag(field) + "="):

@@ -1,10 +1,10 @@
 """The device to train on, proved by real work; TensorFlow's errors about it stop here."""
 
 import contextlib
-import logging
 import os
 import resource
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Literal
 
 from job.config import Device
 from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
+from job.log import WARNING, event
 
-log = logging.getLogger("mlp_job")
 
 FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
+
+
+NOISE = (b"I0000", b"WARNING: All log messages before absl", b"failed call to cuInit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +74,13 @@ def prepare(device: Device, *, seed: int, xla: bool = True) -> DeviceInfo:
         UsageError: A variable is set that would cut training short.
     """
     configure_environment()
-    import keras
-    import tensorflow as tf
+    with _quiet():
+        import keras
+        import tensorflow as tf
 
-    info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
-    if info is None:
-        tf.config.set_visible_devices([], "GPU")
+        info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
+        if info is None:
+            tf.config.set_visible_devices([], "GPU")
     keras.utils.set_random_seed(seed)
     return info or _cpu()
 
@@ -120,6 +124,27 @@ def foreign_errors(*, batch_size: int, data_bytes: int) -> Iterator[None]:
         ) from exc
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what TensorFlow's C++ prints before it reads TF_CPP_MIN_LOG_LEVEL; warnings pass.
+
+    So does what it says of a missing driver, since `gpu.prove` says that in words of its own.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            notes.seek(0)
+            for line in notes:
+                if not any(noise in line for noise in NOISE):
+                    os.write(2, line)
+
+
 def _gpu(xla: bool, *, insist: bool) -> DeviceInfo | None:
     from job import gpu
 
@@ -128,7 +153,7 @@ def _gpu(xla: bool, *, insist: bool) -> DeviceInfo | None:
     except DeviceUnavailable as error:
         if insist:
             raise
-        log.warning("Training on the CPU. %s", error.message)
+        event("device.missing", f"Training on the CPU. {error.message}", level=WARNING)
         gpu.forget()
         return None
     return DeviceInfo(

@@ -56,10 +56,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": LIGHT["line"],
     "grid.linewidth": 0.6,
-    "legend.facecolor": LIGHT["paper"],
-    "legend.edgecolor": LIGHT["paper"],
-    "legend.framealpha": 1,
-    "legend.fancybox": False,
+    "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
     "xtick.color": LIGHT["muted"],
@@ -69,6 +66,16 @@ _STYLE: dict[Any, Any] = {
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
 }
+LEGEND: dict[str, Any] = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1.01, 1.0),
+    "ncols": 3,
+    "columnspacing": 1.2,
+    "handlelength": 1.6,
+    "fontsize": 7.5,
+}
+"""On the line of the title, where it hides no data."""
+
 PNG_DPI = 150
 
 NOBODY: dict[str, Any] = {"Software": None}

@@ -73,7 +73,7 @@ def _json_handler(stream: TextIO) -> logging.Handler:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         JsonFormatter(
-            ["levelname", "message"],
+            ["timestamp", "levelname", "message"],
             rename_fields={"levelname": "severity_text"},
             static_fields={"service.version": __version__},
             timestamp=True,

@@ -101,7 +101,8 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
     events.data_loaded(dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
-    with shutdown.deferred(), progress.bar(config.epochs) as advance:
+    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
+    with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(
             network,
             dataset,

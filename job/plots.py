@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from job.drawing import LIGHT, NOBODY, PNG_DPI, Plot, plot, png, style
+from job.drawing import LEGEND, LIGHT, NOBODY, PNG_DPI, Plot, plot, png, style
 from job.evaluation import Metrics, wilson_interval
 from job.wording import percent, shown
 
@@ -56,7 +56,7 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
         if what == "accuracy":
             axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
         axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
-        axes.legend(loc="upper right" if what == "loss" else "lower right")
+        axes.legend(**LEGEND)
 
     return plot(what, (4.3, 2.9), draw)
 
@@ -80,7 +80,7 @@ def reliability(metrics: Metrics) -> Plot:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(np.linspace(0, 1, 6), [f"{t}%" for t in range(0, 101, 20)])
         axes.grid()
-        axes.legend(loc="lower right")
+        axes.legend(**LEGEND)
 
     return plot("reliability", (4.3, 3.6), draw)
 

@@ -9,8 +9,8 @@ from job.data import batches, files
 def blocks(path: Path, name: str, width: int) -> batches.Blocks:
     """Reads comma-separated numbers.
 
-    The first line is a header when no field of it is a number, or when it counts from 0 to
-    width - 1, as pandas writes it for columns without names.
+    The first line is a header when it has a name in every field and no number, or when it counts
+    from 0 to width - 1, as pandas writes it for columns without names.
 
     Args:
         path: The file, packed with gzip or not.
@@ -32,7 +32,7 @@ def blocks(path: Path, name: str, width: int) -> batches.Blocks:
 
     with files.opened(path, name) as packed:
         stream = files.unpacked(packed)
-        header = _is_header(batches.first_line(stream, name, width))
+        header = _is_header(_fields(batches.first_line(stream, name, width)), width)
         with batches.diagnosed(name, stream, width, problem, skip=header):
             columns = [f"f{i}" for i in range(width)]
             reader = arrow.open_csv(
@@ -57,10 +57,10 @@ def _fields(line: str) -> list[str]:
         return [line]
 
 
-def _is_header(line: str) -> bool:
-    fields = _fields(line)
-    counted = len(fields) > 2 and fields == [str(i) for i in range(len(fields))]
-    return counted or not any(not field or _is_number(field) for field in fields)
+def _is_header(fields: list[str], width: int) -> bool:
+    counted = width > 2 and fields == [str(i) for i in range(width)]
+    names = len(fields) == width and all(fields) and not any(map(_is_number, fields))
+    return counted or names
 
 
 def _is_number(field: str) -> bool:
@@ -68,4 +68,4 @@ def _is_number(field: str) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    return "_" not in field  # which Python takes between digits

@@ -1,6 +1,7 @@
 """JSON Lines files of numbers, streamed."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,4 +62,5 @@ def _problem(line: str, width: int) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
