@@ -17,6 +17,9 @@ from job.errors import AccessDenied, DataError, DataNotFound, StoreError
 
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 
+DECODERS = {None, errno.EINVAL}
+"""Not from the disk: a decoder's own error, and a seek to where a lying header points."""
+
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
@@ -41,7 +44,7 @@ def reading(name: str) -> Iterator[None]:
             hint=f"Let user {os.getuid()}, as whom the job runs, read the file and its folders.",
         ) from exc
     except OSError as exc:
-        if exc.errno is None:  # from a decoder, not from the system
+        if exc.errno in DECODERS:
             raise _damaged(name, exc) from exc
         if exc.errno in NOWHERE:
             raise DataNotFound(
