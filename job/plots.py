@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from job.drawing import LEGEND, LIGHT, NOBODY, PNG_DPI, Plot, plot, png, style
 from job.evaluation import Metrics, wilson_interval
-from job.wording import percent, shown
+from job.wording import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,11 +43,10 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
             axes.plot(epochs, validation, color=LIGHT["accent"], marker=marker, label="validation")
             if best_epoch is not None:
                 best = validation[best_epoch - 1]
-                said = percent(best, 1) if what == "accuracy" else f"{best:.3f}"
                 axes.axvline(best_epoch, color=LIGHT["accent"], lw=0.8, ls=(0, (1, 2)))
                 axes.plot(
                     best_epoch, best, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
-                    label=f"best: epoch {best_epoch}, {said}", ls="none",
+                    label=f"best: epoch {best_epoch}", ls="none",
                 )  # fmt: skip
         axes.set_title(what.capitalize())
         axes.set_xlabel("epoch")
@@ -72,10 +71,10 @@ def reliability(metrics: Metrics) -> Plot:
         axes.errorbar(
             [b.confidence for b in bins], accuracy,
             yerr=np.clip(np.stack([accuracy - ends[:, 0], ends[:, 1] - accuracy]), 0, 1),
-            fmt="o", ms=5, lw=1.2, color=LIGHT["accent"], label="this model, 95% interval",
+            fmt="o", ms=5, lw=1.2, color=LIGHT["accent"], label="model, 95% interval",
         )  # fmt: skip
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
-        axes.set_title("Share named correctly")
+        axes.set_title("Named correctly")
         axes.set_xlabel("stated confidence")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(np.linspace(0, 1, 6), [f"{t}%" for t in range(0, 101, 20)])
