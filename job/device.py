@@ -14,7 +14,6 @@ from job.config import Device
 from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
 from job.log import WARNING, event
 
-
 FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
 

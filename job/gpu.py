@@ -1,5 +1,6 @@
 """Proof that the first GPU works: exact products on it, with and without XLA."""
 
+import contextlib
 import ctypes
 import site
 import sys
@@ -46,6 +47,7 @@ def prove(*, xla: bool) -> Proof:
     """
     import tensorflow as tf
 
+    _load_cusolver()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         raise DeviceUnavailable(
@@ -130,10 +132,28 @@ def _error_name(driver: ctypes.CDLL, status: int) -> str:
     return name.value.decode() if name.value else f"CUDA error {status}"
 
 
+def _load_cusolver() -> None:
+    """Loads cuSOLVER from its wheel; TensorFlow 2.21 does not look there, and skips the GPU.
+
+    Once it is loaded, the loader knows it by its name. What cannot be loaded is named by
+    `_why_none`.
+    """
+    wheel = _in_wheel("libcusolver.so.11")
+    if wheel:
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(wheel), mode=ctypes.RTLD_GLOBAL)
+
+
+def _in_wheel(library: str) -> Path | None:
+    """Where one of the nvidia wheels has the library."""
+    folders = {Path(folder) for folder in [*site.getsitepackages(), *sys.path]}
+    found = (next(folder.glob(f"nvidia/*/lib/{library}"), None) for folder in folders)
+    return next(filter(None, found), None)
+
+
 def _is_found(library: str) -> bool:
     """True when the loader or one of the nvidia wheels has the library."""
-    folders = {Path(folder) for folder in [*site.getsitepackages(), *sys.path]}
-    if any(next(folder.glob(f"nvidia/*/lib/{library}"), None) for folder in folders):
+    if _in_wheel(library):
         return True
     try:
         ctypes.CDLL(library)

@@ -107,7 +107,8 @@ def _json_lines(path: Path, classes: Classes) -> Iterator[Write]:
         def write_block(block: Block) -> None:
             rounded = block.astype(np.float64).round(7).tolist()
             for best, row in zip(block.argmax(axis=1), rounded, strict=True):
-                record = {"class": classes[best], "probabilities": dict(zip(names, row, strict=True))}
+                said = dict(zip(names, row, strict=True))
+                record = {"class": classes[best], "probabilities": said}
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
         yield write_block
