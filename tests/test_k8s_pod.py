@@ -34,8 +34,6 @@ pytestmark = [
     pytest.mark.skipif(not has_image(IMAGE), reason=f"no engine, or no image {IMAGE} in it"),
 ]
 
-Train = Callable[..., Pod]
-
 
 class Cluster:
     """Creates the pods of a Job as its controller does, with the options that a test adds."""
@@ -68,14 +66,18 @@ class Cluster:
             )
         )
 
-    def pod(self, manifests: list[Manifest], *, uid: str = "", tmp: str = "") -> Pod:
+    def pod(
+        self, manifests: list[Manifest], *, uid: str = "", tmp: str = "", secret: bool = True
+    ) -> Pod:
         """The next pod of the Job with this uid; a new Job's first one by default."""
-        keys = {"kind": "Secret", "metadata": {"name": "s3-keys"}, "stringData": self.s3.env}
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        keys = {name: self.s3.env[name] for name in names}
+        secrets = [{"kind": "Secret", "metadata": {"name": "s3-keys"}, "stringData": keys}]
         template = json.loads(json.dumps(job_template(manifests)["spec"]["template"]))
         if tmp:
             template["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = tmp
         node = Node(
-            objects=[*manifests, keys],
+            objects=[*manifests, *(secrets if secret else [])],
             images={template["spec"]["containers"][0]["image"]: IMAGE},
             network="host",
             folder=self.folder,
@@ -152,7 +154,7 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("code", "options"), ENDS, ids=lambda value: str(value)[:3])
+@pytest.mark.parametrize(("code", "options"), ENDS, ids=[code for code, _ in ENDS])
 def test_ends_that_the_policy_knows(cluster: Cluster, code: int, options: dict[str, str]) -> None:
     bucket, prefix = cluster.prefix.removeprefix("s3://").split("/", 1)
     cluster.s3.client().put_object(Bucket=bucket, Key=f"{prefix}/torn.npz", Body=b"PK\3\4torn")
@@ -171,9 +173,7 @@ def test_ends_that_the_policy_knows(cluster: Cluster, code: int, options: dict[s
 
 
 def test_a_missing_secret_ends_at_once_with_the_reason(cluster: Cluster) -> None:
-    manifests = cluster.render()
-    pod = cluster.pod(manifests)
-    pod.node.objects.pop()  # type: ignore[attr-defined]
+    pod = cluster.pod(cluster.render(), secret=False)
     pod.start()
     assert pod.wait() == 77, pod.logs()
     assert "credentials" in pod.message["message"]
