@@ -237,6 +237,25 @@ def test_a_deleted_object_takes_the_folders_along_that_it_made(tmp_path: Path) -
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
+def test_a_folder_that_comes_and_goes_has_one_lock(tmp_path: Path) -> None:
+    """A key is a mutex: to create is to take it, to delete is to give it and its folder back."""
+    holders: list[int] = []
+
+    def take_and_give(name: int) -> None:
+        store = open_store(str(tmp_path / "store"))
+        for _ in range(100):
+            try:
+                store.write("m/mutex", b"%d" % name, if_none_match=True)
+            except Conflict:
+                continue
+            holders.append(name)
+            assert holders == [name]
+            holders.remove(name)
+            store.delete("m/mutex")
+
+    in_threads(take_and_give, range(8))
+
+
 def test_the_litter_of_a_killed_writer_is_not_seen_and_is_swept(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     (tmp_path / "m").mkdir()

@@ -105,7 +105,7 @@ class LocalStore:
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                if _is(folder, descriptor):
                     yield descriptor
                     return
             finally:
@@ -159,6 +159,13 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _is_temporary(path: Path) -> bool:
