@@ -7,16 +7,18 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from data_files import arrays, idx_bytes, load, npy_bytes, npy_header, write_idx, write_npz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from job import data
 from job.errors import DataError
 
 MEMORY = 512 << 20
-FUZZ = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 BYTES = st.binary(max_size=400)
 
 
@@ -33,6 +35,7 @@ def little_memory():
 @pytest.fixture(scope="module")
 def folder():
     with tempfile.TemporaryDirectory() as path:
+        write_idx(Path(path) / "idx", arrays())
         yield Path(path)
 
 
@@ -70,7 +73,6 @@ PACKED = [gzip.compress(IMAGES, mtime=0), gzip.compress(FLOATS, mtime=0)]
 @FUZZ
 @given(body=st.one_of(BYTES, mutated([IMAGES, FLOATS, *PACKED])))
 def test_idx(folder, body):
-    write_idx(folder / "idx", arrays())
     (folder / "idx" / "train-images-idx3-ubyte").write_bytes(body)
     dataset = may_be_refused(lambda: load(folder / "idx"))
     assert dataset is None or len(dataset.train) == 40
@@ -119,18 +121,25 @@ def test_labels(folder, body):
     may_be_refused(lambda: load(folder / "l.npz"))
 
 
-TEXTS = {
+def parquet_bytes():
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({key: [1.0, 2.5] for key in "abc"}), buffer)
+    return buffer.getvalue()
+
+
+TABLES = {
     "a.csv": b"a,b,c\n1,2,3\n4,5.5,6\n",
     "a.jsonl": b'{"a": 1, "b": 2, "c": 3}\n{"a": 1, "b": 2.5, "c": 3}\n',
+    "a.parquet": parquet_bytes(),
     "a.npy": npy_bytes(np.ones((4, 3), np.float32)),
 }
 
 
 @FUZZ
 @given(content=st.data())
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TABLES)
 def test_rows(folder, name, content):
-    valid = [TEXTS[name], gzip.compress(TEXTS[name], mtime=0)]
+    valid = [TABLES[name], gzip.compress(TABLES[name], mtime=0)]
     (folder / name).write_bytes(content.draw(st.one_of(BYTES, mutated(valid))))
     rows = may_be_refused(
         lambda: list(
