@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
-ATTEMPTS = 5
-"""Tries of a request, with pauses of at most 1, 2, 4 and 8 s; AWS_MAX_ATTEMPTS overrides."""
+ATTEMPTS = 8
+"""Tries of a request; AWS_MAX_ATTEMPTS overrides. botocore's pauses between them double: up to
+0.05 s at first and 6 s in all, or 1 s and 127 s when the server asks for patience."""
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds between the tries of what botocore itself does not try again."""
 
