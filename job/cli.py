@@ -236,7 +236,7 @@ def _log_failure(error: JobError) -> None:
         error=type(error).__name__,
         exit_code=error.exit_code,
         hint=error.hint,
-        **error.details,
+        details=error.details,
     )
 
 

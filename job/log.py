@@ -42,7 +42,7 @@ def bind(fields: Mapping[str, object]) -> None:
             static.update(fields)
 
 
-def event(name: str, message: str, *, level: int = logging.INFO, **fields: object) -> None:
+def event(name: str, message: str, /, *, level: int = logging.INFO, **fields: object) -> None:
     """Logs one event.
 
     Args:

@@ -59,7 +59,7 @@ def outcome(published: Published) -> Mapping[str, object]:
     return {
         "outcome": "promoted" if published.verdict.promote else "rejected",
         "run_id": manifest.run_id,
-        "name": manifest.name,
+        "model": manifest.name,
         "version": manifest.version,
         "metrics": {"accuracy": manifest.metrics.accuracy, "loss": manifest.metrics.loss},
         "reasons": list(published.verdict.reasons),

@@ -84,10 +84,13 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
 
 
 def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
-    """Downloads a version's model, checks its hash and loads it in Keras's safe mode."""
+    """Downloads a version's model, checks its hash and loads it in Keras's safe mode.
+
+    It works on the CPU, so that a version can be scored wherever its store can be read.
+    """
     name = f"{manifest.attempt}/model.keras"
     registry.fetch(manifest, [name], scratch)
-    device.configure_environment()
+    device.prepare("cpu", seed=0)
     import keras
 
     return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
