@@ -162,7 +162,7 @@ class Checkpoints:
         self._sequence = header.sequence
         self.exact = dict(header.made_on) == self._made_on
         self._last = self._where(header.position)
-        events.resumed(header.position, sequence=header.sequence, exact=self.exact)
+        events.resumed(header.position, exact=self.exact)
         return state
 
     def save(self, state: State) -> None:
@@ -183,14 +183,15 @@ class Checkpoints:
             self._store.write(f"{self._folder}/{SLOTS[sequence % 2]}", data)
         except StoreError as error:
             events.checkpoint_failed(error)
-        else:
-            self._sequence = sequence
-            self._last = self._where(state.position)
-            events.checkpoint_saved(state.position, size=len(data), seconds=self._cost)
+            self._saved_at = time.monotonic()
+            return
         self._saved_at = time.monotonic()
-        first, self._cost = not self._cost, self._saved_at - began
+        first, self._cost = self._cost == 0, self._saved_at - began
+        self._sequence = sequence
+        self._last = self._where(state.position)
+        events.checkpoint_saved(state.position, size=len(data), seconds=self._cost)
         if first and self._cost > GRACE:
-            events.checkpoint_slow(seconds=self._cost, grace=GRACE, size=len(data))
+            events.checkpoint_slow(size=len(data), seconds=self._cost, grace=GRACE)
 
     def _read(self, slot: str) -> tuple[Header, State] | None:
         key = f"{self._folder}/{slot}"

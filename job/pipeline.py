@@ -23,6 +23,7 @@ from job import (
     shutdown,
     training,
 )
+from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
@@ -58,7 +59,7 @@ def run(config: Config) -> Mapping[str, object]:
     else:
         with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch, "version")
-            draft = make(config, run_id, attempt, folder, clock)
+            draft = make(config, registry, run_id, attempt, folder, clock)
             with clock.phase("publish"):
                 published = registry.publish(folder, draft)
     events.published(published, config.store)
@@ -75,11 +76,14 @@ def run(config: Config) -> Mapping[str, object]:
     return outcome
 
 
-def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) -> Draft:
+def make(
+    config: Config, registry: Registry, run_id: str, attempt: str, folder: Path, clock: Clock
+) -> Draft:
     """From data to a folder that is ready to be published.
 
     Args:
         config: What the run was told.
+        registry: Where its checkpoints are.
         run_id: Its identity.
         attempt: The identity of this try.
         folder: Where the version's files go; data is staged beside it.
@@ -101,6 +105,17 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
     events.data_loaded(dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
+    versions = provenance.library_versions()
+    checkpoints = Checkpoints(
+        registry.store,
+        f"{config.model_name}/runs/{run_id}",
+        run_id=run_id,
+        fingerprint=provenance.fingerprint(config, dataset),
+        made_on={**versions, "device": info.name},
+        every=config.checkpoint_every,
+    )
+    with clock.phase("resume"):
+        state = checkpoints.latest()
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(
@@ -110,6 +125,9 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             callbacks=[progress.callback(advance)],
             on_epoch=lambda result: events.epoch_ended(result, config.epochs),
             should_stop=shutdown.requested,
+            resume=state,
+            due=checkpoints.due,
+            save=checkpoints.save,
         )
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
@@ -134,7 +152,7 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             probabilities=probabilities,
             verdict=verdict,
             device=info.name,
-            library_versions=provenance.library_versions(),
+            library_versions=versions,
             seconds=dict(clock.seconds),
             run_id=run_id,
             created=datetime.now(UTC),
@@ -146,4 +164,4 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt)
+    return provenance.draft(record, info, attempt, exact=checkpoints.exact)

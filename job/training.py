@@ -12,27 +12,23 @@ from job.blocks import Loop, Table
 from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import Preempted, TrainingDiverged
+from job.state import (
+    EpochResult,
+    Position,
+    State,
+    metric_values,
+    patience,
+    put_back,
+    put_back_metrics,
+    put_back_patience,
+    take,
+)
 
 VALIDATION_BATCH = 4096
 """Rows of a validation step, at most."""
 
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """One epoch: its number from 1, its seconds with validation, and Keras's own metrics.
-
-    The validation values are None when no rows are held out.
-    """
-
-    epoch: int
-    seconds: float
-    loss: float
-    accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +63,9 @@ def fit(
     callbacks: Sequence[Any] = (),
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    resume: State | None = None,
+    due: Callable[[], bool] = lambda: False,
+    save: Callable[[State], None] = lambda _: None,
 ) -> Fitted:
     """Trains a model that `job.model.build` made, in place.
 
@@ -77,21 +76,27 @@ def fit(
         callbacks: Keras callbacks; `on_train_batch_end` is called after each block of steps.
         on_epoch: Hears of each epoch when it has ended.
         should_stop: Asked after each block and each epoch.
+        resume: Where to go on; None begins anew.
+        due: Asked after each block of training and each epoch: is it time to save?
+        save: Gets the state when it is, when `should_stop` says so, and at the end.
 
     Raises:
         TrainingDiverged: The loss, the validation loss or the weights are not finite.
-        Preempted: `should_stop` said so.
+        Preempted: `should_stop` said so, and the state was saved.
     """
     import keras
 
-    results: list[EpochResult] = []
+    results: list[EpochResult] = list(resume.position.history) if resume else []
+    begun = len(results)
+    stopper = _early_stopping(config.patience)
+    memory = _Memory(model, stopper, results, epochs=config.epochs)
     chain = keras.callbacks.CallbackList(
         [
             _divergence(model),  # first, so that nothing is saved of a run that diverged
             _epochs(results, on_epoch),
-            *_early_stopping(config.patience),
+            *([stopper] if stopper else ()),
             *callbacks,
-            _preemption(should_stop),  # last, so that everything was saved before
+            _saving(memory, resume, due, save, should_stop),  # last: it sees what the others did
         ],
         add_history=True,
         model=model,
@@ -103,12 +108,18 @@ def fit(
         loops.append(_validation_loop(model, table, dataset, config, chain))
     chain.params["steps"] = loops[0].steps
     model.optimizer.build(model.trainable_variables)
-    costs = [loop.compile() for loop in loops]
+    if resume:
+        put_back(model, resume)
+        loops[0].passes, loops[0].first_step = resume.position.epoch, resume.position.step
+    finished = resume is not None and resume.position.finished
+    costs = [] if finished else [loop.compile() for loop in loops]
 
     began = time.perf_counter()
-    _keras_fit(model, loops, config, chain)
+    _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
     run_seconds = time.perf_counter() - began
-    later = results[1:] or results
+    if not finished:
+        save(memory.take(finished=True))
+    later = results[begun + 1 :] or results[begun:] or results
     return Fitted(
         history=tuple(results),
         best_epoch=min(results, key=_rank).epoch,
@@ -187,7 +198,9 @@ def _validation_loop(
     )
 
 
-def _keras_fit(model: Any, loops: Sequence[Loop], config: Config, chain: Any) -> None:
+def _keras_fit(
+    model: Any, loops: Sequence[Loop], config: Config, chain: Any, *, first: int
+) -> None:
     import tensorflow as tf
 
     steps = tf.data.Dataset.range(loops[0].steps)
@@ -201,6 +214,7 @@ def _keras_fit(model: Any, loops: Sequence[Loop], config: Config, chain: Any) ->
     try:
         model.fit(
             steps,
+            initial_epoch=first,
             epochs=config.epochs,
             validation_data=validation,
             callbacks=chain,
@@ -212,16 +226,14 @@ def _keras_fit(model: Any, loops: Sequence[Loop], config: Config, chain: Any) ->
         model.steps_per_execution = 1
 
 
-def _early_stopping(patience: int | None) -> list[Any]:
+def _early_stopping(patience: int | None) -> Any:
     import keras
 
     if patience is None:
-        return []
-    return [
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=patience, restore_best_weights=True
-        )
-    ]
+        return None
+    return keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=patience, restore_best_weights=True
+    )
 
 
 def _epochs(results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> Any:
@@ -273,14 +285,81 @@ def _divergence(model: Any) -> Any:
     return keras.callbacks.LambdaCallback(on_train_batch_end=batch_end, on_epoch_end=epoch_end)
 
 
-def _preemption(should_stop: Callable[[], bool]) -> Any:
-    """A callback that raises Preempted when it is told to."""
+class _Memory:
+    """Takes the State of a run between two blocks."""
+
+    def __init__(self, model: Any, stopper: Any, results: list[EpochResult], *, epochs: int):
+        self.step = 0
+        self.metrics: dict[str, NDArray[Any]] = {}
+        self._model, self._stopper, self._results, self._epochs = model, stopper, results, epochs
+
+    def put_back(self, state: State) -> None:
+        put_back_patience(self._stopper, state)
+
+    def put_back_metrics(self, state: State) -> None:
+        put_back_metrics(self._model, state)
+
+    def trained(self, step: int) -> None:
+        """Remembers the metrics of the epoch under way, before validation resets them."""
+        self.step, self.metrics = step, metric_values(self._model)
+
+    def epoch_ended(self) -> None:
+        self.step, self.metrics = 0, {}
+
+    def take(self, *, finished: bool = False) -> State:
+        position = Position(
+            epoch=len(self._results),
+            step=self.step,
+            finished=finished or self._model.stop_training or len(self._results) == self._epochs,
+            history=tuple(self._results),
+            patience=patience(self._stopper),
+        )
+        return take(self._model, position, self._stopper, self.metrics)
+
+
+def _saving(
+    memory: _Memory,
+    resume: State | None,
+    due: Callable[[], bool],
+    save: Callable[[State], None],
+    should_stop: Callable[[], bool],
+) -> Any:
+    """A callback that saves when it is time, and saves and raises Preempted when told to stop."""
     import keras
 
-    def check(_step: int, logs: object) -> None:  # noqa: ARG001
-        if should_stop():
+    pending = [resume] if resume and resume.position.step else []
+
+    def train_begin(_logs: object) -> None:
+        if resume:
+            memory.put_back(resume)
+
+    def epoch_begin(_epoch: int, _logs: object) -> None:
+        if pending:
+            memory.put_back_metrics(pending.pop())
+
+    def safe_point() -> None:
+        stopping = should_stop()
+        if stopping or due():
+            save(memory.take())
+        if stopping:
             raise Preempted("Expected to train to the end. Received: SIGTERM.")
 
+    def train_batch_end(step: int, _logs: object) -> None:
+        memory.trained(step + 1)
+        safe_point()
+
+    def test_batch_end(_step: int, _logs: object) -> None:
+        if should_stop():
+            safe_point()
+
+    def epoch_end(_epoch: int, _logs: object) -> None:
+        memory.epoch_ended()
+        safe_point()
+
     return keras.callbacks.LambdaCallback(
-        on_train_batch_end=check, on_test_batch_end=check, on_epoch_end=check
+        on_train_begin=train_begin,
+        on_epoch_begin=epoch_begin,
+        on_train_batch_end=train_batch_end,
+        on_test_batch_end=test_batch_end,
+        on_epoch_end=epoch_end,
     )
