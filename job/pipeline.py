@@ -1,7 +1,6 @@
 """The job's story: read this and you have read the job."""
 
 import secrets
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from job.config import Config
 from job.errors import GateRejected
 from job.manifest import Draft
 from job.registry import Registry
+from job.scratch import scratch
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
@@ -56,8 +56,8 @@ def run(config: Config) -> Mapping[str, object]:
     if published:
         published = registry.challenge(published)
     else:
-        with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
-            folder = Path(scratch, "version")
+        with scratch() as folder:
+            folder /= "version"
             draft = make(config, run_id, attempt, folder, clock)
             with clock.phase("publish"):
                 published = registry.publish(folder, draft)
