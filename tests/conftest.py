@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +15,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Where everything is installed (TESTS_MUST_RUN), a skipped test has failed."""
     report = yield
     if report.skipped and os.environ.get("TESTS_MUST_RUN"):
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
-    return report
-
-
-NO_SKIP = os.environ.get("MLP_JOB_TESTS_SKIP") == "never"
-"""In CI a test that is skipped fails: everything it could lack is there."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
     return report
