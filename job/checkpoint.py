@@ -92,7 +92,7 @@ def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     sha256 = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         sha256.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        sha256.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        sha256.update(np.ascontiguousarray(array).tobytes())
     return sha256.hexdigest()
 
 
@@ -130,11 +130,6 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._last: Mapping[str, object] | None = None
 
-    @property
-    def last(self) -> Mapping[str, object] | None:
-        """Where the run would go on: key, epoch and step; None before the first checkpoint."""
-        return self._last
-
     def due(self) -> bool:
         """True when it is time for the next checkpoint."""
         every = self._every
@@ -161,12 +156,16 @@ class Checkpoints:
             )
         self._sequence = header.sequence
         self.exact = dict(header.made_on) == self._made_on
-        self._last = self._where(header.position)
+        self._last = self._where(header.sequence, header.position)
         events.resumed(header.position, exact=self.exact)
         return state
 
-    def save(self, state: State) -> None:
-        """Writes the next checkpoint; a failure is logged and costs no more than itself."""
+    def save(self, state: State) -> Mapping[str, object] | None:
+        """Writes the next checkpoint; a failure is logged and costs no more than itself.
+
+        Returns:
+            The place of the last one that was written: key, epoch, step; None before the first.
+        """
         began = time.monotonic()
         sequence = self._sequence + 1
         header = Header(
@@ -184,14 +183,15 @@ class Checkpoints:
         except StoreError as error:
             events.checkpoint_failed(error)
             self._saved_at = time.monotonic()
-            return
+            return self._last
         self._saved_at = time.monotonic()
         first, self._cost = self._cost == 0, self._saved_at - began
         self._sequence = sequence
-        self._last = self._where(state.position)
+        self._last = self._where(sequence, state.position)
         events.checkpoint_saved(state.position, size=len(data), seconds=self._cost)
         if first and self._cost > GRACE:
             events.checkpoint_slow(size=len(data), seconds=self._cost, grace=GRACE)
+        return self._last
 
     def _read(self, slot: str) -> tuple[Header, State] | None:
         key = f"{self._folder}/{slot}"
@@ -210,5 +210,6 @@ class Checkpoints:
             return None
         return header, state
 
-    def _where(self, position: Position) -> Mapping[str, object]:
-        return {"epoch": position.epoch, "step": position.step}
+    def _where(self, sequence: int, position: Position) -> Mapping[str, object]:
+        key = f"{self._folder}/{SLOTS[sequence % 2]}"
+        return {"key": key, "epoch": position.epoch, "step": position.step}

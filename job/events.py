@@ -96,8 +96,8 @@ def checkpoint_slow(*, size: int, seconds: float, grace: float) -> None:
     """A checkpoint takes longer than a pod is given to end."""
     event(
         "checkpoint.slow",
-        f"A checkpoint of {size / 1e6:.0f} MB takes {seconds:.1f} s. Expected at most {grace:.0f} s: "
-        "after SIGTERM the last one saved in time counts.",
+        f"A checkpoint of {size / 1e6:.0f} MB takes {seconds:.1f} s. Expected at most "
+        f"{grace:.0f} s: after SIGTERM the last one saved in time counts.",
         level=WARNING,
         bytes=size,
         seconds=round(seconds, 4),

@@ -1,7 +1,6 @@
 """The job's story: read this and you have read the job."""
 
 import secrets
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from job.config import Config
 from job.errors import GateRejected
 from job.manifest import Draft
 from job.registry import Registry
+from job.scratch import scratch
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
@@ -57,8 +57,8 @@ def run(config: Config) -> Mapping[str, object]:
     if published:
         published = registry.challenge(published)
     else:
-        with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
-            folder = Path(scratch, "version")
+        with scratch() as folder:
+            folder /= "version"
             draft = make(config, registry, run_id, attempt, folder, clock)
             with clock.phase("publish"):
                 published = registry.publish(folder, draft)
@@ -114,6 +114,7 @@ def make(
         made_on={**versions, "device": info.name},
         every=config.checkpoint_every,
     )
+    shutdown.note(run_id=run_id, checkpoint=None)
     with clock.phase("resume"):
         state = checkpoints.latest()
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
@@ -127,7 +128,7 @@ def make(
             should_stop=shutdown.requested,
             resume=state,
             due=checkpoints.due,
-            save=checkpoints.save,
+            save=lambda state: shutdown.note(checkpoint=checkpoints.save(state)),
         )
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)

@@ -1,6 +1,5 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from job import data as labelled
 from job import device, evaluation, predictions
 from job.evaluation import Metrics
 from job.manifest import Manifest
+from job.scratch import scratch
 
 if TYPE_CHECKING:
     from job.registry import Registry
@@ -37,16 +37,16 @@ def evaluate(
     manifest = registry.resolve(ref)
     if data is None:
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         test = labelled.load_test(
             data,
             test_uri=test_data,
             classes=manifest.classes,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
-            scratch=Path(scratch),
+            scratch=folder,
         )
-        model = load(registry, manifest, Path(scratch))
+        model = load(registry, manifest, folder)
         blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))
         probabilities = np.concatenate(list(_probabilities(model, blocks)))
     return manifest, evaluation.evaluate(probabilities, test.y, manifest.classes)
@@ -71,29 +71,29 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
     """
     predictions.check_format(output)
     manifest = registry.resolve(ref)
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
-            scratch=Path(scratch),
+            scratch=folder,
             block_rows=BLOCK_ROWS,
         )
-        model = load(registry, manifest, Path(scratch))
+        model = load(registry, manifest, folder)
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
 
-def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
+def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
     """Downloads a version's model, checks its hash and loads it in Keras's safe mode.
 
     It works on the CPU, so that a version can be scored wherever its store can be read.
     """
     name = f"{manifest.attempt}/model.keras"
-    registry.fetch(manifest, [name], scratch)
+    registry.fetch(manifest, [name], folder)
     device.prepare("cpu", seed=0)
     import keras
 
-    return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
+    return keras.models.load_model(folder / name, compile=False, safe_mode=True)
 
 
 def _probabilities(

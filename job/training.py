@@ -329,11 +329,11 @@ def _saving(
 
     pending = [resume] if resume and resume.position.step else []
 
-    def train_begin(_logs: object) -> None:
+    def train_begin(logs: object) -> None:  # noqa: ARG001 - Keras passes it by name
         if resume:
             memory.put_back(resume)
 
-    def epoch_begin(_epoch: int, _logs: object) -> None:
+    def epoch_begin(_epoch: int, logs: object) -> None:  # noqa: ARG001
         if pending:
             memory.put_back_metrics(pending.pop())
 
@@ -344,15 +344,15 @@ def _saving(
         if stopping:
             raise Preempted("Expected to train to the end. Received: SIGTERM.")
 
-    def train_batch_end(step: int, _logs: object) -> None:
+    def train_batch_end(step: int, logs: object) -> None:  # noqa: ARG001
         memory.trained(step + 1)
         safe_point()
 
-    def test_batch_end(_step: int, _logs: object) -> None:
+    def validated(_step: int, logs: object) -> None:  # noqa: ARG001
         if should_stop():
             safe_point()
 
-    def epoch_end(_epoch: int, _logs: object) -> None:
+    def epoch_end(_epoch: int, logs: object) -> None:  # noqa: ARG001
         memory.epoch_ended()
         safe_point()
 
@@ -360,6 +360,6 @@ def _saving(
         on_train_begin=train_begin,
         on_epoch_begin=epoch_begin,
         on_train_batch_end=train_batch_end,
-        on_test_batch_end=test_batch_end,
+        on_test_batch_end=validated,
         on_epoch_end=epoch_end,
     )

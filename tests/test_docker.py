@@ -107,7 +107,7 @@ def test_stop_in_mid_epoch_is_143_and_publishes_nothing(image, folder, message, 
         docker("stop", "--time=60", name)
         assert docker("wait", name).stdout.strip() == "143"
         ended = events(docker("logs", name).stdout)["run.ended"]
-    assert ended["severity_text"] != "INFO" or "143" in json.dumps(ended)
+    assert ended["exit_code"] == 143
     told = json.loads(message.read_text())
     assert (told["exit_code"], told["error"]) == (143, "Preempted")
     assert not list(folder.rglob("manifest.json"))
@@ -130,6 +130,7 @@ def test_unit_tests_pass_inside_the_image(image, tmp_path):
     wanted = [
         pin for pin in groups["dev"] if re.match(r"(pytest|pytest-timeout|hypothesis)==", pin)
     ]
+    tmp_path.chmod(0o755)
     target = ("--target", str(tmp_path), "--python-version=3.13", "--only-binary=:all:")
     platform = "--python-platform=x86_64-manylinux_2_28"
     install = ("uv", "pip", "install", "--quiet", *target, platform, *wanted)
