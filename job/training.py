@@ -8,24 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job import callbacks as watching
 from job.blocks import Loop, Table
 from job.config import Config
 from job.data.dataset import Dataset
-from job.errors import Preempted, TrainingDiverged
-from job.state import (
-    EpochResult,
-    Position,
-    State,
-    metric_values,
-    patience,
-    put_back,
-    put_back_metrics,
-    put_back_patience,
-    take,
-)
+from job.device import release_memory
+from job.saving import Memory, saving
+from job.state import EpochResult, State, put_back
 
-VALIDATION_BATCH = 4096
-"""Rows of a validation step, at most."""
+VALIDATION_BATCH = 2048
+"""Rows of a validation step, at most; more is no faster and needs more memory."""
 
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
@@ -88,15 +80,15 @@ def fit(
 
     results: list[EpochResult] = list(resume.position.history) if resume else []
     begun = len(results)
-    stopper = _early_stopping(config.patience)
-    memory = _Memory(model, stopper, results, epochs=config.epochs)
+    stopper = watching.early_stopping(config.patience)
+    memory = Memory(model, stopper, results, epochs=config.epochs)
     chain = keras.callbacks.CallbackList(
         [
-            _divergence(model),  # first, so that nothing is saved of a run that diverged
-            _epochs(results, on_epoch),
+            watching.divergence(model),  # first, so that nothing is saved of a run that diverged
+            watching.epochs(results, on_epoch),
             *([stopper] if stopper else ()),
             *callbacks,
-            _saving(memory, resume, due, save, should_stop),  # last: it sees what the others did
+            saving(memory, resume, due, save, should_stop),  # last: it sees what the others did
         ],
         add_history=True,
         model=model,
@@ -107,16 +99,22 @@ def fit(
     if len(dataset.validation_rows):
         loops.append(_validation_loop(model, table, dataset, config, chain))
     chain.params["steps"] = loops[0].steps
-    model.optimizer.build(model.trainable_variables)
+
+    finished = resume is not None and resume.position.finished
+    began = time.perf_counter()
+    _create_variables(model, dataset)
     if resume:
         put_back(model, resume)
         loops[0].passes, loops[0].first_step = resume.position.epoch, resume.position.step
-    finished = resume is not None and resume.position.finished
-    costs = [] if finished else [loop.compile() for loop in loops]
-
-    began = time.perf_counter()
+    for loop in loops if not finished else ():
+        loop.trace()
+    traced = time.perf_counter()
+    for loop in loops if not finished else ():
+        loop.compile()
+        release_memory()  # of the compiler
+    compiled = time.perf_counter()
     _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
-    run_seconds = time.perf_counter() - began
+    ended = time.perf_counter()
     if not finished:
         save(memory.take(finished=True))
     later = results[begun + 1 :] or results[begun:] or results
@@ -124,9 +122,9 @@ def fit(
         history=tuple(results),
         best_epoch=min(results, key=_rank).epoch,
         stopped_early=len(results) < config.epochs,
-        trace_seconds=sum(trace for trace, _ in costs),
-        compile_seconds=sum(compiling for _, compiling in costs),
-        run_seconds=run_seconds,
+        trace_seconds=traced - began,
+        compile_seconds=compiled - traced,
+        run_seconds=ended - compiled,
         rows_per_second=len(dataset.fit_rows)
         * len(later)
         / sum(result.seconds for result in later),
@@ -157,6 +155,14 @@ def predict(model: Any, x: NDArray[Any]) -> NDArray[np.float32]:
 
 def _rank(result: EpochResult) -> float:
     return -result.epoch if result.val_loss is None else result.val_loss
+
+
+def _create_variables(model: Any, dataset: Dataset) -> None:
+    """Makes Keras create all variables now; a function that creates some is traced twice."""
+    model.optimizer.build(model.trainable_variables)
+    y = dataset.train.y[:1]
+    model.compute_metrics(dataset.train.x[:1], y, np.zeros((1, len(dataset.classes)), np.float32))
+    model.reset_metrics()
 
 
 def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chain: Any) -> Loop:
@@ -224,142 +230,3 @@ def _keras_fit(
     finally:
         model.train_function = model.test_function = None
         model.steps_per_execution = 1
-
-
-def _early_stopping(patience: int | None) -> Any:
-    import keras
-
-    if patience is None:
-        return None
-    return keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=patience, restore_best_weights=True
-    )
-
-
-def _epochs(results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> Any:
-    """A callback that collects the results."""
-    import keras
-
-    began = 0.0
-
-    def begin(_epoch: int, _logs: Any) -> None:
-        nonlocal began
-        began = time.perf_counter()
-
-    def end(epoch: int, logs: dict[str, float]) -> None:
-        results.append(
-            EpochResult(
-                epoch=epoch + 1,
-                seconds=time.perf_counter() - began,
-                loss=logs["loss"],
-                accuracy=logs["accuracy"],
-                val_loss=logs.get("val_loss"),
-                val_accuracy=logs.get("val_accuracy"),
-            )
-        )
-        on_epoch(results[-1])
-
-    return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
-
-
-def _divergence(model: Any) -> Any:
-    """A callback that raises TrainingDiverged; Keras's TerminateOnNaN looks at the loss only."""
-    import keras
-
-    def check(values: dict[str, float], epoch: str) -> None:
-        bad = [f"{name} {value}" for name, value in values.items() if not np.isfinite(value)]
-        if bad:
-            raise TrainingDiverged(
-                f"Expected finite numbers in training. Received: {', '.join(bad)}{epoch}.",
-                hint="Lower --learning-rate, or look for extreme values in the data.",
-            )
-
-    def batch_end(batch: int, logs: dict[str, float]) -> None:
-        check({"loss": logs["loss"]}, f" by step {batch + 1}")
-
-    def epoch_end(epoch: int, logs: dict[str, float]) -> None:
-        check(logs, f" in epoch {epoch + 1}")
-        weights = {w.path: float(np.sum(w.numpy())) for w in model.trainable_variables}
-        check(weights, f" in epoch {epoch + 1}")
-
-    return keras.callbacks.LambdaCallback(on_train_batch_end=batch_end, on_epoch_end=epoch_end)
-
-
-class _Memory:
-    """Takes the State of a run between two blocks."""
-
-    def __init__(self, model: Any, stopper: Any, results: list[EpochResult], *, epochs: int):
-        self.step = 0
-        self.metrics: dict[str, NDArray[Any]] = {}
-        self._model, self._stopper, self._results, self._epochs = model, stopper, results, epochs
-
-    def put_back(self, state: State) -> None:
-        put_back_patience(self._stopper, state)
-
-    def put_back_metrics(self, state: State) -> None:
-        put_back_metrics(self._model, state)
-
-    def trained(self, step: int) -> None:
-        """Remembers the metrics of the epoch under way, before validation resets them."""
-        self.step, self.metrics = step, metric_values(self._model)
-
-    def epoch_ended(self) -> None:
-        self.step, self.metrics = 0, {}
-
-    def take(self, *, finished: bool = False) -> State:
-        position = Position(
-            epoch=len(self._results),
-            step=self.step,
-            finished=finished or self._model.stop_training or len(self._results) == self._epochs,
-            history=tuple(self._results),
-            patience=patience(self._stopper),
-        )
-        return take(self._model, position, self._stopper, self.metrics)
-
-
-def _saving(
-    memory: _Memory,
-    resume: State | None,
-    due: Callable[[], bool],
-    save: Callable[[State], None],
-    should_stop: Callable[[], bool],
-) -> Any:
-    """A callback that saves when it is time, and saves and raises Preempted when told to stop."""
-    import keras
-
-    pending = [resume] if resume and resume.position.step else []
-
-    def train_begin(logs: object) -> None:  # noqa: ARG001 - Keras passes it by name
-        if resume:
-            memory.put_back(resume)
-
-    def epoch_begin(_epoch: int, logs: object) -> None:  # noqa: ARG001
-        if pending:
-            memory.put_back_metrics(pending.pop())
-
-    def safe_point() -> None:
-        stopping = should_stop()
-        if stopping or due():
-            save(memory.take())
-        if stopping:
-            raise Preempted("Expected to train to the end. Received: SIGTERM.")
-
-    def train_batch_end(step: int, logs: object) -> None:  # noqa: ARG001
-        memory.trained(step + 1)
-        safe_point()
-
-    def validated(_step: int, logs: object) -> None:  # noqa: ARG001
-        if should_stop():
-            safe_point()
-
-    def epoch_end(_epoch: int, logs: object) -> None:  # noqa: ARG001
-        memory.epoch_ended()
-        safe_point()
-
-    return keras.callbacks.LambdaCallback(
-        on_train_begin=train_begin,
-        on_epoch_begin=epoch_begin,
-        on_train_batch_end=train_batch_end,
-        on_test_batch_end=validated,
-        on_epoch_end=epoch_end,
-    )

@@ -30,16 +30,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plain", action="store_true", help="measure plain pip's size too")
     arguments = parser.parse_args()
-    for target, tag in {"cpu": "mlp-job:cpu", "gpu": "mlp-job"}.items():
-        print_layers(target, build(tag, target))
+    for tag in "mlp-job:cpu", "mlp-job":
+        print_layers(build(tag))
     if arguments.plain:
         print_plain(inspect("mlp-job")["Size"])
     print_start("mlp-job:cpu")
 
 
-def print_layers(target: str, tag: str) -> None:
+def print_layers(tag: str) -> None:
     """One line a layer that is not empty, and the sum."""
-    print(f"\n{target}")
+    print(f"\n{tag}")
     history = docker("history", "--human=false", "--format={{.Size}}\t{{.CreatedBy}}", tag)
     for line in reversed(history.stdout.splitlines()):
         size, made_by = line.split("\t", 1)
