@@ -23,7 +23,7 @@ SLOTS = ("checkpoint-a", "checkpoint-b")
 HEADER = "header"
 SHARE = 0.02
 """Of a run's time that saving may take, when nothing else was asked for."""
-SHORTEST = 2.0
+SHORTEST = 10.0
 """Seconds between two checkpoints, at least."""
 GRACE = 10.0
 """Seconds after SIGTERM in which a checkpoint must be saved."""

@@ -106,8 +106,10 @@ def checkpoint_slow(*, size: int, seconds: float, grace: float) -> None:
 
 def _where(position: "Position") -> str:
     if position.finished:
-        return f"the last epoch, {position.epoch}"
-    return f"epoch {position.epoch}" + (f", step {position.step} of the next" * bool(position.step))
+        return "the last epoch"
+    if position.step:
+        return f"step {position.step} of epoch {position.epoch + 1}"
+    return f"epoch {position.epoch}"
 
 
 def epoch_ended(result: "EpochResult", epochs: int) -> None:
