@@ -17,7 +17,15 @@ DEFAULT_NAME = "mnist"
 BESIDE = frozenset(
     {
         *("data", "test_data"),  # they count by their contents
-        *("store", "name", "run_id", "attempt", "min_accuracy", "checkpoint_every"),
+        *(
+            "store",
+            "name",
+            "run_id",
+            "attempt",
+            "min_accuracy",
+            "checkpoint_every",
+            "store_timeout",
+        ),
         *("device", "log_format", "termination_log"),
     }
 )
@@ -137,6 +145,12 @@ class Config:
     checkpoint_every: float | None = option(
         None,
         "Seconds between checkpoints; by default as often as costs at most 2 % of the time.",
+        expects="a number of at least 0",
+        valid=lambda v: 0 <= v < float("inf"),
+    )
+    store_timeout: float = option(
+        180.0,
+        "Seconds to keep trying to publish while the store fails.",
         expects="a number of at least 0",
         valid=lambda v: 0 <= v < float("inf"),
     )

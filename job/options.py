@@ -21,6 +21,7 @@ PANELS = {
     "attempt": "Publishing",
     "min_accuracy": "Publishing",
     "checkpoint_every": "Publishing",
+    "store_timeout": "Publishing",
     "log_format": "Log",
     "termination_log": "Log",
 }

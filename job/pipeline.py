@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from job import (
@@ -16,6 +17,7 @@ from job import (
     gate,
     log,
     model,
+    persistence,
     progress,
     provenance,
     report,
@@ -25,10 +27,11 @@ from job import (
 from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
+from job.data.dataset import Dataset
 from job.errors import GateRejected
 from job.manifest import Draft
 from job.registry import Registry
-from job.scratch import scratch
+from job.scratch import scratch, spare
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
@@ -49,19 +52,24 @@ def run(config: Config) -> Mapping[str, object]:
     run_id = config.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     attempt = config.attempt or secrets.token_hex(4)
     log.bind({"run.id": run_id, "run.attempt": attempt})
+    shutdown.note(run_id=run_id)
     events.run_started(config)
 
     registry = Registry(open_store(config.store), config.model_name)
     with clock.phase("check store"):
         published = registry.check(run_id)
-    if published:
-        published = registry.challenge(published)
-    else:
-        with scratch() as folder:
+    with scratch() as folder:
+        if published:
+            provenance.expect_same(config, read(config, folder), published.manifest)
+            publish = partial(registry.challenge, published)
+        else:
             folder /= "version"
             draft = make(config, registry, run_id, attempt, folder, clock)
-            with clock.phase("publish"):
-                published = registry.publish(folder, draft)
+            publish = partial(registry.publish, folder, draft)
+        with clock.phase("publish"):
+            published = persistence.keep_trying(
+                publish, seconds=config.store_timeout, run_id=run_id
+            )
     events.published(published, config.store)
     events.run_ended(clock.seconds)
 
@@ -74,6 +82,16 @@ def run(config: Config) -> Mapping[str, object]:
             details=outcome,
         )
     return outcome
+
+
+def read(config: Config, scratch: Path) -> Dataset:
+    """The data set that the options name; what is remote is staged in a scratch folder."""
+    return data.load(
+        config.data,
+        test_uri=config.test_data,
+        validation_split=config.validation_split,
+        scratch=scratch,
+    )
 
 
 def make(
@@ -91,13 +109,7 @@ def make(
     """
     folder.mkdir()
     with clock.phase("import"):
-        reading = ThreadPoolExecutor(1).submit(
-            data.load,
-            config.data,
-            test_uri=config.test_data,
-            validation_split=config.validation_split,
-            scratch=folder.parent,
-        )
+        reading = ThreadPoolExecutor(1).submit(read, config, folder.parent)
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
@@ -109,14 +121,15 @@ def make(
     checkpoints = Checkpoints(
         registry.store,
         f"{config.model_name}/runs/{run_id}",
+        spare=open_store(str(spare())),
         run_id=run_id,
         fingerprint=provenance.fingerprint(config, dataset),
         made_on={**versions, "device": info.name},
         every=config.checkpoint_every,
     )
-    shutdown.note(run_id=run_id, checkpoint=None)
     with clock.phase("resume"):
         state = checkpoints.latest()
+    shutdown.note(checkpoint=checkpoints.last)
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(

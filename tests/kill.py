@@ -3,6 +3,7 @@
 From outside: the command in a process of its own, plain boto3, plain hashing.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,19 +14,27 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+import proxy as proxies
 import pyarrow.csv
 import pyarrow.parquet
 import safetensors.numpy
+import seaweed
+import tiny
 from proxy import Fault, Proxy, Request
 
 PROGRAM = Path(sys.executable).with_name("mlp-job")
 EVENT = "event.name"
+OPTIONS = (
+    "--epochs=30", "--hidden=64", "--batch-size=5", "--dropout=0.2", "--patience=25",
+    "--device=cpu", "--checkpoint-every=0.05",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +45,8 @@ class Kill:
         signal: SIGTERM or SIGKILL.
         event: The process is killed `delay` seconds after this event's `count`th occurrence,
         put: or at the first PUT of a key that ends so; "#7" is the seventh PUT of all,
-        fault: which suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows.
+        fault: which suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows;
+            STALL, no answer comes, to this request and to all that follow.
     """
 
     signal: signal.Signals
@@ -96,8 +106,14 @@ class Bench:
         note = self.folder / "termination.json"
         note.unlink(missing_ok=True)
         process = subprocess.Popen(
-            [PROGRAM, "train", *self.options, f"--run-id={run_id}", f"--termination-log={note}"]
-            + list(more),
+            [
+                PROGRAM,
+                "train",
+                *self.options,
+                f"--run-id={run_id}",
+                f"--termination-log={note}",
+                *more,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -110,6 +126,7 @@ class Bench:
             process.send_signal(kill.signal)
 
         if kill and kill.put:
+            self.proxy.released.clear()
             self.proxy.fault = self.at(kill, end)
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
@@ -129,6 +146,7 @@ class Bench:
         process.stderr.close()
         if kill and kill.put:
             self.proxy.fault = lambda request: Fault.NONE
+            self.proxy.released.set()
         return Ended(
             code=code,
             events=events,
@@ -145,6 +163,8 @@ class Bench:
             if request.method != "PUT" or "/.probe/" in request.path:
                 return Fault.NONE
             puts[0] += 1
+            if puts[0] < 0 and kill.fault is Fault.STALL:
+                return Fault.STALL
             self.look()
             wanted = (
                 puts[0] == int(kill.put[1:])
@@ -155,7 +175,7 @@ class Bench:
                 return Fault.NONE
             puts[0] = -1_000_000  # once
             end()
-            return Fault.NONE if kill.signal == signal.SIGTERM else kill.fault
+            return kill.fault
 
         return fault
 
@@ -196,7 +216,9 @@ class Bench:
     def versions(self, run_id: str) -> list[int]:
         """The versions of one run."""
         manifests = [key for key in self.keys("versions/") if key.endswith("/manifest.json")]
-        return [int(k.split("/")[1]) for k in manifests if json.loads(self.get(k))["run_id"] == run_id]
+        return [
+            int(k.split("/")[1]) for k in manifests if json.loads(self.get(k))["run_id"] == run_id
+        ]
 
     def moves(self, run_id: str) -> int:
         """How often a run moved the pointer."""
@@ -209,7 +231,9 @@ class Bench:
         attempt = json.loads(self.get(f"versions/{version}/manifest.json"))["attempt"]
         folder = f"versions/{version}/{attempt}/"
         history = pyarrow.csv.read_csv(io.BytesIO(self.get(folder + "history.csv")))
-        predictions = pyarrow.parquet.read_table(io.BytesIO(self.get(folder + "predictions.parquet")))
+        predictions = pyarrow.parquet.read_table(
+            io.BytesIO(self.get(folder + "predictions.parquet"))
+        )
         return {
             "model": published_weights(self.get(folder + "model.keras")),
             "state": self.state(run_id),
@@ -243,3 +267,26 @@ def published_weights(body: bytes) -> dict[str, bytes]:
 
 def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+@contextlib.contextmanager
+def bench(s3: seaweed.SeaweedFS, name: str, folder: Path) -> Iterator[Bench]:
+    """A store with a champion from a run that nobody disturbed; its bits are `whole`."""
+    train, test = tiny.split(2000, 0), tiny.split(200, 1)
+    data = folder / "data.npz"
+    np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
+    with proxies.serve(s3.env) as proxy:
+        uri = f"s3://{s3.bucket}/kills"
+        made = Bench(proxy, s3.client(), uri, name, folder, [*OPTIONS, f"--data={data}"])
+        ended = made.train("whole")
+        assert ended.code == 0, ended.errors
+        made.whole = made.bits("whole")
+        yield made
+
+
+def expect_promises(bench: Bench, run_id: str) -> None:
+    """All three, of a run that has ended well."""
+    bench.look()
+    assert len(bench.versions(run_id)) == 1
+    assert bench.moves(run_id) == 1
+    assert bench.bits(run_id) == bench.whole

@@ -8,44 +8,11 @@ import random
 import signal
 
 import kill
-import numpy as np
-import proxy as proxies
-import pytest
-import seaweed
-import tiny
-from kill import Kill
+from kill import Kill, expect_promises
 from proxy import Fault
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
-OPTIONS = (
-    "--epochs=30", "--hidden=64", "--batch-size=5", "--dropout=0.2", "--patience=25",
-    "--device=cpu", "--checkpoint-every=0.05",
-)  # fmt: skip
 WRITES = ("/claim.json", "/version", "/model.keras", "/manifest.json", "/champion.json")
-
-
-@pytest.fixture(scope="module")
-def bench(s3: seaweed.SeaweedFS, tmp_path_factory: pytest.TempPathFactory):
-    """A store with a champion from a run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("kills")
-    train, test = tiny.split(2000, 0), tiny.split(200, 1)
-    np.savez(folder / "data.npz", x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
-    with proxies.serve(s3.env) as proxy:
-        bench = kill.Bench(
-            proxy, s3.client(), f"s3://{s3.bucket}/kills", "corners", folder,
-            [*OPTIONS, f"--data={folder / 'data.npz'}"],
-        )  # fmt: skip
-        whole = bench.train("whole")
-        assert whole.code == 0, whole.errors
-        bench.whole = bench.bits("whole")
-        yield bench
-
-
-def expect_promises(bench: kill.Bench, run_id: str) -> None:
-    bench.look()
-    assert len(bench.versions(run_id)) == 1
-    assert bench.moves(run_id) == 1
-    assert bench.bits(run_id) == bench.whole
 
 
 def killed(bench: kill.Bench, run_id: str, kills: list[Kill]) -> int:
@@ -84,7 +51,12 @@ def test_killed_at_each_write_of_publishing(bench):
 def test_killed_at_random_moments_of_training(bench):
     chance = random.Random(0)
     kills = [
-        Kill(signal=number, event="epoch.ended", count=chance.randint(1, 6), delay=chance.random() / 9)
+        Kill(
+            signal=number,
+            event="epoch.ended",
+            count=chance.randint(1, 6),
+            delay=chance.random() / 9,
+        )
         for number in (KILL, TERM, KILL)
     ]
     assert killed(bench, "training", kills) == len(kills)
@@ -107,7 +79,9 @@ def any_kill(chance: random.Random) -> Kill:
         fault = chance.choice((Fault.CUT, Fault.SWALLOW))
         return Kill(signal=number, put=f"#{chance.randint(1, 40)}", fault=fault)
     if chance.random() < 0.3:
-        event = chance.choice(("run.started", "device.ready", "data.loaded", "evaluated", "verdict"))
+        event = chance.choice(
+            ("run.started", "device.ready", "data.loaded", "evaluated", "verdict")
+        )
         return Kill(signal=number, event=event, delay=chance.random() * 2)
     return Kill(
         signal=number, event="epoch.ended", count=chance.randint(1, 25), delay=chance.random() / 5
