@@ -110,7 +110,7 @@ def test_a_store_that_comes_back_in_time(bench):
 
 
 def test_a_used_run_id_is_not_for_other_options_or_other_data(bench, tmp_path):
-    ended = bench.train("whole", None, "--epochs=31")
+    ended = bench.train("whole", None, "--epochs=13")
     assert ended.code == 2, ended
     assert "--run-id" in ended.said["message"]
     train = tiny.split(2000, 5)
