@@ -35,7 +35,7 @@ if line:
     job = json.loads(line)
     rows = np.load(job["rows"])
     model = keras.saving.load_model(job["keras"], safe_mode=True)
-    np.save(job["from_keras"], model.predict(rows, batch_size=1024, verbose=0))
+    np.save(job["from_keras"], model.predict_on_batch(rows))
     served = tf.saved_model.load(job["saved_model"]).signatures["serving_default"]
     np.save(job["from_saved_model"], served(rows=tf.constant(rows))["probabilities"].numpy())
 """
