@@ -3,12 +3,12 @@
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from job.champion import Champion
+from job.champion import Champion, fate
 from job.documents import decode
 from job.errors import DataError, DataNotFound, UsageError
 from job.integrity import FileCheck, Verification, difference
@@ -29,12 +29,14 @@ class Listed:
         manifest: None when it is damaged.
         problem: What is wrong with the manifest; empty when nothing is.
         champion: True for the version that the pointer names.
+        fate: What became of it, in two or three words.
     """
 
     version: int
     manifest: Manifest | None
     problem: str
     champion: bool
+    fate: str
 
 
 class Catalogue:
@@ -102,13 +104,16 @@ class Catalogue:
 
     def versions(self) -> tuple[Listed, ...]:
         """Every version with a manifest, also a damaged one; the newest first."""
+        return self.listed(self._numbers())
+
+    def listed(self, numbers: Sequence[int]) -> tuple[Listed, ...]:
+        """Those of some versions that have a manifest; the last first."""
         champion = self.champion()
-        reigning = champion.version if champion else None
         with ThreadPoolExecutor(READERS) as pool:
-            listed = pool.map(lambda version: self._listed(version, reigning), self._numbers())
+            listed = pool.map(lambda version: self._listed(version, champion), numbers)
             return tuple(each for each in listed if each is not None)[::-1]
 
-    def _listed(self, version: int, reigning: int | None) -> Listed | None:
+    def _listed(self, version: int, champion: Champion | None) -> Listed | None:
         manifest, problem = None, ""
         try:
             manifest, _ = self._manifest(version)
@@ -117,7 +122,11 @@ class Catalogue:
         except DataError as exc:
             problem = exc.message
         return Listed(
-            version=version, manifest=manifest, problem=problem, champion=version == reigning
+            version=version,
+            manifest=manifest,
+            problem=problem,
+            champion=champion is not None and version == champion.version,
+            fate=fate(champion, version, promote=bool(manifest and manifest.verdict.promote)),
         )
 
     def _verify(self, manifest: Manifest) -> Verification:

@@ -14,8 +14,8 @@ from job.gate import Verdict
 from job.manifest import Manifest
 from job.storage import Conflict
 
-Decide = Callable[[Manifest | None], Verdict]
-"""Judges the new version against the reigning champion's manifest, None when there is none."""
+Decide = Callable[[Champion | None], Verdict]
+"""Judges the new version against the champion that the pointer names, None when there is none."""
 
 SWAPS = 100
 """A swap is lost only to another's move; so many in a row mean that something else is wrong."""
@@ -43,6 +43,11 @@ class Championship(Catalogue):
     and decides again.
     """
 
+    def judged(self, decide: Decide) -> Verdict:
+        """The verdict against whoever reigns now; nothing is moved."""
+        with in_mid_run():
+            return decide(self.champion())
+
     def challenge(self, published: Published, decide: Decide | None = None) -> Published:
         """Makes a version champion when the verdict says so; a run does so once at most.
 
@@ -63,16 +68,18 @@ class Championship(Catalogue):
             The move that made it champion; an earlier one when it is champion already.
 
         Raises:
-            DataError: The version is damaged; the pointer was not moved.
+            DataError: The version is damaged, or `prune` has given it up; the pointer was not
+                moved.
         """
         manifest, sha256 = self._resolve(ref)
         self._expect_whole(manifest)
         for _ in range(SWAPS):
             champion, etag = self._pointer()
+            _expect_kept(champion, manifest)
             named = champion and (champion.version, champion.manifest_sha256)
             if champion and named == (manifest.version, sha256):
                 return champion.history[-1]
-            move = _move(champion, manifest.version, sha256, command="promote", reason=reason)
+            move = _move(champion, manifest, sha256, command="promote", reason=reason)
             with contextlib.suppress(Conflict):
                 self._swap(champion, etag, move)
                 return move
@@ -94,8 +101,9 @@ class Championship(Catalogue):
                 hint="`mlp-job models` lists the versions, `mlp-job promote` chooses one.",
             )
         manifest, sha256 = self._vouched(before.after, before.manifest_sha256)
+        _expect_kept(champion, manifest)
         self._expect_whole(manifest)
-        move = _move(champion, manifest.version, sha256, command="rollback", reason=reason)
+        move = _move(champion, manifest, sha256, command="rollback", reason=reason)
         try:
             self._swap(champion, etag, move)
         except Conflict as exc:
@@ -115,16 +123,16 @@ class Championship(Catalogue):
         manifest, verdict = published.manifest, published.verdict
         champion, etag = self._pointer()
         if was_moved_by(champion, manifest.run_id):
-            return verdict
+            return dataclasses.replace(verdict, promote=True)
         against = objection(champion, manifest)
         if against:
             return dataclasses.replace(verdict, promote=False, reasons=(*verdict.reasons, against))
         if decide:
-            verdict = decide(self._named(champion)[0] if champion else None)
+            verdict = decide(champion)
         if verdict.promote:
             move = _move(
                 champion,
-                manifest.version,
+                manifest,
                 published.sha256,
                 command="train",
                 reason=" ".join(verdict.reasons),
@@ -158,7 +166,7 @@ class Championship(Catalogue):
 
 def _move(
     champion: Champion | None,
-    version: int,
+    manifest: Manifest,
     sha256: str,
     *,
     command: str,
@@ -168,12 +176,22 @@ def _move(
     return Move(
         at=now(),
         before=champion.version if champion else None,
-        after=version,
+        after=manifest.version,
         manifest_sha256=sha256,
         run_id=run_id,
         command=command,
         reason=reason,
+        fingerprint=manifest.fingerprint,
     )
+
+
+def _expect_kept(champion: Champion | None, manifest: Manifest) -> None:
+    if champion and manifest.version in champion.doomed:
+        raise DataError(
+            f"Expected a version of {manifest.name} that is kept. Received: version "
+            f"{manifest.version}, which `mlp-job prune` has given up.",
+            hint="`mlp-job models` lists the versions, `mlp-job promote` chooses another one.",
+        )
 
 
 def now() -> datetime:

@@ -126,6 +126,33 @@ class Config:
         expects="a number from 0 to 1",
         valid=lambda v: 0 <= v <= 1,
     )
+    min_recall: float | None = option(
+        None,
+        "Lowest recall of any class at which the model is promoted.",
+        expects="a number from 0 to 1",
+        valid=lambda v: 0 <= v <= 1,
+    )
+    margin: float = option(
+        0.005,
+        "Accuracy that the model may lose against the champion and the best version before it.",
+        expects="a number from 0 to below 1",
+        valid=lambda v: 0 <= v < 1,
+    )
+    confidence: float = option(
+        0.95,
+        "How sure it must be that no more than the margin is lost.",
+        expects="a number from 0.5 to below 1",
+        valid=lambda v: 0.5 <= v < 1,
+    )
+    rejection_ok: bool = option(
+        False, "End with exit code 0 when the model is published and not promoted."
+    )
+    skip_unchanged: bool = option(
+        False, "Do nothing when nothing has changed since the champion or the newest version."
+    )
+    metrics_file: str | None = option(
+        None, "File that receives the run's figures for Prometheus's textfile collector."
+    )
     log_format: LogFormat = option("auto", "Log lines: text on a terminal and json elsewhere.")
     termination_log: str | None = option(
         None, "File that receives the result or the reason as one JSON object."

@@ -12,6 +12,7 @@ from job.log import event
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
+    from job.manifest import Manifest
     from job.registry import Published
     from job.training import EpochResult
 
@@ -91,6 +92,20 @@ def decided(verdict: Verdict) -> None:
         + " ".join(verdict.reasons),
         promote=verdict.promote,
         reasons=list(verdict.reasons),
+        champion=verdict.champion,
+        comparisons=[asdict(each) for each in verdict.comparisons],
+    )
+
+
+def run_skipped(same: "Manifest") -> None:
+    """There is nothing to do."""
+    event(
+        "run.skipped",
+        f"Nothing to do: data, configuration and versions are those of version {same.version} of "
+        f"{same.name}.",
+        version=same.version,
+        fingerprint=same.fingerprint,
+        exit_code=0,
     )
 
 

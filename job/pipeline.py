@@ -9,12 +9,12 @@ from pathlib import Path
 
 from job import (
     artifacts,
+    contest,
     data,
     device,
     evaluation,
     events,
     export,
-    gate,
     log,
     model,
     progress,
@@ -23,9 +23,11 @@ from job import (
     shutdown,
     training,
 )
+from job.championship import Decide
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
+from job.fingerprint import fingerprint, twin
 from job.manifest import Draft
 from job.registry import Registry
 from job.storage import open_store
@@ -54,36 +56,58 @@ def run(config: Config) -> Mapping[str, object]:
     with clock.phase("check store"):
         published = registry.check(run_id)
     if published:
-        published = registry.challenge(published)
+        published = registry.challenge(published, contest.retrial(registry, published, config))
     else:
+        with clock.phase("fingerprint"):
+            made_from = fingerprint(config, provenance.library_versions())
+            same = twin(registry, config, made_from) if config.skip_unchanged else None
+        if same:
+            events.run_skipped(same)
+            return provenance.skipped(same, run_id)
         with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch, "version")
-            draft = make(config, run_id, attempt, folder, clock)
+            draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             with clock.phase("publish"):
-                published = registry.publish(folder, draft)
+                published = registry.publish(folder, draft, judge)
+    if published.verdict != published.manifest.verdict:
+        events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)
     events.run_ended(clock.seconds)
 
     outcome = provenance.outcome(published)
-    if not published.verdict.promote:
+    if not published.verdict.promote and not config.rejection_ok:
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
-            hint="Look at its report, and promote it by hand if you know better.",
+            hint=f"`mlp-job compare champion {outcome['version']}` shows the two side by side; "
+            f"`mlp-job promote {outcome['version']}` decides by hand.",
             details=outcome,
         )
     return outcome
 
 
-def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) -> Draft:
+def make(
+    config: Config,
+    registry: Registry,
+    run_id: str,
+    attempt: str,
+    made_from: str,
+    folder: Path,
+    clock: Clock,
+) -> tuple[Draft, Decide]:
     """From data to a folder that is ready to be published.
 
     Args:
         config: What the run was told.
+        registry: Where the models to compare with are.
         run_id: Its identity.
         attempt: The identity of this try.
+        made_from: The fingerprint.
         folder: Where the version's files go; data is staged beside it.
         clock: Gets the seconds of each phase.
+
+    Returns:
+        What the manifest says, and how the version is judged should the champion change.
     """
     folder.mkdir()
     with clock.phase("import"):
@@ -123,7 +147,10 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
         with clock.phase("export"):
             export.write(network, folder)
             check.submit(folder, dataset.test.x[:CHECKED_ROWS])
-        verdict = gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy)
+        with clock.phase("compare"):
+            challenger = contest.challenger(dataset, probabilities, metrics, made_from)
+            judge = contest.judge(registry, challenger, config)
+            verdict = registry.judged(judge)
         events.decided(verdict)
         record = report.Record(
             config=config,
@@ -146,4 +173,4 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt)
+    return provenance.draft(record, info, attempt, made_from), judge

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from job import __version__
-from job.manifest import DataRecord, Draft, InputRecord, Scores
+from job.manifest import DataRecord, Draft, Manifest, Scores, input_of
 from job.registry import Published
 from job.report import Record
 
@@ -24,8 +24,15 @@ def library_versions() -> Mapping[str, str]:
     return {"mlp-job": __version__, "python": platform.python_version(), **libraries}
 
 
-def draft(record: Record, info: "DeviceInfo", attempt: str) -> Draft:
-    """What the manifest says of a run, as far as it is known before publishing."""
+def draft(record: Record, info: "DeviceInfo", attempt: str, made_from: str) -> Draft:
+    """What the manifest says of a run, as far as it is known before publishing.
+
+    Args:
+        record: The run.
+        info: What it trained on.
+        attempt: The identity of this try.
+        made_from: The fingerprint.
+    """
     dataset, metrics = record.dataset, record.metrics
     return Draft(
         run_id=record.run_id,
@@ -39,7 +46,7 @@ def draft(record: Record, info: "DeviceInfo", attempt: str) -> Draft:
             test_rows=len(dataset.test),
         ),
         classes=dataset.classes,
-        input=InputRecord(shape=dataset.train.x.shape[1:], dtype=str(dataset.train.x.dtype)),
+        input=input_of(dataset),
         config=asdict(record.config),
         library_versions=record.library_versions,
         device=asdict(info),
@@ -50,6 +57,7 @@ def draft(record: Record, info: "DeviceInfo", attempt: str) -> Draft:
             loss=metrics.loss,
         ),
         verdict=record.verdict,
+        fingerprint=made_from,
     )
 
 
@@ -63,4 +71,10 @@ def outcome(published: Published) -> Mapping[str, object]:
         "version": manifest.version,
         "metrics": {"accuracy": manifest.metrics.accuracy, "loss": manifest.metrics.loss},
         "reasons": list(published.verdict.reasons),
+        "comparisons": [asdict(each) for each in published.verdict.comparisons],
     }
+
+
+def skipped(same: Manifest, run_id: str) -> Mapping[str, object]:
+    """What a run that had nothing to do came to, for the termination message (JSON values)."""
+    return {"outcome": "skipped", "run_id": run_id, "model": same.name, "version": same.version}

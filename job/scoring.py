@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from job import data as labelled
 from job import device, evaluation, predictions
+from job.errors import DataError
 from job.evaluation import Metrics
 from job.manifest import Manifest
 
@@ -46,6 +47,7 @@ def evaluate(
             dtype=manifest.input.dtype,
             scratch=Path(scratch),
         )
+        device.prepare("cpu", seed=0)  # wherever the store can be read
         model = load(registry, manifest, Path(scratch))
         blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))
         probabilities = np.concatenate(list(_probabilities(model, blocks)))
@@ -79,6 +81,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
             scratch=Path(scratch),
             block_rows=BLOCK_ROWS,
         )
+        device.prepare("cpu", seed=0)
         model = load(registry, manifest, Path(scratch))
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
@@ -86,14 +89,24 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
 def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
     """Downloads a version's model, checks its hash and loads it in Keras's safe mode.
 
-    It works on the CPU, so that a version can be scored wherever its store can be read.
+    The device must be prepared.
+
+    Raises:
+        DataNotFound: The file is gone.
+        DataError: It is not the one that was published, or this Keras cannot read it.
     """
     name = f"{manifest.attempt}/model.keras"
     registry.fetch(manifest, [name], scratch)
-    device.prepare("cpu", seed=0)
     import keras
 
-    return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
+    try:
+        return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DataError(
+            f"{manifest.name} version {manifest.version}: expected a model that Keras "
+            f"{keras.__version__} can load. Received: {str(exc)[:300]}.",
+            hint=f"Keras {manifest.library_versions.get('keras', 'of another version')} wrote it.",
+        ) from exc
 
 
 def _probabilities(
