@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import seaweed
+from containers import gpu_image, image  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)
