@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -74,7 +74,7 @@ class Championship(Catalogue):
         manifest, sha256 = self._resolve(ref)
         self._expect_whole(manifest)
         for _ in range(SWAPS):
-            champion, etag = self._pointer()
+            champion, etag = self.pointer()
             _expect_kept(champion, manifest)
             named = champion and (champion.version, champion.manifest_sha256)
             if champion and named == (manifest.version, sha256):
@@ -93,7 +93,7 @@ class Championship(Catalogue):
             DataError: The previous champion is damaged; the pointer was not moved.
             StoreError: The pointer was moved at the same moment.
         """
-        champion, etag = self._pointer()
+        champion, etag = self.pointer()
         before = predecessor(champion) if champion else None
         if before is None:
             raise DataNotFound(
@@ -114,6 +114,30 @@ class Championship(Catalogue):
             ) from exc
         return move
 
+    def doom(self, champion: Champion, etag: str, versions: Iterable[int]) -> None:
+        """Records in the pointer that some versions are given up for good.
+
+        Args:
+            champion: The pointer on which this was decided.
+            etag: Its ETag.
+            versions: Their numbers.
+
+        Raises:
+            StoreError: The pointer was changed in the meantime.
+        """
+        doomed = tuple(sorted({*champion.doomed, *versions}))
+        if doomed == champion.doomed:
+            return
+        changed = dataclasses.replace(champion, doomed=doomed)
+        try:
+            self.store.write(f"{self.name}/champion.json", encode(changed), if_match=etag)
+        except Conflict as exc:
+            raise StoreError(
+                f"Expected the champion of {self.name} to be as it was. "
+                "Received: it was changed just now.",
+                hint="Run the same command again; it decides anew.",
+            ) from exc
+
     def _challenged(self, published: Published, decide: Decide | None) -> Verdict:
         """Decides, and moves the pointer if the verdict is to promote.
 
@@ -121,7 +145,7 @@ class Championship(Catalogue):
             Conflict: The champion was changed in the meantime.
         """
         manifest, verdict = published.manifest, published.verdict
-        champion, etag = self._pointer()
+        champion, etag = self.pointer()
         if was_moved_by(champion, manifest.run_id):
             return dataclasses.replace(verdict, promote=True)
         against = objection(champion, manifest)
