@@ -15,6 +15,7 @@ from job import (
     evaluation,
     events,
     export,
+    exposition,
     log,
     model,
     progress,
@@ -63,6 +64,8 @@ def run(config: Config) -> Mapping[str, object]:
             same = twin(registry, config, made_from) if config.skip_unchanged else None
         if same:
             events.run_skipped(same)
+            if config.metrics_file:
+                exposition.write(config.metrics_file, same, seconds=clock.seconds)
             return provenance.skipped(same, run_id)
         with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch, "version")
@@ -73,6 +76,13 @@ def run(config: Config) -> Mapping[str, object]:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)
     events.run_ended(clock.seconds)
+    if config.metrics_file:
+        exposition.write(
+            config.metrics_file,
+            published.manifest,
+            promoted=published.verdict.promote,
+            seconds=clock.seconds,
+        )
 
     outcome = provenance.outcome(published)
     if not published.verdict.promote and not config.rejection_ok:

@@ -15,6 +15,7 @@ from job.evaluation import Metrics
 from job.log import one_line
 from job.manifest import Manifest
 from job.registry import Verification
+from job.reproduction import Reproduction
 
 
 def evaluation(manifest: Manifest, metrics: Metrics, *, as_json: bool) -> None:
@@ -47,6 +48,25 @@ def verification(result: Verification, *, as_json: bool) -> None:
             mark, escape(one_line(file.path)), decimal(file.size), file.problem or "as published"
         )
     put(rows)
+
+
+def reproduction(result: Reproduction, *, as_json: bool) -> None:
+    """What training a version again gave."""
+    if as_json:
+        put_json({**asdict(result), "same_accuracy": result.same_accuracy})
+        return
+    low, high = result.interval
+    print(
+        f"version {result.version}: "
+        + ("the same bits" if result.same_bits else "not the same bits")
+        + f"; accuracy {result.accuracy:.4f}, published {result.published_accuracy:.4f} "
+        f"(95 % interval {low:.4f} to {high:.4f})"
+    )
+    if result.differences:
+        rows = table("", "then", "now")
+        for name, (then, now) in result.differences.items():
+            rows.add_row(*(escape(one_line(text)) for text in (name, then, now)))
+        put(rows)
 
 
 def diagnosis(checks: Sequence[Check], *, as_json: bool) -> None:

@@ -110,4 +110,25 @@ def verify(
         )
 
 
-COMMANDS = (models, compare, prune, promote, rollback, verify)
+def reproduce(
+    ref: Ref,
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+    device: Any = config_option("device"),
+    as_json: AsJson = False,
+) -> None:
+    """Train a version again from its manifest, and compare the two; nothing is published."""
+    from job import reproduction, show
+
+    result = reproduction.reproduce(registry_of(store, name), ref, device)
+    show.reproduction(result, as_json=as_json)
+    if not result.expected:
+        raise DataError(
+            f"Version {result.version}: expected "
+            + ("an accuracy in its interval" if result.differences else "the same bits")
+            + f". Received: accuracy {result.accuracy:.4f}, and other weights.",
+            hint="Is the data's order the same, and was the device busy with something else?",
+        )
+
+
+COMMANDS = (models, compare, prune, promote, rollback, verify, reproduce)
