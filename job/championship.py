@@ -48,6 +48,12 @@ class Championship(Catalogue):
         with in_mid_run():
             return decide(self.champion())
 
+    def recent(self, count: int) -> tuple[Manifest, ...]:
+        """The newest versions' manifests, oldest first; damaged ones are left out."""
+        with in_mid_run():
+            listed = self.listed(self.numbers()[-count:])
+        return tuple(each.manifest for each in reversed(listed) if each.manifest)
+
     def challenge(self, published: Published, decide: Decide | None = None) -> Published:
         """Makes a version champion when the verdict says so; a run does so once at most.
 

@@ -36,6 +36,9 @@ from job.storage import open_store
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
 
+TREND = 20
+"""Versions that the report's trend line goes back."""
+
 
 def run(config: Config) -> Mapping[str, object]:
     """Trains, evaluates and publishes one model.
@@ -161,6 +164,7 @@ def make(
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
             verdict = registry.judged(judge)
+            past = registry.recent(TREND)
         events.decided(verdict)
         record = report.Record(
             config=config,
@@ -177,6 +181,7 @@ def make(
             created=datetime.now(UTC),
             parameters=model.parameters(network),
             peak_memory_mb=device.peak_memory_mb(),
+            past=past,
         )
         with clock.phase("report"):
             report.render(folder, record)

@@ -15,6 +15,7 @@ from job.config import Config, flag
 from job.data.dataset import Dataset
 from job.evaluation import Metrics
 from job.gate import Verdict
+from job.manifest import Manifest
 from job.training import EpochResult
 
 _OPEN_ROWS = 20
@@ -40,6 +41,7 @@ class Record:
         created: When the model was evaluated, with its time zone.
         parameters: Number of trained weights.
         peak_memory_mb: The process's largest resident set, MB.
+        past: The versions before it, oldest first, for the trend; may be empty.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Record:
     created: datetime
     parameters: int
     peak_memory_mb: float
+    past: tuple[Manifest, ...] = ()
 
 
 def render(folder: Path, record: Record) -> None:
@@ -73,6 +76,8 @@ def render(folder: Path, record: Record) -> None:
         "confusion-matrix": plots.confusion(metrics),
         "reliability": plots.reliability(metrics),
     }
+    if record.past:
+        drawn["trend"] = plots.trend(record.past, metrics)
     seen = {
         "samples": pictures.samples(record.dataset, record.probabilities),
         "mistakes": pictures.mistakes(record.dataset, record.probabilities),
