@@ -81,7 +81,7 @@ class Championship(Catalogue):
         self._expect_whole(manifest)
         for _ in range(SWAPS):
             champion, etag = self.pointer()
-            _expect_kept(champion, manifest)
+            self._expect_kept(champion, manifest.version)
             named = champion and (champion.version, champion.manifest_sha256)
             if champion and named == (manifest.version, sha256):
                 return champion.history[-1]
@@ -106,8 +106,8 @@ class Championship(Catalogue):
                 f"Expected a version of {self.name} that was champion before. Received: none.",
                 hint="`mlp-job models` lists the versions, `mlp-job promote` chooses one.",
             )
+        self._expect_kept(champion, before.after)
         manifest, sha256 = self._vouched(before.after, before.manifest_sha256)
-        _expect_kept(champion, manifest)
         self._expect_whole(manifest)
         move = _move(champion, manifest, sha256, command="rollback", reason=reason)
         try:
@@ -179,6 +179,14 @@ class Championship(Catalogue):
             if_none_match=etag is None,
         )
 
+    def _expect_kept(self, champion: Champion | None, version: int) -> None:
+        if champion and version in champion.doomed:
+            raise DataError(
+                f"Expected a version of {self.name} that is kept. Received: version {version}, "
+                "which `mlp-job prune` has given up.",
+                hint="`mlp-job models` lists the versions, `mlp-job promote` chooses another one.",
+            )
+
     def _expect_whole(self, manifest: Manifest) -> None:
         for file in self._verify(manifest).damaged:
             raise DataError(
@@ -213,15 +221,6 @@ def _move(
         reason=reason,
         fingerprint=manifest.fingerprint,
     )
-
-
-def _expect_kept(champion: Champion | None, manifest: Manifest) -> None:
-    if champion and manifest.version in champion.doomed:
-        raise DataError(
-            f"Expected a version of {manifest.name} that is kept. Received: version "
-            f"{manifest.version}, which `mlp-job prune` has given up.",
-            hint="`mlp-job models` lists the versions, `mlp-job promote` chooses another one.",
-        )
 
 
 def now() -> datetime:
