@@ -1,14 +1,13 @@
 """Two published versions side by side: configuration, data, metrics, classes."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job.errors import DataError
 from job.manifest import Manifest
+from job.scratch import scratch
 
 if TYPE_CHECKING:
     from job.registry import Registry
@@ -41,10 +40,10 @@ def read(registry: "Registry", ref: str) -> Side:
     """
     manifest = registry.resolve(ref)
     name = f"{manifest.attempt}/metrics.json"
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
-        registry.fetch(manifest, [name], Path(scratch))
+    with scratch() as folder:
+        registry.fetch(manifest, [name], folder)
         try:
-            metrics = json.loads(Path(scratch, name).read_text())
+            metrics = json.loads((folder / name).read_text())
         except ValueError as exc:
             raise DataError(
                 f"{manifest.name} version {manifest.version}, {name}: expected JSON. "

@@ -14,6 +14,15 @@ LogFormat = Literal["auto", "json", "text"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 DEFAULT_NAME = "mnist"
+BESIDE = frozenset(
+    {
+        *("data", "test_data"),  # they count by their contents
+        *("store", "name", "run_id", "attempt", "skip_unchanged"),
+        *("min_accuracy", "min_recall", "margin", "confidence", "rejection_ok"),
+        *("device", "log_format", "termination_log", "metrics_file"),
+    }
+)
+"""Options that do not make the model; a new option makes it until it is named here."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
@@ -176,6 +185,10 @@ class Config:
                 "Received: --validation-split 0.",
                 hint="Leave --patience out, or hold out some rows with --validation-split 0.2.",
             )
+
+    def making(self) -> dict[str, object]:
+        """The options that make the model; the others say where, how and whether to publish it."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in BESIDE}
 
     @property
     def model_name(self) -> str:

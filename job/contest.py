@@ -1,6 +1,5 @@
 """The challenger against the champion, and the best version before it, on the same test rows."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from job.errors import DataError, DataNotFound
 from job.evaluation import Metrics
 from job.gate import Rival, Role, Rules, Verdict
 from job.manifest import InputRecord, Manifest, input_of
+from job.scratch import scratch
 
 if TYPE_CHECKING:
     from job.registry import Registry
@@ -95,24 +95,24 @@ def retrial(registry: "Registry", published: Published, config: Config) -> Decid
     def decide(champion: Champion | None) -> Verdict:
         if manifest.verdict.champion == (champion.version if champion else None):
             return manifest.verdict
-        with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
-            challenger = _published(registry, manifest, Path(scratch))
+        with scratch() as folder:
+            challenger = _published(registry, manifest, folder)
         return _decided(registry, challenger, champion, config)
 
     return decide
 
 
-def _published(registry: "Registry", manifest: Manifest, scratch: Path) -> Challenger:
+def _published(registry: "Registry", manifest: Manifest, folder: Path) -> Challenger:
     test = labelled.load_test(
         manifest.data.uri,
         test_uri=manifest.data.test_uri,
         classes=manifest.classes,
         shape=manifest.input.shape,
         dtype=manifest.input.dtype,
-        scratch=scratch,
+        scratch=folder,
     )
     device.prepare("cpu", seed=0)
-    probabilities = training.predict(scoring.load(registry, manifest, scratch), test.x)
+    probabilities = training.predict(scoring.loaded(registry, manifest, folder), test.x)
     return Challenger(
         classes=manifest.classes,
         input=manifest.input,
@@ -175,8 +175,8 @@ def _scored(registry: "Registry", manifest: Manifest, role: Role, challenger: Ch
     obstacle = _obstacle(manifest, challenger)
     if obstacle:
         return Rival(version=manifest.version, role=role, obstacle=obstacle)
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
-        model = scoring.load(registry, manifest, Path(scratch))
+    with scratch() as folder:
+        model = scoring.loaded(registry, manifest, folder)
     right = training.predict(model, challenger.x).argmax(axis=1) == challenger.y
     ours = challenger.predicted == challenger.y
     return Rival(

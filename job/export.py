@@ -1,6 +1,7 @@
 """The files that are published of a model, and proof in a fresh process that they reload."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -93,7 +94,12 @@ def _write_saved_model(model: Any, folder: Path) -> None:
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
     module.serve = serve
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    try:
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    except tf.errors.OpError as exc:
+        if os.strerror(errno.ENOSPC) in str(exc):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from exc
+        raise
 
 
 class Check:

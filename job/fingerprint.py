@@ -1,6 +1,5 @@
 """What a model is made from, as one hash that is known before any data is fetched."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,16 +16,6 @@ if TYPE_CHECKING:
 GATE = ("min_accuracy", "min_recall", "margin", "confidence")
 """Options that decide on a model and do not make it."""
 
-BESIDE = frozenset(
-    {
-        *GATE,
-        *("data", "test_data"),  # by their contents
-        *("store", "name", "run_id", "attempt", "skip_unchanged", "rejection_ok"),
-        *("device", "log_format", "termination_log", "metrics_file"),
-    }
-)
-"""Options that leave the fingerprint as it is; a new option changes it until it is named here."""
-
 
 def fingerprint(config: Config, library_versions: Mapping[str, str]) -> str:
     """SHA-256 (hex) of the data's identity, the options that make the model, and all versions.
@@ -37,7 +26,7 @@ def fingerprint(config: Config, library_versions: Mapping[str, str]) -> str:
     made_from = {
         "data": identity(config.data),
         "test_data": identity(config.test_data) if config.test_data else None,
-        "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in BESIDE},
+        "config": config.making(),
         "library_versions": dict(library_versions),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,6 @@
 """The job's story: read this and you have read the job."""
 
 import secrets
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from job.errors import GateRejected
 from job.fingerprint import fingerprint, twin
 from job.manifest import Draft
 from job.registry import Registry
+from job.scratch import scratch
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
@@ -70,8 +70,8 @@ def run(config: Config) -> Mapping[str, object]:
             if config.metrics_file:
                 exposition.write(config.metrics_file, same, seconds=clock.seconds)
             return provenance.skipped(same, run_id)
-        with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
-            folder = Path(scratch, "version")
+        with scratch() as folder:
+            folder /= "version"
             draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             with clock.phase("publish"):
                 published = registry.publish(folder, draft, judge)

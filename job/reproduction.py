@@ -1,10 +1,8 @@
 """Training a published version again from its manifest, and comparing what comes out."""
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from job import data, device, evaluation, model, provenance, scoring, training
 from job.config import Config, Device
 from job.errors import DataError
 from job.manifest import Manifest
+from job.scratch import scratch
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
@@ -66,12 +65,12 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
     manifest = registry.resolve(ref)
     config = _config(manifest, on)
     info = device.prepare(config.device, seed=config.seed, xla=config.xla)
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         dataset = data.load(
             config.data,
             test_uri=config.test_data,
             validation_split=config.validation_split,
-            scratch=Path(scratch),
+            scratch=folder,
         )
         if dataset.digest != manifest.data.digest:
             raise DataError(
@@ -81,7 +80,7 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
             )
         network = model.build(config, dataset)
         training.fit(network, dataset, config)
-        published = scoring.load(registry, manifest, Path(scratch))
+        published = scoring.loaded(registry, manifest, folder)
     probabilities = training.predict(network, dataset.test.x)
     metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
     return Reproduction(

@@ -1,6 +1,5 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from job import device, evaluation, predictions
 from job.errors import DataError
 from job.evaluation import Metrics
 from job.manifest import Manifest
+from job.scratch import scratch
 
 if TYPE_CHECKING:
     from job.registry import Registry
@@ -38,17 +38,16 @@ def evaluate(
     manifest = registry.resolve(ref)
     if data is None:
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         test = labelled.load_test(
             data,
             test_uri=test_data,
             classes=manifest.classes,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
-            scratch=Path(scratch),
+            scratch=folder,
         )
-        device.prepare("cpu", seed=0)  # wherever the store can be read
-        model = load(registry, manifest, Path(scratch))
+        model = load(registry, manifest, folder)
         blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))
         probabilities = np.concatenate(list(_probabilities(model, blocks)))
     return manifest, evaluation.evaluate(probabilities, test.y, manifest.classes)
@@ -73,20 +72,25 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
     """
     predictions.check_format(output)
     manifest = registry.resolve(ref)
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
-            scratch=Path(scratch),
+            scratch=folder,
             block_rows=BLOCK_ROWS,
         )
-        device.prepare("cpu", seed=0)
-        model = load(registry, manifest, Path(scratch))
+        model = load(registry, manifest, folder)
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
 
-def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
+def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
+    """A version's model on the CPU: it can be scored wherever its store can be read."""
+    device.prepare("cpu", seed=0)
+    return loaded(registry, manifest, folder)
+
+
+def loaded(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
     """Downloads a version's model, checks its hash and loads it in Keras's safe mode.
 
     The device must be prepared.
@@ -96,11 +100,11 @@ def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
         DataError: It is not the one that was published, or this Keras cannot read it.
     """
     name = f"{manifest.attempt}/model.keras"
-    registry.fetch(manifest, [name], scratch)
+    registry.fetch(manifest, [name], folder)
     import keras
 
     try:
-        return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
+        return keras.models.load_model(folder / name, compile=False, safe_mode=True)
     except (KeyError, TypeError, ValueError) as exc:
         raise DataError(
             f"{manifest.name} version {manifest.version}: expected a model that Keras "

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -56,13 +57,17 @@ def needs_engine() -> None:
         pytest.skip("no Docker engine answers on this machine")
 
 
-def build(tag: str, target: str) -> str:
-    """Builds a target of the Dockerfile, as the README says; returns the tag."""
-    docker(
-        *("build", "--network=host", "--file", "docker/Dockerfile"),
-        *("--tag", tag, "--target", target, "."),
-        timeout=BUILD_SECONDS,
-    )
+def readme(start: str) -> str:
+    """The README's only command line that starts so, without its comment."""
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    (line,) = (line.split(" #")[0] for line in lines if line.startswith(start))
+    return line
+
+
+def build(tag: str) -> str:
+    """Builds an image by the README's command; returns its tag."""
+    command = shlex.split(readme(f"docker build -f docker/Dockerfile -t {tag} "))
+    docker("build", "--network=host", *command[2:], timeout=BUILD_SECONDS)
     return tag
 
 
@@ -70,13 +75,13 @@ def build(tag: str, target: str) -> str:
 def image() -> str:
     """The tag of the `cpu` target, freshly built."""
     needs_engine()
-    return build("mlp-job:cpu", "cpu")
+    return build("mlp-job:cpu")
 
 
 @pytest.fixture(scope="session")
 def gpu_image(image: str) -> str:
     """The tag of the `gpu` target, freshly built on top of what `cpu` built."""
-    return build("mlp-job", "gpu")
+    return build("mlp-job")
 
 
 def run(
