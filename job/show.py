@@ -1,6 +1,7 @@
 """Results of the commands on standard output: tables for a person, JSON for scripts."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -98,9 +99,8 @@ def table(*columns: str, title: str = "") -> Table:
 
 def put(rows: Table) -> None:
     """Prints a table."""
-    console = Console(highlight=False)
     # A file or a pipe has no width: nothing is folded or cut there.
-    console.print(rows, width=None if console.is_terminal else 10_000, soft_wrap=False)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(rows)
 
 
 def put_json(content: object) -> None:

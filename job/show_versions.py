@@ -17,15 +17,19 @@ from job.wording import duration
 
 
 def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
-    """The versions of each model, the newest first."""
+    """The versions of each model, the newest first.
+
+    The interval is the accuracy's; the change is in points against the champion's accuracy, each
+    on its own test rows; rows are for training and validation; time is the run's.
+    """
     if as_json:
         put_json({"models": {name: [*map(_as_dict, listed)] for name, listed in named.items()}})
         return
     for name, listed in named.items():
         reigning = next((each.manifest for each in listed if each.champion), None)
         rows = table(
-            ">version", ">age", ">accuracy", "95 % interval", ">± champion", ">data rows",
-            ">duration", "verdict", "", title=name,
+            ">version", ">age", ">accuracy", ">95 %", ">change", ">rows", ">time", "verdict", "",
+            title=name,
         )  # fmt: skip
         for each in listed:
             rows.add_row(*_row(each, reigning))
@@ -89,8 +93,8 @@ def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
         str(listed.version),
         _age(manifest.created),
         f"{manifest.metrics.accuracy:.4f}",
-        f"{low:.4f}–{high:.4f}",
-        "" if change is None or listed.champion else f"{change:+.2f} pt",
+        f"{low:.3f}–{high:.3f}",
+        "" if change is None or listed.champion else f"{change:+.2f}",
         f"{manifest.data.train_rows + manifest.data.validation_rows:,}",
         duration(manifest.seconds),
         listed.fate,
