@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import seaweed
 import tiny
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from job import contest, fingerprint, provenance
+from job import contest, exposition, fingerprint, provenance
 from job.config import Config
 from job.data.identity import identity
 from job.errors import DataNotFound
@@ -163,6 +166,30 @@ def test_a_version_is_trained_again_bit_for_bit(place: Path) -> None:
     other = mlp_job("reproduce", "latest", *WHERE)
     assert other.returncode == 65
     assert "The data has changed since" in other.stderr
+
+
+# The README
+
+
+def test_the_alert_watches_a_figure_that_is_written() -> None:
+    [rule] = yaml.safe_load(readme_block("yaml", "MlpJobNoSuccess"))["groups"][0]["rules"]
+    assert f"time() - {exposition.LAST_SUCCESS} > 2 * 86400" == rule["expr"]
+
+
+def test_the_lifecycle_rules_are_understood(s3: seaweed.SeaweedFS) -> None:
+    rules = json.loads(readme_block("json", "dead-runs"))
+    assert [rule["Filter"]["Prefix"] for rule in rules["Rules"]] == ["PREFIX/NAME/runs/", "PREFIX/"]
+    assert "Expiration" not in rules["Rules"][1]
+    client = s3.client()
+    client.put_bucket_lifecycle_configuration(Bucket=s3.bucket, LifecycleConfiguration=rules)
+    client.delete_bucket_lifecycle(Bucket=s3.bucket)
+
+
+def readme_block(language: str, word: str) -> str:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+    [found] = [block for block in blocks if word in block]
+    return found
 
 
 # The fingerprint
