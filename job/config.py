@@ -17,7 +17,7 @@ DEFAULT_NAME = "mnist"
 BESIDE = frozenset(
     {
         *("data", "test_data"),  # they count by their contents
-        *("store", "name", "run_id", "attempt", "skip_unchanged"),
+        *("store", "name", "run_id", "attempt", "checkpoint_every", "skip_unchanged"),
         *("min_accuracy", "min_recall", "margin", "confidence", "rejection_ok"),
         *("device", "log_format", "termination_log", "metrics_file"),
     }
@@ -161,6 +161,12 @@ class Config:
     )
     metrics_file: str | None = option(
         None, "File that receives the run's figures for Prometheus's textfile collector."
+    )
+    checkpoint_every: float | None = option(
+        None,
+        "Seconds between checkpoints; by default as often as costs at most 2 % of the time.",
+        expects="a number of at least 0",
+        valid=lambda v: 0 <= v < float("inf"),
     )
     log_format: LogFormat = option("auto", "Log lines: text on a terminal and json elsewhere.")
     termination_log: str | None = option(

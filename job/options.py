@@ -20,6 +20,7 @@ PANELS = {
     "run_id": "Publishing",
     "attempt": "Publishing",
     "skip_unchanged": "Publishing",
+    "checkpoint_every": "Publishing",
     "min_accuracy": "Gate",
     "min_recall": "Gate",
     "margin": "Gate",

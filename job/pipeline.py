@@ -24,6 +24,7 @@ from job import (
     training,
 )
 from job.championship import Decide
+from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
@@ -112,7 +113,7 @@ def make(
 
     Args:
         config: What the run was told.
-        registry: Where the models to compare with are.
+        registry: Where its checkpoints are, and the models to compare with.
         run_id: Its identity.
         attempt: The identity of this try.
         made_from: The fingerprint.
@@ -138,6 +139,18 @@ def make(
     events.data_loaded(dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
+    versions = provenance.library_versions()
+    checkpoints = Checkpoints(
+        registry.store,
+        f"{config.model_name}/runs/{run_id}",
+        run_id=run_id,
+        fingerprint=provenance.fingerprint(config, dataset),
+        made_on={**versions, "device": info.name},
+        every=config.checkpoint_every,
+    )
+    shutdown.note(run_id=run_id, checkpoint=None)
+    with clock.phase("resume"):
+        state = checkpoints.latest()
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(
@@ -147,6 +160,9 @@ def make(
             callbacks=[progress.callback(advance)],
             on_epoch=lambda result: events.epoch_ended(result, config.epochs),
             should_stop=shutdown.requested,
+            resume=state,
+            due=checkpoints.due,
+            save=lambda state: shutdown.note(checkpoint=checkpoints.save(state)),
         )
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
@@ -175,7 +191,7 @@ def make(
             probabilities=probabilities,
             verdict=verdict,
             device=info.name,
-            library_versions=provenance.library_versions(),
+            library_versions=versions,
             seconds=dict(clock.seconds),
             run_id=run_id,
             created=datetime.now(UTC),
@@ -188,4 +204,4 @@ def make(
             artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt, made_from), judge
+    return provenance.draft(record, info, attempt, made_from, exact=checkpoints.exact), judge

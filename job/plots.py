@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from job.manifest import Manifest
-    from job.training import EpochResult
+    from job.state import EpochResult
 
 _RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
 _CELLS_WITH_NUMBERS = 12
