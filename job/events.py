@@ -8,7 +8,7 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.evaluation import Metrics
 from job.gate import Verdict
-from job.log import event
+from job.log import WARNING, event
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
@@ -50,7 +50,23 @@ def data_loaded(dataset: Dataset) -> None:
         classes=list(dataset.classes[:100]),
         class_count=len(dataset.classes),
         digest=dataset.digest,
+        duplicates=dataset.duplicates,
     )
+    if dataset.table:
+        columns = dataset.table.schema.columns
+        shown = ", ".join(f"{column.name} ({column.kind})" for column in columns[:12])
+        event(
+            "columns.found",
+            f"Columns: {shown}" + (f" and {len(columns) - 12} more." if len(columns) > 12 else "."),
+            columns={column.name[:200]: column.kind for column in columns[:1000]},
+        )
+    for warning in dataset.warnings:
+        data_warned(warning)
+
+
+def data_warned(warning: str) -> None:
+    """Something about the data that a person should know; the run goes on."""
+    event("data.warned", warning, level=WARNING)
 
 
 def epoch_ended(result: "EpochResult", epochs: int) -> None:

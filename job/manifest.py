@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from job.data.dataset import Classes
+from job.data.schema import Schema
 from job.gate import Verdict
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -79,6 +80,7 @@ class Draft:
         metrics: Scores on the test rows.
         verdict: Whether the model may become champion, and why.
         exact: Whether resuming gives the same bits; None when nothing was resumed.
+        schema: The columns of a table; `input` is then what its layers make of them.
     """
 
     run_id: str
@@ -93,6 +95,7 @@ class Draft:
     metrics: Scores
     verdict: Verdict
     exact: bool | None = None
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,8 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             config.data,
             test_uri=config.test_data,
             validation_split=config.validation_split,
-            scratch=folder.parent,
+            scratch=Path(config.cache) if config.cache else folder.parent,
+            reading=data.Reading.of(config),
         )
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
@@ -121,8 +122,11 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
         events.evaluated(metrics)
         with clock.phase("export"):
-            export.write(network, folder)
-            check.submit(folder, dataset.test.x[:CHECKED_ROWS])
+            table = dataset.table
+            schema = table.schema if table else None
+            export.write(network, folder, schema)
+            sample = table.sample if table else dataset.test.x[:CHECKED_ROWS]
+            check.submit(folder, sample, schema)
         verdict = gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy)
         events.decided(verdict)
         record = report.Record(

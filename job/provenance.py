@@ -50,6 +50,7 @@ def draft(record: Record, info: "DeviceInfo", attempt: str) -> Draft:
             loss=metrics.loss,
         ),
         verdict=record.verdict,
+        schema=dataset.table.schema if dataset.table else None,
     )
 
 

@@ -1,7 +1,7 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job import data as labelled
-from job import device, evaluation, predictions
+from job import device, evaluation, events, predictions
+from job.data.schema import Schema
 from job.evaluation import Metrics
 from job.manifest import Manifest
 
@@ -38,6 +39,10 @@ def evaluate(
     if data is None:
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
     with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+        if manifest.schema:
+            return manifest, _evaluate_table(
+                registry, manifest, manifest.schema, data, test_data, Path(scratch)
+            )
         test = labelled.load_test(
             data,
             test_uri=test_data,
@@ -72,6 +77,10 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
     predictions.check_format(output)
     manifest = registry.resolve(ref)
     with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+        if manifest.schema:
+            columns = _columns(rows, manifest.schema, Path(scratch))
+            model = load(registry, manifest, Path(scratch))
+            return predictions.write(output, _probabilities(model, columns), manifest.classes)
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
@@ -81,6 +90,46 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
         )
         model = load(registry, manifest, Path(scratch))
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
+
+
+def _evaluate_table(
+    registry: "Registry",
+    manifest: Manifest,
+    schema: Schema,
+    data: str,
+    test_data: str | None,
+    scratch: Path,
+) -> Metrics:
+    columns, y, warnings = labelled.load_test_table(
+        data,
+        test_uri=test_data,
+        classes=manifest.classes,
+        schema=schema,
+        reading=labelled.Reading.recorded(manifest.config),
+        scratch=scratch,
+    )
+    for warning in warnings:
+        events.data_warned(warning)
+    model = load(registry, manifest, scratch)
+    inputs = schema.inputs()
+    blocks = (
+        {inputs[name]: values[i : i + BLOCK_ROWS] for name, values in columns.items()}
+        for i in range(0, len(y), BLOCK_ROWS)
+    )
+    probabilities = np.concatenate(list(_probabilities(model, blocks)))
+    return evaluation.evaluate(probabilities, y, manifest.classes)
+
+
+def _columns(uri: str, schema: Schema, scratch: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The blocks of a table; what is not as in training is told once."""
+    told: set[str] = set()
+    inputs = schema.inputs()
+    for columns, warnings in labelled.table_rows(uri, schema, scratch):
+        for warning in warnings:
+            if warning.partition(":")[0] not in told:
+                events.data_warned(warning)
+        told |= {warning.partition(":")[0] for warning in warnings}
+        yield {inputs[name]: values for name, values in columns.items()}
 
 
 def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
@@ -98,7 +147,8 @@ def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
 
 def _probabilities(
     model: Any,
-    blocks: Iterator[NDArray[Any]],
+    blocks: Iterator[NDArray[Any]] | Iterator[Mapping[str, NDArray[Any]]],
 ) -> Iterator[NDArray[np.float32]]:
     for block in blocks:
-        yield np.asarray(model.predict_on_batch(block), dtype=np.float32)
+        given = dict(block) if isinstance(block, Mapping) else block
+        yield np.asarray(model.predict_on_batch(given), dtype=np.float32)
