@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import memory
+
 BLOCK_SECONDS = 0.5
 """What a call should last: long against its own cost, short against a signal's patience."""
-
-ALIGNMENT = 64
-"""Bytes; TensorFlow aborts the process on a tensor that begins elsewhere."""
 
 
 class Table:
@@ -71,14 +70,13 @@ class Loop:
         self._block = max(1, self.steps // 8)  # the first block measures
         self._program = _program(model, step, rows // batch_size, self.steps, xla)
 
-    def compile(self) -> tuple[float, float]:
-        """Traces and compiles the program by running no step; seconds for each."""
-        arguments = (self._table.x, self._table.y, *self._split(), _scalar(0), _scalar(0))
-        begin = time.perf_counter()
-        self._program.get_concrete_function(*arguments)
-        traced = time.perf_counter()
-        self._program(*arguments)
-        return traced - begin, time.perf_counter() - traced
+    def trace(self) -> None:
+        """Turns Python into a graph."""
+        self._program.get_concrete_function(*self._no_step())
+
+    def compile(self) -> None:
+        """Compiles the graph by running no step of it."""
+        self._program(*self._no_step())
 
     def __call__(self, _iterator: object = None) -> dict[str, float]:
         """Runs a pass, or the rest of one; of Keras's iterator nothing is taken."""
@@ -96,6 +94,9 @@ class Loop:
                 return logs
             self._between(stop, logs)
             step = stop
+
+    def _no_step(self) -> tuple[Any, ...]:
+        return self._table.x, self._table.y, *self._split(), _scalar(0), _scalar(0)
 
     def _split(self) -> tuple[Any, Any]:
         """The order of this pass as (full batches, batch_size) and the short batch's rows."""
@@ -147,14 +148,7 @@ def _on_device(array: NDArray[Any]) -> Any:
     if tf.config.get_visible_devices("GPU"):
         return tf.constant(array)
     shared = array.flags.c_contiguous and array.flags.writeable  # DLPack knows no read-only
-    if not shared or array.ctypes.data % ALIGNMENT:
-        array = _aligned_copy(array)
+    if not shared or array.ctypes.data % memory.ALIGNMENT:
+        source, array = array, memory.aligned(array.shape, array.dtype)
+        array[...] = source
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-
-
-def _aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
-    buffer = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    begin = -buffer.ctypes.data % ALIGNMENT
-    copy = buffer[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy

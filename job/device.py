@@ -1,6 +1,7 @@
 """The device to train on, proved by real work; TensorFlow's errors about it stop here."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import sys
@@ -88,6 +89,13 @@ def peak_memory_mb() -> float:
     """The largest resident size of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system, which glibc's allocator does not do of itself."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def gpu_peak_memory_mb() -> float | None:

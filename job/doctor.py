@@ -1,7 +1,6 @@
 """doctor: proves device, scratch disk, data and store, one check after the other."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from job import data, device
 from job.config import Config
 from job.errors import JobError, StoreError
 from job.registry import Registry
+from job.scratch import scratch
 from job.storage import open_store
 
 SCRATCH_BYTES = 256 * 2**20
@@ -33,11 +33,11 @@ class Check:
 
 def run(config: Config) -> tuple[Check, ...]:
     """Runs every check, also when an earlier one failed."""
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         return (
             _check("store", lambda: _store(config)),
-            _check("scratch", lambda: _scratch(Path(scratch))),
-            _check("data", lambda: _data(config, Path(scratch))),
+            _check("scratch", lambda: _scratch(folder)),
+            _check("data", lambda: _data(config, folder)),
             _check("device", lambda: _device(config)),
         )
 

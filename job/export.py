@@ -1,6 +1,7 @@
 """The files that are published of a model, and proof in a fresh process that they reload."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -120,7 +121,12 @@ def _write_saved_model(model: Any, folder: Path, schema: Schema | None) -> None:
     module.tables = [each.lookup_table for each in model.layers if hasattr(each, "lookup_table")]
     module.serve = serve
     signature = serve.get_concrete_function(**specs)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    try:
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    except tf.errors.OpError as exc:
+        if os.strerror(errno.ENOSPC) in str(exc):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from exc
+        raise
 
 
 def _plain(column: NDArray[Any]) -> NDArray[Any]:

@@ -1,11 +1,13 @@
 """The job's story: read this and you have read the job."""
 
 import secrets
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from job import (
     artifacts,
@@ -28,6 +30,7 @@ from job.config import Config
 from job.errors import GateRejected
 from job.manifest import Draft
 from job.registry import Registry
+from job.scratch import scratch
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
@@ -56,8 +59,8 @@ def run(config: Config) -> Mapping[str, object]:
     if published:
         published = registry.challenge(published)
     else:
-        with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as scratch:
-            folder = Path(scratch, "version")
+        with scratch() as folder:
+            folder /= "version"
             draft = make(config, run_id, attempt, folder, clock)
             with clock.phase("publish"):
                 published = registry.publish(folder, draft)
@@ -125,7 +128,7 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
             table = dataset.table
             schema = table.schema if table else None
             export.write(network, folder, schema)
-            sample = table.sample if table else dataset.test.x[:CHECKED_ROWS]
+            sample = _first(table.test) if table else dataset.test.x[:CHECKED_ROWS]
             check.submit(folder, sample, schema)
         verdict = gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy)
         events.decided(verdict)
@@ -151,3 +154,7 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
     return provenance.draft(record, info, attempt)
+
+
+def _first(columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    return {name: values[:CHECKED_ROWS] for name, values in columns.items()}

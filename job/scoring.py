@@ -1,6 +1,5 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from job import device, evaluation, events, predictions
 from job.data.schema import Schema
 from job.evaluation import Metrics
 from job.manifest import Manifest
+from job.scratch import scratch
 
 if TYPE_CHECKING:
     from job.registry import Registry
@@ -38,10 +38,10 @@ def evaluate(
     manifest = registry.resolve(ref)
     if data is None:
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         if manifest.schema:
             return manifest, _evaluate_table(
-                registry, manifest, manifest.schema, data, test_data, Path(scratch)
+                registry, manifest, manifest.schema, data, test_data, folder
             )
         test = labelled.load_test(
             data,
@@ -49,9 +49,9 @@ def evaluate(
             classes=manifest.classes,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
-            scratch=Path(scratch),
+            scratch=folder,
         )
-        model = load(registry, manifest, Path(scratch))
+        model = load(registry, manifest, folder)
         blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))
         probabilities = np.concatenate(list(_probabilities(model, blocks)))
     return manifest, evaluation.evaluate(probabilities, test.y, manifest.classes)
@@ -76,19 +76,19 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
     """
     predictions.check_format(output)
     manifest = registry.resolve(ref)
-    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+    with scratch() as folder:
         if manifest.schema:
-            columns = _columns(rows, manifest.schema, Path(scratch))
-            model = load(registry, manifest, Path(scratch))
+            columns = _columns(rows, manifest.schema, folder)
+            model = load(registry, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
-            scratch=Path(scratch),
+            scratch=folder,
             block_rows=BLOCK_ROWS,
         )
-        model = load(registry, manifest, Path(scratch))
+        model = load(registry, manifest, folder)
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
 
@@ -98,7 +98,7 @@ def _evaluate_table(
     schema: Schema,
     data: str,
     test_data: str | None,
-    scratch: Path,
+    folder: Path,
 ) -> Metrics:
     columns, y, warnings = labelled.load_test_table(
         data,
@@ -106,11 +106,11 @@ def _evaluate_table(
         classes=manifest.classes,
         schema=schema,
         reading=labelled.Reading.recorded(manifest.config),
-        scratch=scratch,
+        scratch=folder,
     )
     for warning in warnings:
         events.data_warned(warning)
-    model = load(registry, manifest, scratch)
+    model = load(registry, manifest, folder)
     inputs = schema.inputs()
     blocks = (
         {inputs[name]: values[i : i + BLOCK_ROWS] for name, values in columns.items()}
@@ -120,11 +120,11 @@ def _evaluate_table(
     return evaluation.evaluate(probabilities, y, manifest.classes)
 
 
-def _columns(uri: str, schema: Schema, scratch: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+def _columns(uri: str, schema: Schema, folder: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     """The blocks of a table; what is not as in training is told once."""
     told: set[str] = set()
     inputs = schema.inputs()
-    for columns, warnings in labelled.table_rows(uri, schema, scratch):
+    for columns, warnings in labelled.table_rows(uri, schema, folder):
         for warning in warnings:
             if warning.partition(":")[0] not in told:
                 events.data_warned(warning)
@@ -132,17 +132,17 @@ def _columns(uri: str, schema: Schema, scratch: Path) -> Iterator[Mapping[str, N
         yield {inputs[name]: values for name, values in columns.items()}
 
 
-def load(registry: "Registry", manifest: Manifest, scratch: Path) -> Any:
+def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
     """Downloads a version's model, checks its hash and loads it in Keras's safe mode.
 
     It works on the CPU, so that a version can be scored wherever its store can be read.
     """
     name = f"{manifest.attempt}/model.keras"
-    registry.fetch(manifest, [name], scratch)
+    registry.fetch(manifest, [name], folder)
     device.prepare("cpu", seed=0)
     import keras
 
-    return keras.models.load_model(scratch / name, compile=False, safe_mode=True)
+    return keras.models.load_model(folder / name, compile=False, safe_mode=True)
 
 
 def _probabilities(

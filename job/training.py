@@ -8,31 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job import callbacks as watching
 from job.blocks import Loop, Table
+from job.callbacks import EpochResult
 from job.config import Config
 from job.data.dataset import Dataset
-from job.errors import Preempted, TrainingDiverged
+from job.device import release_memory
 
-VALIDATION_BATCH = 4096
-"""Rows of a validation step, at most."""
+VALIDATION_BATCH = 2048
+"""Rows of a validation step, at most; more is no faster and needs more memory."""
 
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """One epoch: its number from 1, its seconds with validation, and Keras's own metrics.
-
-    The validation values are None when no rows are held out.
-    """
-
-    epoch: int
-    seconds: float
-    loss: float
-    accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +74,11 @@ def fit(
     results: list[EpochResult] = []
     chain = keras.callbacks.CallbackList(
         [
-            _divergence(model),  # first, so that nothing is saved of a run that diverged
-            _epochs(results, on_epoch),
-            *_early_stopping(config.patience),
+            watching.divergence(model),  # first, so that nothing is saved of a run that diverged
+            watching.epochs(results, on_epoch),
+            *watching.early_stopping(config.patience),
             *callbacks,
-            _preemption(should_stop),  # last, so that everything was saved before
+            watching.preemption(should_stop),  # last, so that everything was saved before
         ],
         add_history=True,
         model=model,
@@ -102,20 +89,26 @@ def fit(
     if len(dataset.validation_rows):
         loops.append(_validation_loop(model, table, dataset, config, chain))
     chain.params["steps"] = loops[0].steps
-    model.optimizer.build(model.trainable_variables)
-    costs = [loop.compile() for loop in loops]
 
     began = time.perf_counter()
+    _create_variables(model, dataset)
+    for loop in loops:
+        loop.trace()
+    traced = time.perf_counter()
+    for loop in loops:
+        loop.compile()
+        release_memory()  # of the compiler
+    compiled = time.perf_counter()
     _keras_fit(model, loops, config, chain)
-    run_seconds = time.perf_counter() - began
+    ended = time.perf_counter()
     later = results[1:] or results
     return Fitted(
         history=tuple(results),
         best_epoch=min(results, key=_rank).epoch,
         stopped_early=len(results) < config.epochs,
-        trace_seconds=sum(trace for trace, _ in costs),
-        compile_seconds=sum(compiling for _, compiling in costs),
-        run_seconds=run_seconds,
+        trace_seconds=traced - began,
+        compile_seconds=compiled - traced,
+        run_seconds=ended - compiled,
         rows_per_second=len(dataset.fit_rows)
         * len(later)
         / sum(result.seconds for result in later),
@@ -146,6 +139,14 @@ def predict(model: Any, x: NDArray[Any]) -> NDArray[np.float32]:
 
 def _rank(result: EpochResult) -> float:
     return -result.epoch if result.val_loss is None else result.val_loss
+
+
+def _create_variables(model: Any, dataset: Dataset) -> None:
+    """Makes Keras create all variables now; a function that creates some is traced twice."""
+    model.optimizer.build(model.trainable_variables)
+    y = dataset.train.y[:1]
+    model.compute_metrics(dataset.train.x[:1], y, np.zeros((1, len(dataset.classes)), np.float32))
+    model.reset_metrics()
 
 
 def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chain: Any) -> Loop:
@@ -210,77 +211,3 @@ def _keras_fit(model: Any, loops: Sequence[Loop], config: Config, chain: Any) ->
     finally:
         model.train_function = model.test_function = None
         model.steps_per_execution = 1
-
-
-def _early_stopping(patience: int | None) -> list[Any]:
-    import keras
-
-    if patience is None:
-        return []
-    return [
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=patience, restore_best_weights=True
-        )
-    ]
-
-
-def _epochs(results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> Any:
-    """A callback that collects the results."""
-    import keras
-
-    began = 0.0
-
-    def begin(_epoch: int, _logs: Any) -> None:
-        nonlocal began
-        began = time.perf_counter()
-
-    def end(epoch: int, logs: dict[str, float]) -> None:
-        results.append(
-            EpochResult(
-                epoch=epoch + 1,
-                seconds=time.perf_counter() - began,
-                loss=logs["loss"],
-                accuracy=logs["accuracy"],
-                val_loss=logs.get("val_loss"),
-                val_accuracy=logs.get("val_accuracy"),
-            )
-        )
-        on_epoch(results[-1])
-
-    return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
-
-
-def _divergence(model: Any) -> Any:
-    """A callback that raises TrainingDiverged; Keras's TerminateOnNaN looks at the loss only."""
-    import keras
-
-    def check(values: dict[str, float], epoch: str) -> None:
-        bad = [f"{name} {value}" for name, value in values.items() if not np.isfinite(value)]
-        if bad:
-            raise TrainingDiverged(
-                f"Expected finite numbers in training. Received: {', '.join(bad)}{epoch}.",
-                hint="Lower --learning-rate, or look for extreme values in the data.",
-            )
-
-    def batch_end(batch: int, logs: dict[str, float]) -> None:
-        check({"loss": logs["loss"]}, f" by step {batch + 1}")
-
-    def epoch_end(epoch: int, logs: dict[str, float]) -> None:
-        check(logs, f" in epoch {epoch + 1}")
-        weights = {w.path: float(np.sum(w.numpy())) for w in model.trainable_variables}
-        check(weights, f" in epoch {epoch + 1}")
-
-    return keras.callbacks.LambdaCallback(on_train_batch_end=batch_end, on_epoch_end=epoch_end)
-
-
-def _preemption(should_stop: Callable[[], bool]) -> Any:
-    """A callback that raises Preempted when it is told to."""
-    import keras
-
-    def check(_step: int, logs: object) -> None:  # noqa: ARG001
-        if should_stop():
-            raise Preempted("Expected to train to the end. Received: SIGTERM.")
-
-    return keras.callbacks.LambdaCallback(
-        on_train_batch_end=check, on_test_batch_end=check, on_epoch_end=check
-    )

@@ -2,39 +2,18 @@
 
 import dataclasses
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from containers import docker
 from k8s_render import Manifest, quantity
 
 Spec = dict[str, Any]
 
-DOCKER = os.environ.get("DOCKER") or (
-    "/usr/bin/docker" if Path("/usr/bin/docker").exists() else shutil.which("docker") or "docker"
-)
 MESSAGE_BYTES = 4096
-
-
-def docker(*arguments: str, timeout: float = 120, check: bool = True) -> str:
-    """What the engine's client prints; its complaint as an exception when it fails."""
-    done = subprocess.run(
-        [DOCKER, *arguments], capture_output=True, text=True, timeout=timeout, check=False
-    )
-    if check and done.returncode:
-        raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr}")
-    return done.stdout.strip()
-
-
-def has_image(image: str) -> bool:
-    try:
-        return bool(docker("image", "ls", "--quiet", image, timeout=20))
-    except (RuntimeError, OSError, subprocess.TimeoutExpired):
-        return False
+"""What the kubelet keeps of a termination message."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,13 +65,13 @@ class Pod:
         """Starts the only container (or init container); returns its id for the engine."""
         (container,) = self.spec[kind]
         self._check_user(container)
-        identity = docker("run", "--detach", *self._options(container), *self._command(container))
-        self._started.append(identity)
-        return identity
+        started = docker("run", "--detach", *self._options(container), *self._command(container))
+        self._started.append(started.stdout.strip())
+        return self._started[-1]
 
     def wait(self, timeout: float = 120) -> int:
         """The exit code of the container that was started last."""
-        return int(docker("wait", self._started[-1], timeout=timeout))
+        return int(docker("wait", self._started[-1], timeout=timeout).stdout)
 
     def stop(self) -> int:
         """Deletes the pod: SIGTERM, then SIGKILL after the grace period. Returns the exit code."""
@@ -101,8 +80,9 @@ class Pod:
         return self.wait()
 
     def logs(self) -> str:
-        """Standard output of the container that was started last."""
-        return docker("logs", self._started[-1])
+        """Standard output and error of the container that was started last."""
+        logs = docker("logs", self._started[-1])
+        return logs.stdout + logs.stderr
 
     @property
     def message(self) -> dict[str, Any]:
@@ -121,7 +101,7 @@ class Pod:
         context = {**self.spec["securityContext"], **container["securityContext"]}
         if context.get("runAsNonRoot") and "runAsUser" not in context:
             image = self.node.images[container["image"]]
-            user = docker("image", "inspect", "--format", "{{.Config.User}}", image)
+            user = docker("image", "inspect", "--format", "{{.Config.User}}", image).stdout.strip()
             assert re.fullmatch(r"[1-9]\d*(:\d+)?", user), f"{image} runs as {user!r}"
 
     def _options(self, container: Spec) -> Iterator[str]:

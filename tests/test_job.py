@@ -245,7 +245,7 @@ def test_a_million_rows_in_flat_memory(shared_store, tmp_path):
         (("--data", "broken.npz"), 65, "broken.npz"),
         (("--data", "one.npz"), 65, "class"),
         (("--data", "unseen.npz"), 65, "never"),
-        (("--data", "ftp://host/x"), 2, "ftp://host/x"),
+        (("--data", "ftp://host/x"), 2, "ftp://"),
         (("--device", "gpu"), 69, "GPU"),
         (("--store", "s3://no-such-bucket-here/models"), 77, "no-such-bucket-here"),
         (("--store", "file"), 77, "file"),
@@ -372,3 +372,14 @@ def test_the_doctor_names_each_proof(shared_store, corners, tmp_path):
     bad = mlp_job("doctor", "--data", "gone.npz", "--name", "c", "--device", "gpu", "--json")
     assert bad.returncode == 66
     assert [c["ok"] for c in json.loads(bad.stdout)["checks"]] == [True, True, False, False]
+
+
+def test_the_readme_lays_the_champion_out_for_tensorflow_serving(shared_store, tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    _, _, rest = readme.partition("TensorFlow Serving")
+    line = rest.split("```sh\n")[1].split("```")[0]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/mnist").symlink_to(shared_store / "corners")
+    subprocess.run(["sh", "-eu", "-c", line], cwd=tmp_path, check=True)
+    served = {p.name for p in (tmp_path / "serving/mnist/1").iterdir()}
+    assert {"saved_model.pb", "variables"} <= served

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import os
 import sys
 import time
 import uuid
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from k8s_docker import Node, Pod, docker, has_image
+from containers import docker
+from k8s_docker import Node, Pod
 from k8s_render import (
     BASE,
     K8S,
@@ -27,19 +27,14 @@ from seaweed import SeaweedFS
 
 from job.errors import JobError
 
-IMAGE = os.environ.get("MLP_JOB_IMAGE", "mlp-job:cpu")
-
-pytestmark = [
-    needs_kubectl,
-    pytest.mark.skipif(not has_image(IMAGE), reason=f"no engine, or no image {IMAGE} in it"),
-]
+pytestmark = needs_kubectl
 
 
 class Cluster:
     """Creates the pods of a Job as its controller does, with the options that a test adds."""
 
-    def __init__(self, s3: SeaweedFS, folder: Path):
-        self.s3, self.folder = s3, folder
+    def __init__(self, image: str, s3: SeaweedFS, folder: Path):
+        self.image, self.s3, self.folder = image, s3, folder
         self.prefix = f"s3://{s3.bucket}/{uuid.uuid4().hex}"
         self.pods: list[Pod] = []
 
@@ -78,7 +73,7 @@ class Cluster:
             template["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = tmp
         node = Node(
             objects=[*manifests, *(secrets if secret else [])],
-            images={template["spec"]["containers"][0]["image"]: IMAGE},
+            images={template["spec"]["containers"][0]["image"]: self.image},
             network="host",
             folder=self.folder,
         )
@@ -103,8 +98,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(s3: SeaweedFS, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(s3, tmp_path)
+def cluster(image: str, s3: SeaweedFS, tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(image, s3, tmp_path)
     yield cluster
     for pod in cluster.pods:
         pod.remove()
@@ -215,7 +210,7 @@ except OSError:
 
 
 @pytest.fixture
-def laptop(tmp_path: Path) -> Iterator[Node]:
+def laptop(image: str, tmp_path: Path) -> Iterator[Node]:
     """A node with a network of its own, for the local overlay as it stands."""
     wget = tmp_path / "wget"
     wget.write_text(WGET)
@@ -230,7 +225,7 @@ def laptop(tmp_path: Path) -> Iterator[Node]:
     try:
         yield Node(
             objects=[find(manifests, "ConfigMap"), {**secret, "stringData": decoded}],
-            images={"mlp-job:cpu": IMAGE, "docker.io/chrislusf/seaweedfs:4.48": IMAGE},
+            images={"mlp-job:cpu": image, "docker.io/chrislusf/seaweedfs:4.48": image},
             network=network,
             folder=folder,
             mounts={"/usr/bin/weed": Path(sys.executable).with_name("weed"), "/usr/bin/wget": wget},
@@ -262,7 +257,7 @@ def test_the_local_overlay_from_nothing_to_a_published_model(laptop: Node) -> No
         stack.callback(server.remove)
         waiting = train.start("initContainers")
         time.sleep(1)
-        assert docker("inspect", "--format", "{{.State.Running}}", waiting) == "true"
+        assert docker("inspect", "--format", "{{.State.Running}}", waiting).stdout == "true\n"
         server.start()
         assert train.wait() == 0
         train.start()

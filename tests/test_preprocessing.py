@@ -34,7 +34,7 @@ def identity(width):
 
 
 def test_the_layers_compute_the_matrix_to_rounding(dataset):
-    schema, raw = dataset.table.schema, dict(dataset.table.sample)
+    schema, raw = dataset.table.schema, dict(dataset.table.test)
     published = preprocessing.published(identity(schema.width), schema)
     inputs = schema.inputs()
     said = published.predict_on_batch({inputs[k]: v for k, v in raw.items()})
@@ -77,7 +77,7 @@ def test_both_files_take_raw_columns_in_a_fresh_process(dataset, tmp_path):
     table = dataset.table
     with export.Check() as check:
         export.write(net, tmp_path, table.schema)
-        check.submit(tmp_path, table.sample, table.schema)
+        check.submit(tmp_path, table.test, table.schema)
         check.result(probabilities, export.tolerance(net))
     code = (
         "import json, sys, keras, numpy as np, tensorflow as tf\n"

@@ -56,11 +56,11 @@ class Tabular:
 
     Attributes:
         schema: Its columns.
-        sample: The first test rows as the published model takes them: column → (rows,).
+        test: The test rows as the published model takes them: column → (rows,).
     """
 
     schema: Schema
-    sample: Mapping[str, NDArray[Any]]
+    test: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Memory for the arrays of a data set, refused before the machine runs out of it."""
 
+import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from job.errors import DataError
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """The container's memory limit in bytes, or the word max (cgroup v2)."""
+
+ALIGNMENT = 64
+"""Bytes; TensorFlow aborts the process on a tensor whose data begins elsewhere."""
 
 
 def allocate(
@@ -33,7 +37,7 @@ def allocate(
     problem = None
     if needed <= limit:
         try:
-            return np.empty(shape, dtype, order="F" if order == "F" else "C")
+            return aligned(shape, dtype, order="F" if order == "F" else "C")
         except MemoryError as exc:
             problem = exc
     raise _too_large(name, needed, limit, shape) from problem
@@ -63,6 +67,19 @@ def _too_large(name: str, needed: int, limit: int, shape: tuple[int, ...]) -> Da
         f"Received: an array of {needed / 2**30:.1f} GiB, shape {shape}.",
         hint="Use less data or a machine with more memory.",
     )
+
+
+def aligned(
+    shape: tuple[int, ...], dtype: np.dtype[Any], *, order: Literal["C", "F"] = "C"
+) -> NDArray[Any]:
+    """As `np.empty`, whose large arrays begin 16 bytes into a page: TensorFlow has to copy those.
+
+    Raises:
+        MemoryError: The machine has no room for it.
+    """
+    buffer = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    begin = -buffer.ctypes.data % ALIGNMENT
+    return np.ndarray(shape, dtype, buffer, begin, order=order)
 
 
 def _limit() -> int:

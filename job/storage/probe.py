@@ -20,23 +20,27 @@ def probe(store: Store, folder: str) -> None:
     """
     key = f"{folder}/{uuid.uuid4().hex}"
     try:
-        first = store.write(key, b"first", if_none_match=True)
-    except DataNotFound as exc:
-        raise AccessDenied(exc.message, hint="Create the bucket, or correct --store.") from exc
-    try:
-        _expect_refusal(store, key, "If-None-Match: *", if_none_match=True)
-        second = store.write(key, b"second", if_match=first)
-        _expect_refusal(store, key, "If-Match", if_match=first)
-        if store.read(key) != (b"second", second):
-            raise AccessDenied(
-                f"Expected {store.uri} to give back what was written last. Received: older bytes.",
-                hint="Publish to a store with strong read-after-write consistency.",
-            )
-    except JobError:
+        _try_writes(store, key)
+    except BaseException:  # a signal's, too
         with contextlib.suppress(JobError):  # the first error is the one to tell
             store.delete(key)
         raise
     store.delete(key)
+
+
+def _try_writes(store: Store, key: str) -> None:
+    try:
+        first = store.write(key, b"first", if_none_match=True)
+    except DataNotFound as exc:
+        raise AccessDenied(exc.message, hint="Create the bucket, or correct --store.") from exc
+    _expect_refusal(store, key, "If-None-Match: *", if_none_match=True)
+    second = store.write(key, b"second", if_match=first)
+    _expect_refusal(store, key, "If-Match", if_match=first)
+    if store.read(key) != (b"second", second):
+        raise AccessDenied(
+            f"Expected {store.uri} to give back what was written last. Received: older bytes.",
+            hint="Publish to a store with strong read-after-write consistency.",
+        )
 
 
 def _expect_refusal(store: Store, key: str, header: str, **condition: Any) -> None:

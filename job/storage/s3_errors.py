@@ -10,14 +10,14 @@ DENIED = {
     "400": "S3 answers so, without a reason, when credentials have expired: get fresh ones.",
     "AccessDenied": "Check the policy of these credentials. Without s3:ListBucket a key that "
     "does not exist looks forbidden, too.",
-    "AuthorizationHeaderMalformed": "Check AWS_REGION.",
+    "AuthorizationHeaderMalformed": "Check AWS_DEFAULT_REGION.",
     "ExpiredToken": "Get fresh ones and run the same command again.",
-    "IllegalLocationConstraintException": "Check AWS_REGION.",
+    "IllegalLocationConstraintException": "Check AWS_DEFAULT_REGION.",
     "InvalidToken": "Check AWS_SESSION_TOKEN.",
     "MethodNotAllowed": "Check that the store takes writes.",
     "NotImplemented": "The store lacks a part of the S3 API; if that is checksums, set "
     "AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
-    "PermanentRedirect": "Check AWS_REGION.",
+    "PermanentRedirect": "Check AWS_DEFAULT_REGION.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
     "TokenRefreshRequired": "Get fresh ones and run the same command again.",
 }

@@ -24,9 +24,6 @@ from job.errors import DataError, UsageError
 READERS = 4
 """Files parsed at once."""
 
-SAMPLE = 1000
-"""Test rows that are kept raw, to try the published model on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
@@ -106,10 +103,7 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
         test=test_split,
         duplicates=len(hashing.duplicates(*hashes)),
         warnings=tuple(warnings),
-        table=Tabular(
-            schema=schema,
-            sample=encode.raw(sides.test.take(np.arange(len(sides.test))[:SAMPLE]), schema),
-        ),
+        table=Tabular(schema=schema, test=encode.raw(sides.test, schema)),
     )
 
 

@@ -1,0 +1,31 @@
+"""The scratch folder of a command: gone at its end, and an error of its own when it is full."""
+
+import contextlib
+import errno
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from job.errors import StoreError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, None}
+"""None: NumPy and HDF5 tell of a write that was cut short without a number."""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder below TMPDIR.
+
+    Raises:
+        StoreError: The disk is full or cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlp-job-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as exc:
+        if exc.errno not in FULL:
+            raise
+        raise StoreError(
+            f"Expected room in {tempfile.gettempdir()}. Received: {exc}.",
+            hint="Free some space, or point TMPDIR to a larger disk.",
+        ) from exc
