@@ -61,6 +61,12 @@ class Config:
         expects="a number above 0 and below 1",
         valid=lambda v: 0 < v < 1,
     )
+    image_size: tuple[int, ...] = option(
+        (),
+        "Height and width that images are resized to.",
+        expects="two whole numbers of at least 1",
+        valid=lambda v: len(v) in (0, 2) and all(pixels >= 1 for pixels in v),
+    )
     refuse_leakage: bool = option(
         False, "End when test rows also occur among the training rows, in place of a warning."
     )

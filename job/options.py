@@ -22,6 +22,7 @@ PANELS = {
     "category": "Data",
     "group": "Data",
     "test_split": "Data",
+    "image_size": "Data",
     "refuse_leakage": "Data",
     "cache": "Data",
     "validation_split": "Data",
@@ -34,6 +35,10 @@ PANELS = {
     "termination_log": "Log",
 }
 """The help screen's panels; the rest is about training."""
+
+
+METAVARS = {"hidden": "UNITS", "image_size": "PIXELS"}
+"""What the help screen calls a list's elements, if not NAMES."""
 
 
 def from_config(command: Command) -> Command:
@@ -70,7 +75,7 @@ def config_option(name: str, **changes: Any) -> Any:
         "envvar": envvar(name),
         "help": field.metadata["help"],
         "parser": _parser(name) if is_list else None,
-        "metavar": ("UNITS" if default else "NAMES") if is_list else None,
+        "metavar": METAVARS.get(name, "NAMES") if is_list else None,
         "show_default": (" ".join(map(str, default)) or False) if is_list else True,
         "show_envvar": False,
         **changes,

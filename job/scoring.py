@@ -50,6 +50,7 @@ def evaluate(
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
             scratch=folder,
+            reading=labelled.Reading.recorded(manifest.config),
         )
         model = load(registry, manifest, folder)
         blocks = (test.x[i : i + BLOCK_ROWS] for i in range(0, len(test), BLOCK_ROWS))
@@ -87,6 +88,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
             dtype=manifest.input.dtype,
             scratch=folder,
             block_rows=BLOCK_ROWS,
+            image_size=labelled.Reading.recorded(manifest.config).image_size,
         )
         model = load(registry, manifest, folder)
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)

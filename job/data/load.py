@@ -2,28 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from job.data import files, idx, labels, mnist, npz, splits, staging, values
+from job.data import files, idx, images, labels, mnist, npz, quality, splits, staging, values
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
 from job.data.listing import TABLE, WILD, Found, find, look
 from job.data.reading import Reading
-from job.data.schema import Schema
-from job.data.table import hashing
 from job.errors import DataError, UsageError
-
-Raw = Mapping[str, NDArray[Any]]
-"""Column → (rows,) values, as a published model takes them."""
-
-IMBALANCE = 10
-"""Rows of the largest class for one of the smallest, from which on it is worth a word."""
 
 READING = Reading()
 
@@ -42,8 +32,8 @@ def load(
     """Reads a labelled data set into memory.
 
     Args:
-        uri: `mnist`, a folder of IDX files, an .npz file, or a table as one or several .csv,
-            .csv.gz or .parquet files; local or s3://.
+        uri: `mnist`, a folder of IDX files or of class folders with images, an .npz file, or a
+            table as one or several .csv, .csv.gz or .parquet files; local or s3://.
         test_uri: The same, for the test rows; by default they come from `uri`.
         validation_split: Share of the training rows held out, from 0 to below 1: the last rows of
             MNIST, the last rows of each class elsewhere.
@@ -58,21 +48,7 @@ def load(
         StoreError: S3 or the disk kept failing.
     """
     dataset = _load(uri, test_uri, validation_split, scratch, reading)
-    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
-    warnings = [*dataset.warnings, *_imbalance(counts, dataset.classes)]
-    if dataset.duplicates:
-        told = (
-            f"{dataset.duplicates:,} of {len(dataset.test):,} test rows also occur among the "
-            "training rows"
-        )
-        if reading.refuse_leakage:
-            raise DataError(
-                f"{uri}: expected test rows that training does not see, as --refuse-leakage says. "
-                f"Received: {told}.",
-                hint="Remove the duplicates, or keep what belongs together with --group.",
-            )
-        warnings.append(f"{told}: the test flatters the model.")
-    return replace(dataset, warnings=tuple(warnings))
+    return quality.checked(dataset, reading)
 
 
 def _load(
@@ -84,13 +60,19 @@ def _load(
 
         test_found = None if test_uri is None else find(test_uri, scratch)
         return table.load(found, test_found, validation_split=validation_split, reading=reading)
-    source = _source(uri, scratch)
+    whole = test_uri is not None
+    source = _source(uri, found, scratch, reading, whole=whole)
     rows = source("train")
     _refuse_table_options(reading, uri)
     classes, y = labels.index(rows)
     train = Split(x=rows.x, y=y)
-    test_source = source if test_uri is None else _source(test_uri, scratch)
-    test = _test_split(test_source, classes, rows.x.shape[1:], rows.x.dtype)
+    shape = rows.x.shape[1:]
+    if test_uri is not None:
+        test_found = _found(test_uri, scratch)
+        source = _source(test_uri, test_found, scratch, reading, whole=True, shape=shape)
+    elif isinstance(source, partial) and source.func is images.read:
+        source = partial(source, shape=shape)
+    test = _test_split(source, classes, shape, rows.x.dtype)
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), validation_split, uri)
     else:
@@ -104,7 +86,7 @@ def _load(
         validation_rows=validation,
         test=test,
         # MNIST's are known to be apart.
-        duplicates=None if uri == "mnist" and test_uri is None else _duplicates(train, test),
+        duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
     )
 
 
@@ -116,6 +98,7 @@ def load_test(
     shape: tuple[int, ...],
     dtype: DTypeLike,
     scratch: Path,
+    reading: Reading = READING,
 ) -> Split:
     """Reads the test rows of a data set for a model that exists.
 
@@ -126,70 +109,16 @@ def load_test(
         shape: Of one row of its input.
         dtype: Of its input, uint8 or float32.
         scratch: Where files from S3 are put; the caller removes it.
+        reading: The options of the model's training.
 
     Raises:
         DataError: Besides what `load` raises it for, rows that the model does not take, and labels
             that it does not know.
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
-    return _test_split(_source(test_uri or uri, scratch), classes, shape, np.dtype(dtype))
-
-
-def table_rows(uri: str, schema: Schema, scratch: Path) -> Iterator[tuple[Raw, Sequence[str]]]:
-    """Streams the rows of a table as a published model takes them.
-
-    Args:
-        uri: .csv, .csv.gz, .parquet or .jsonl, one or several; local or s3://.
-        schema: What the model takes.
-        scratch: Where files from S3 are put; the caller removes it.
-
-    Yields:
-        Column → (rows,) values, and sentences about what is not as in training.
-
-    Raises:
-        DataError: The file is damaged or empty, a column is missing, or a value does not fit.
-        UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
-    """
-    from job.data.table import load as table
-
-    return table.rows(find(uri, scratch), schema)
-
-
-def load_test_table(
-    uri: str,
-    *,
-    test_uri: str | None,
-    classes: Classes,
-    schema: Schema,
-    reading: Reading,
-    scratch: Path,
-) -> tuple[Raw, NDArray[np.int32], tuple[str, ...]]:
-    """Reads the test rows of a table for a model that exists.
-
-    Args:
-        uri: As for `load`; its test rows are those that a hash held out in training.
-        test_uri: Test rows, all of them.
-        classes: What the model tells apart.
-        schema: What it takes.
-        reading: The options of its training.
-        scratch: Where files from S3 are put; the caller removes it.
-
-    Returns:
-        Column → (rows,) values, (rows,) class indices, and sentences about what is not as in
-        training.
-
-    Raises:
-        As `load_test`.
-    """
-    from job.data.table import load as table
-
-    return table.load_test(
-        find(test_uri or uri, scratch),
-        whole=test_uri is not None,
-        schema=schema,
-        classes=classes,
-        reading=reading,
-    )
+    where, whole = test_uri or uri, test_uri is not None
+    source = _source(where, _found(where, scratch), scratch, reading, whole=whole, shape=shape)
+    return _test_split(source, classes, shape, np.dtype(dtype))
 
 
 def digest(classes: Classes, *parts: Split) -> str:
@@ -239,31 +168,26 @@ def _refuse_table_options(reading: Reading, uri: str) -> None:
             )
 
 
-def _duplicates(train: Split, test: Split) -> int:
-    return len(hashing.duplicates(hashing.arrays(train.x), hashing.arrays(test.x)))
-
-
-def _imbalance(counts: NDArray[np.int64], classes: Classes) -> list[str]:
-    most, least = int(counts.argmax()), int(counts.argmin())
-    if counts[most] < IMBALANCE * max(int(counts[least]), 1):
-        return []
-    return [
-        f"The classes are uneven: {counts[most]:,} training rows of "
-        f"{labels.shown(classes[most])} and {counts[least]:,} of {labels.shown(classes[least])}; "
-        "see --class-weights."
-    ]
-
-
-def _source(uri: str, scratch: Path) -> Source:
+def _source(
+    uri: str,
+    found: Found | None,
+    scratch: Path,
+    reading: Reading,
+    *,
+    whole: bool,
+    shape: tuple[int, ...] | None = None,
+) -> Source:
     if uri == "mnist":
         return mnist.read
     if uri.endswith(".npz"):
         return partial(npz.read, uri, staging.file(uri, scratch))
+    if found and images.are_images(found):
+        return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
     folder = staging.folder(uri, scratch, idx.NAME)
     if not files.is_folder(folder, uri):
         raise DataError(
-            f"{uri}: expected a folder of IDX files or a file whose name ends in .npz. "
-            "Received: another file.",
+            f"{uri}: expected a folder of IDX files or of class folders with images, or a file "
+            "whose name ends in .npz, .csv or .parquet. Received: another file.",
             hint="Save with numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
         )
     return partial(idx.read, uri, folder)

@@ -16,6 +16,7 @@ class Reading:
         category: Columns that are categories, whatever they look like.
         group: The column whose values stay on one side of the split.
         test_split: Share of the rows held out for testing when there is no test set.
+        image_size: Height and width that images are resized to; as they are when empty.
         refuse_leakage: End when test rows also occur among the training rows.
     """
 
@@ -26,6 +27,7 @@ class Reading:
     category: tuple[str, ...] = ()
     group: str | None = None
     test_split: float = 0.2
+    image_size: tuple[int, ...] = ()
     refuse_leakage: bool = False
 
     @classmethod

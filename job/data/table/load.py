@@ -1,28 +1,23 @@
 """load(...): files of a table → Dataset; load_test(...) and rows(...) for a model that exists."""
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import files, splits
+from job.data import splits
 from job.data.dataset import Classes, Dataset, Split, Tabular
-from job.data.listing import TABLE, Found
+from job.data.listing import Found
 from job.data.reading import Reading
 from job.data.schema import Schema
-from job.data.table import csvtext, drift, encode, fit, hashing, kinds, parquetfile
-from job.data.table.frame import Frame, joined
+from job.data.table import drift, encode, fit, hashing, kinds
+from job.data.table.frame import Frame
 from job.data.table.labels import classify, encode_labels, without_missing
+from job.data.table.reader import arrow_errors, batches, read
 from job.errors import DataError, UsageError
-
-READERS = 4
-"""Files parsed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +47,8 @@ def load(found: Found, test: Found | None, *, validation_split: float, reading: 
         DataError: The table is damaged, or nothing to train a classifier on.
         DataNotFound, AccessDenied, StoreError: As `files.opened`.
     """
-    with _arrow_errors(found.uri):
+    with arrow_errors(found.uri):
         return _load(found, test, validation_split, reading)
-
-
-@contextlib.contextmanager
-def _arrow_errors(name: str) -> Iterator[None]:
-    """What pyarrow finds in a file only when its values are looked at."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except pa.ArrowException as exc:
-        raise DataError(
-            f"{name}: expected a table that can be read. "
-            f"Received: {' '.join(str(exc).split())[:300]}",
-            hint="Write the file again.",
-        ) from exc
 
 
 def _load(found: Found, test: Found | None, validation_split: float, reading: Reading) -> Dataset:
@@ -127,7 +107,7 @@ def load_test(
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
     warnings: list[str] = []
-    with _arrow_errors(found.uri):
+    with arrow_errors(found.uri):
         frame = read(found)
         changed = drift.check(frame, schema)
         candidates = fit.chosen(frame, reading)
@@ -146,7 +126,7 @@ def rows(found: Found, schema: Schema) -> Iterator[tuple[encode.Raw, tuple[str, 
         DataError: A column is missing, or a value is not what its column was in training.
         DataNotFound, AccessDenied, StoreError: As `files.opened`.
     """
-    with _arrow_errors(found.uri):
+    with arrow_errors(found.uri):
         yield from _rows(found, schema)
 
 
@@ -155,7 +135,7 @@ def _rows(found: Found, schema: Schema) -> Iterator[tuple[encode.Raw, tuple[str,
     for key, name in zip(found.keys, found.names(found.keys), strict=True):
         [path] = found.fetch((key,))
         before = 0
-        for batch in _batches(key, path, name):
+        for batch in batches(key, path, name):
             columns = {n: _chunked(c) for n, c in zip(batch.schema.names, batch, strict=True)}
             total = before + batch.num_rows
             numbers = np.arange(before, total)
@@ -170,38 +150,6 @@ def _rows(found: Found, schema: Schema) -> Iterator[tuple[encode.Raw, tuple[str,
             f"{found.uri}: expected at least one row. Received: none.",
             hint="Check the program that wrote the file.",
         )
-
-
-def read(found: Found) -> Frame:
-    """All files as one frame.
-
-    Raises:
-        DataError: A file is damaged, or files have different columns.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
-    """
-    import pyarrow as pa
-
-    keys = tuple(key for key in found.keys if TABLE.fullmatch(key))
-    paths, names = found.fetch(keys), found.names(keys)
-
-    def one(key: str, path: Path, name: str) -> Any:
-        batches = list(_batches(key, path, name))
-        if not batches:
-            raise DataError(
-                f"{name}: expected at least one row. Received: none.",
-                hint="Check the program that wrote the file.",
-            )
-        return pa.Table.from_batches(batches)
-
-    with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(one, keys, paths, names))
-    return joined(found.uri, zip(names, tables, strict=True))
-
-
-def _batches(key: str, path: Path, name: str) -> Iterator[Any]:
-    with files.reading(name):
-        reader = parquetfile if key.lower().endswith(".parquet") else csvtext
-        yield from reader.batches(path, name)
 
 
 def _chunked(array: Any) -> Any:
