@@ -1,6 +1,6 @@
 """The events of a run: each as a machine reads it, and in one line for a person."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,9 @@ def device_ready(info: "DeviceInfo") -> None:
 def data_loaded(dataset: Dataset) -> None:
     """The data was read and checked."""
     shape = "×".join(map(str, dataset.train.x.shape[1:]))
+    row = f"{shape} {dataset.train.x.dtype}"
+    if dataset.table:
+        row = f"{len(dataset.table.schema.columns)} columns"
     rows = {
         "train": len(dataset.fit_rows),
         "validation": len(dataset.validation_rows),
@@ -42,8 +45,7 @@ def data_loaded(dataset: Dataset) -> None:
     event(
         "data.loaded",
         f"Data: {rows['train']:,} rows to train, {rows['validation']:,} to validate, "
-        f"{rows['test']:,} to test; {shape} {dataset.train.x.dtype}, "
-        f"{len(dataset.classes)} classes.",
+        f"{rows['test']:,} to test; {row}, {len(dataset.classes)} classes.",
         rows=rows,
         shape=list(dataset.train.x.shape[1:]),
         dtype=str(dataset.train.x.dtype),
@@ -62,6 +64,17 @@ def data_loaded(dataset: Dataset) -> None:
         )
     for warning in dataset.warnings:
         data_warned(warning)
+
+
+def data_changed(version: int, changes: Sequence[str]) -> None:
+    """The columns are not those that the champion was trained on; the run goes on."""
+    event(
+        "data.changed",
+        f"Since version {version}: {'; '.join(changes)}.",
+        level=WARNING,
+        version=version,
+        changes=list(changes),
+    )
 
 
 def data_warned(warning: str) -> None:

@@ -42,7 +42,7 @@ class Inspection:
     Attributes:
         uri: As the user wrote it.
         rows: Rows by what they are for; only "all" when the label is not known.
-        input: What the model would take: a shape and a dtype; empty when that is not known.
+        input: What the model would take: a shape and a dtype; empty for a table.
         columns: Of a table.
         classes: Label → training rows, in the order of the model's outputs.
         problems: What is worth a word.
@@ -96,7 +96,7 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
     return Inspection(
         uri=uri,
         rows={"train": len(dataset.train), "test": len(dataset.test)},
-        input=f"{shape} {dataset.train.x.dtype}",
+        input="" if is_table else f"{shape} {dataset.train.x.dtype}",
         columns=columns,
         classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},
         problems=(*problems, *dataset.warnings),

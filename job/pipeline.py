@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from job import (
     artifacts,
+    continuity,
     data,
     device,
     evaluation,
@@ -61,7 +62,7 @@ def run(config: Config) -> Mapping[str, object]:
     else:
         with scratch() as folder:
             folder /= "version"
-            draft = make(config, run_id, attempt, folder, clock)
+            draft = make(config, registry, run_id, attempt, folder, clock)
             with clock.phase("publish"):
                 published = registry.publish(folder, draft)
     events.published(published, config.store)
@@ -78,11 +79,14 @@ def run(config: Config) -> Mapping[str, object]:
     return outcome
 
 
-def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) -> Draft:
+def make(
+    config: Config, registry: Registry, run_id: str, attempt: str, folder: Path, clock: Clock
+) -> Draft:
     """From data to a folder that is ready to be published.
 
     Args:
         config: What the run was told.
+        registry: Where the champion is.
         run_id: Its identity.
         attempt: The identity of this try.
         folder: Where the version's files go; data is staged beside it.
@@ -103,6 +107,7 @@ def make(config: Config, run_id: str, attempt: str, folder: Path, clock: Clock) 
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
+    continuity.tell(registry, dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
