@@ -119,6 +119,42 @@ def predict(
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)
 
 
+@app.command("data")
+def inspect_data(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
+    test_data: str | None = config_option("test_data"),
+    label: str | None = config_option("label"),
+    columns: Any = config_option("columns"),
+    exclude: Any = config_option("exclude"),
+    number: Any = config_option("number"),
+    category: Any = config_option("category"),
+    group: str | None = config_option("group"),
+    test_split: float = config_option("test_split"),
+    image_size: Any = config_option("image_size"),
+    as_json: AsJson = False,
+) -> None:
+    """Print what the job sees: rows, columns, classes, missing values, problems."""
+    from job import inspection, show_data
+    from job.data import Reading
+    from job.scratch import scratch
+
+    reading = Reading(
+        label=label,
+        columns=columns,
+        exclude=exclude,
+        number=number,
+        category=category,
+        group=group,
+        test_split=test_split,
+        image_size=image_size,
+    )
+    with scratch() as folder:
+        seen = inspection.inspect(data, test_uri=test_data, reading=reading, scratch=folder)
+    show_data.inspection(seen, as_json=as_json)
+    if seen.error:
+        raise seen.error
+
+
 @app.command()
 def doctor(
     data: str = config_option("data"),

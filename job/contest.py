@@ -1,18 +1,19 @@
 """The challenger against the champion, and the best version before it, on the same test rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from job import data as labelled
-from job import device, evaluation, gate, scoring, training
+from job import evaluation, gate, scoring
 from job.champion import Champion, reigned, second_chance
 from job.championship import Decide, Published
 from job.config import Config
 from job.data.dataset import Classes, Dataset
+from job.data.schema import Schema
 from job.errors import DataError, DataNotFound
 from job.evaluation import Metrics
 from job.gate import Rival, Role, Rules, Verdict
@@ -30,7 +31,8 @@ class Challenger:
     Attributes:
         classes: The labels, in the order of its outputs.
         input: What it takes.
-        x: (rows, *shape); the test rows.
+        schema: Its columns, when it takes a table.
+        rows: (rows, *shape), or the columns of a table, each (rows,); the test rows.
         y: (rows,), int32; their classes.
         predicted: (rows,); what it says of them.
         metrics: Its scores on these rows.
@@ -39,7 +41,8 @@ class Challenger:
 
     classes: Classes
     input: InputRecord
-    x: NDArray[Any]
+    schema: Schema | None
+    rows: scoring.Rows
     y: NDArray[np.int32]
     predicted: NDArray[np.int64]
     metrics: Metrics
@@ -60,7 +63,8 @@ def challenger(
     return Challenger(
         classes=dataset.classes,
         input=input_of(dataset),
-        x=dataset.test.x,
+        schema=dataset.table.schema if dataset.table else None,
+        rows=dataset.table.test if dataset.table else dataset.test.x,
         y=dataset.test.y,
         predicted=probabilities.argmax(axis=1),
         metrics=metrics,
@@ -103,23 +107,20 @@ def retrial(registry: "Registry", published: Published, config: Config) -> Decid
 
 
 def _published(registry: "Registry", manifest: Manifest, folder: Path) -> Challenger:
-    test = labelled.load_test(
-        manifest.data.uri,
-        test_uri=manifest.data.test_uri,
-        classes=manifest.classes,
-        shape=manifest.input.shape,
-        dtype=manifest.input.dtype,
-        scratch=folder,
+    rows, y = scoring.test_rows(
+        manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder
     )
-    device.prepare("cpu", seed=0)
-    probabilities = training.predict(scoring.loaded(registry, manifest, folder), test.x)
+    probabilities = scoring.probabilities(
+        scoring.load(registry, manifest, folder), rows, manifest.schema
+    )
     return Challenger(
         classes=manifest.classes,
         input=manifest.input,
-        x=test.x,
-        y=test.y,
+        schema=manifest.schema,
+        rows=rows,
+        y=y,
         predicted=probabilities.argmax(axis=1),
-        metrics=evaluation.evaluate(probabilities, test.y, manifest.classes),
+        metrics=evaluation.evaluate(probabilities, y, manifest.classes),
         fingerprint=manifest.fingerprint,
     )
 
@@ -177,7 +178,8 @@ def _scored(registry: "Registry", manifest: Manifest, role: Role, challenger: Ch
         return Rival(version=manifest.version, role=role, obstacle=obstacle)
     with scratch() as folder:
         model = scoring.loaded(registry, manifest, folder)
-    right = training.predict(model, challenger.x).argmax(axis=1) == challenger.y
+    said = scoring.probabilities(model, challenger.rows, manifest.schema).argmax(axis=1)
+    right = said == challenger.y
     ours = challenger.predicted == challenger.y
     return Rival(
         version=manifest.version,
@@ -199,9 +201,18 @@ def _obstacle(manifest: Manifest, challenger: Challenger) -> str:
             if label not in theirs or label not in ours
         ]
         return f"they do not tell the same classes apart ({', '.join(only[:5])})"
-    if manifest.input != challenger.input:
+    if manifest.schema or challenger.schema:
+        old, new = _columns(manifest.schema), _columns(challenger.schema)
+        others = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if others:
+            return f"they do not take the same columns ({', '.join(map(repr, others[:5]))})"
+    elif manifest.input != challenger.input:
         return (
             f"it takes rows of shape {manifest.input.shape} {manifest.input.dtype}, this model "
             f"{challenger.input.shape} {challenger.input.dtype}"
         )
     return ""
+
+
+def _columns(schema: Schema | None) -> Mapping[str, str]:
+    return {column.name: column.dtype for column in schema.columns} if schema else {}

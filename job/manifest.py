@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from job.data.dataset import Classes, Dataset
+from job.data.schema import Schema
 from job.gate import Verdict
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -86,6 +87,7 @@ class Draft:
         exact: Whether resuming gives the same bits; None when nothing was resumed.
         fingerprint: SHA-256 (hex) of what the model was made from, known before the data is
             read; see `job.fingerprint`.
+        schema: The columns of a table; `input` is then what its layers make of them.
     """
 
     run_id: str
@@ -101,6 +103,7 @@ class Draft:
     verdict: Verdict
     exact: bool | None = None
     fingerprint: str | None = None
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from job import (
     artifacts,
     contest,
+    continuity,
     data,
     device,
     evaluation,
@@ -130,13 +134,15 @@ def make(
             config.data,
             test_uri=config.test_data,
             validation_split=config.validation_split,
-            scratch=folder.parent,
+            scratch=Path(config.cache) if config.cache else folder.parent,
+            reading=data.Reading.of(config),
         )
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
+    continuity.tell(registry, dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
     versions = provenance.library_versions()
@@ -174,8 +180,11 @@ def make(
             metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
         events.evaluated(metrics)
         with clock.phase("export"):
-            export.write(network, folder)
-            check.submit(folder, dataset.test.x[:CHECKED_ROWS])
+            table = dataset.table
+            schema = table.schema if table else None
+            export.write(network, folder, schema)
+            sample = _first(table.test) if table else dataset.test.x[:CHECKED_ROWS]
+            check.submit(folder, sample, schema)
         with clock.phase("compare"):
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
@@ -205,3 +214,7 @@ def make(
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
     return provenance.draft(record, info, attempt, made_from, exact=checkpoints.exact), judge
+
+
+def _first(columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    return {name: values[:CHECKED_ROWS] for name, values in columns.items()}

@@ -72,6 +72,7 @@ def draft(
         verdict=record.verdict,
         fingerprint=made_from,
         exact=exact,
+        schema=dataset.table.schema if dataset.table else None,
     )
 
 

@@ -21,6 +21,9 @@ from job.state import EpochResult
 _OPEN_ROWS = 20
 """Tables with more rows than this are folded."""
 
+_COLUMN_ROWS = 100
+"""Columns of a table that are described."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -114,6 +117,7 @@ def _context(record: Record) -> dict[str, Any]:
         "worst_miss": max(1 - score.recall for score in scored),
         "block": plots.block_size(len(metrics.per_class)),
         "open_rows": _OPEN_ROWS,
+        "column_rows": _COLUMN_ROWS,
         "confusions": wording.top_confusions(metrics),
         "options": [
             (flag(field.name), getattr(record.config, field.name), field)
@@ -144,5 +148,6 @@ def _environment(*, autoescape: bool) -> Any:
         "shown": wording.shown,
         "markdown": wording.markdown,
         "yaml": wording.yaml,
+        "literal": ascii,
     }
     return environment

@@ -71,6 +71,7 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
             test_uri=config.test_data,
             validation_split=config.validation_split,
             scratch=folder,
+            reading=data.Reading.of(config),
         )
         if dataset.digest != manifest.data.digest:
             raise DataError(
@@ -96,14 +97,17 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
 def _config(manifest: Manifest, on: Device) -> Config:
     """The configuration in the manifest; an option that it does not know has its default."""
     known = {field.name for field in dataclasses.fields(Config)}
-    values = {name: value for name, value in manifest.config.items() if name in known}
-    values["hidden"] = tuple(values.get("hidden", Config.hidden))
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in manifest.config.items()
+        if name in known
+    }
     return Config(**values | {"device": on})
 
 
 def _same_bits(ours: Any, theirs: Any) -> bool:
-    """The models' variables are equal, whatever names and order of layers they were given."""
-    new, old = ([np.asarray(w) for w in each.get_weights()] for each in (ours, theirs))
+    """The trained weights are equal; what stands before them follows from the data alone."""
+    new, old = ([np.asarray(w) for w in each.trainable_weights] for each in (ours, theirs))
     return len(new) == len(old) and all(
         a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
         for a, b in zip(new, old, strict=True)

@@ -1,17 +1,21 @@
 """identity(uri): what tells one data set from another, without reading it from afar."""
 
+import glob
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from job.data import files
+from job.data import files, staging
+from job.data.listing import WILD
 from job.errors import DataNotFound
 from job.storage import open_store
 
-Identity = list[tuple[str, int, str]]
-"""(path inside the data set, bytes, ETag or SHA-256) of each of its files; "" for a single file."""
+Identity = str | list[Any]
+"""JSON values: (path inside the data set, bytes, ETag or SHA-256) of each of its files, with "" for
+the path of a single file."""
 
 
-def identity(uri: str) -> Identity | str:
+def identity(uri: str) -> Identity:
     """Sizes and ETags of objects in S3, sizes and hashes of local files.
 
     Args:
@@ -24,26 +28,35 @@ def identity(uri: str) -> Identity | str:
         DataNotFound: There is nothing there.
         UsageError, DataError, AccessDenied, StoreError: As `data.load`.
     """
-    scheme, separator, _ = uri.partition("://")
-    if uri == "mnist" or (separator and scheme != "s3"):
+    if uri == "mnist":
         return uri
-    return _remote(uri) if separator else _local(Path(uri), uri)
+    if "," in uri and (staging.is_s3(uri) or not Path(uri).exists()):
+        return [identity(part.strip()) for part in uri.split(",") if part.strip()]
+    return _remote(uri) if staging.is_s3(uri) else _local(uri)
 
 
-def _remote(uri: str) -> Identity | str:
+def _remote(uri: str) -> Identity:
     root, _, key = uri.rpartition("/")
-    if "." in key.strip(".") and root != "s3:/" and "\0" not in key:  # a file, by its looks
+    wild = WILD.search(uri)
+    seems_a_file = "." in key.strip(".") and "\0" not in key and not wild
+    if seems_a_file and root != "s3:/":
         try:
             entry = open_store(root).entry(key)
         except DataNotFound:
             pass
         else:
             return [("", entry.size, entry.etag)]
-    found = open_store(uri.rstrip("/")).list("")
+    # What a pattern leaves out counts too: better to train once too often.
+    folder = uri[: wild.start()].rpartition("/")[0] if wild else uri.rstrip("/")
+    found = open_store(folder).list("")
     return sorted((entry.key, entry.size, entry.etag) for entry in found) or uri
 
 
-def _local(path: Path, uri: str) -> Identity:
+def _local(uri: str) -> Identity:
+    path = Path(uri)
+    if WILD.search(uri) and not path.exists():
+        matches = map(Path, sorted(glob.glob(uri)))  # noqa: PTH207 - the whole path is a pattern
+        return [(each.name, *_hashed(each, str(each))) for each in matches if each.is_file()]
     if not files.is_folder(path, uri):
         return [("", *_hashed(path, uri))]
     with files.reading(uri):
