@@ -45,6 +45,8 @@ def write(
     gauge(
         "mlp_job_test_accuracy_ratio", "Its accuracy on the test rows.", manifest.metrics.accuracy
     )
+    resumed = float(manifest.exact is not None)
+    gauge("mlp_job_resumed", "1 when its run went on from a checkpoint, 0 when not.", resumed)
     rows = manifest.data
     for split, count in (
         ("train", rows.train_rows),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import churn
 import numpy as np
 import pytest
 import seaweed
@@ -103,6 +104,7 @@ def test_an_old_champion_is_challenged(place: Path, registry: Registry) -> None:
     first = samples(figures)
     assert first["mlp_job_gate_passed", "corners"] == 1
     assert first["mlp_job_test_accuracy_ratio", "corners"] == manifest.metrics.accuracy
+    assert first["mlp_job_resumed", "corners"] == 0
     assert first["mlp_job_data_rows", "corners", "test"] == 200
     assert first["mlp_job_phase_duration_seconds", "corners", "compare"] > 0
 
@@ -253,3 +255,29 @@ def test_nothing_heavy_is_imported_to_find_nothing_to_do(place: Path, registry: 
     registry.promote("2")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "skipped\n", done.stderr
+
+
+# Tables
+
+
+def test_tables_are_compared_on_their_raw_columns(tmp_path: Path) -> None:
+    where = ("--store", tmp_path / "store", "--name", "churn")
+    words = ("train", *QUICK, "--label", "churned", "--exclude", "household", *where)
+    words += ("--data", churn.write_csv(tmp_path / "churn.csv", churn.rows(800)))
+    first = mlp_job(*words)
+    assert first.returncode == 0, first.stdout + first.stderr
+    # Other categories and other means: another encoding of the same columns.
+    table = [row for row in churn.rows(1600, seed=1) if row["city"] != "Osaka"]
+    churn.write_csv(tmp_path / "churn.csv", table)
+    second = mlp_job(*words, "--margin=0.5", "--epochs=4")
+    assert second.returncode == 0, second.stdout + second.stderr
+    registry = Registry(open_store(str(tmp_path / "store")), "churn")
+    [comparison] = registry.resolve("2").verdict.comparisons
+    assert comparison.version == 1
+    evaluated = mlp_job("evaluate", "1", *where, "--data", tmp_path / "churn.csv", "--json")
+    assert comparison.accuracy == pytest.approx(json.loads(evaluated.stdout)["accuracy"])
+    third = mlp_job(*words, "--exclude", "household city")
+    assert third.returncode == 3
+    assert "do not take the same columns ('city')" in json.loads(
+        third.stdout.splitlines()[-1]
+    )["message"]  # fmt: skip
