@@ -106,10 +106,16 @@ def rolled_back(champion: Champion) -> frozenset[int]:
     )
 
 
+def ever(champion: Champion | None) -> frozenset[int]:
+    """The numbers that the pointer remembers; none of them is ever given to another version."""
+    if champion is None:
+        return frozenset()
+    return frozenset({move.after for move in champion.history} | set(champion.doomed))
+
+
 def reigned(champion: Champion) -> frozenset[int]:
     """The versions that ever reigned and were neither rolled back nor given up."""
-    ever = {move.after for move in champion.history}
-    return frozenset(ever - rolled_back(champion) - set(champion.doomed))
+    return ever(champion) - rolled_back(champion) - set(champion.doomed)
 
 
 def fate(champion: Champion | None, version: int, promote: bool) -> str:

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from job.catalogue import Listed, names
+from job.champion import ever
 from job.championship import Championship, Decide, Published, in_mid_run, now
 from job.documents import decode, encode
 from job.errors import DataError, DataNotFound, StoreError
@@ -80,7 +81,7 @@ class Registry(Championship):
             if version is not None:
                 return version
             taken = False
-            version = max(self.numbers(), default=0)
+            version = max([*self.numbers(), *ever(self.champion())], default=0)
             while not taken:
                 version += 1
                 claim = Claim(schema_version=1, version=version, run_id=run_id, attempt=attempt)
