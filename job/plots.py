@@ -84,7 +84,7 @@ def trend(past: Sequence["Manifest"], metrics: Metrics) -> Plot:
         axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
         axes.legend(**LEGEND)
 
-    return plot("trend", (8.7, 2.4), draw)
+    return plot("trend", (4.3, 2.9), draw)
 
 
 def reliability(metrics: Metrics) -> Plot:

@@ -197,7 +197,7 @@ def test_the_card_is_true(published: tuple[Path, report.Record]) -> None:
     assert values["accuracy"] == record.metrics.accuracy
     assert values["cross_entropy"] == record.metrics.loss
     assert values["expected_calibration_error"] == record.metrics.calibration_error
-    assert values["f1"] == np.mean([score.f1 for score in record.metrics.per_class])
+    assert values["f1"] == pytest.approx(np.mean([score.f1 for score in record.metrics.per_class]))
     for title in ("Intended use", "How to use", "Training data", "Results", "Calibration",
                   "Limitations", "Provenance"):  # fmt: skip
         assert f"\n## {title}\n" in body
