@@ -42,7 +42,7 @@ if line:
     by_name = {job["names"].get(name, name): rows for name, rows in columns.items()}
     model = keras.saving.load_model(job["keras"], safe_mode=True)
     given = by_name if job["names"] else columns["rows"]
-    np.save(job["from_keras"], model.predict(given, batch_size=1024, verbose=0))
+    np.save(job["from_keras"], model.predict_on_batch(given))
     served = tf.saved_model.load(job["saved_model"]).signatures["serving_default"]
     np.save(job["from_saved_model"], served(**columns)["probabilities"].numpy())
 """
