@@ -129,7 +129,7 @@ def _program(model: Any, step: Callable[[Any], object], full: int, steps: int, x
                 run(x, y, rest)
                 return True
 
-            tf.cond(stop == steps, last, lambda: False)
+            tf.cond(tf.logical_and(start < stop, stop == steps), last, lambda: False)
         return dict(model.get_metrics_result())
 
     return tf.function(program, jit_compile=xla, autograph=False)

@@ -1,41 +1,24 @@
-"""The Keras callbacks that training needs: results, divergence, early stopping, preemption."""
+"""Keras callbacks that training needs: results, divergence, early stopping."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from job.errors import Preempted, TrainingDiverged
+from job.errors import TrainingDiverged
+from job.state import EpochResult
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """One epoch: its number from 1, its seconds with validation, and Keras's own metrics.
-
-    The validation values are None when no rows are held out.
-    """
-
-    epoch: int
-    seconds: float
-    loss: float
-    accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-
-
-def early_stopping(patience: int | None) -> list[Any]:
-    """Keras's callback, which restores the best weights; none without patience."""
+def early_stopping(patience: int | None) -> Any:
+    """Keras's callback, which restores the best weights; None without patience."""
     import keras
 
     if patience is None:
-        return []
-    return [
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=patience, restore_best_weights=True
-        )
-    ]
+        return None
+    return keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=patience, restore_best_weights=True
+    )
 
 
 def epochs(results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> Any:
@@ -86,16 +69,3 @@ def divergence(model: Any) -> Any:
                 check({weights.path: np.nan}, f"in epoch {epoch + 1}")
 
     return keras.callbacks.LambdaCallback(on_train_batch_end=batch_end, on_epoch_end=epoch_end)
-
-
-def preemption(should_stop: Callable[[], bool]) -> Any:
-    """A callback that raises Preempted when it is told to."""
-    import keras
-
-    def check(_step: int, logs: object) -> None:  # noqa: ARG001
-        if should_stop():
-            raise Preempted("Expected to train to the end. Received: SIGTERM.")
-
-    return keras.callbacks.LambdaCallback(
-        on_train_batch_end=check, on_test_batch_end=check, on_epoch_end=check
-    )

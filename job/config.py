@@ -14,6 +14,14 @@ LogFormat = Literal["auto", "json", "text"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 DEFAULT_NAME = "mnist"
+BESIDE = frozenset(
+    {
+        *("data", "test_data"),  # they count by their contents
+        *("store", "name", "run_id", "attempt", "min_accuracy", "checkpoint_every"),
+        *("device", "log_format", "termination_log"),
+    }
+)
+"""Options that do not make the model; a new option makes it until it is named here."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
@@ -153,6 +161,12 @@ class Config:
         expects="a number from 0 to 1",
         valid=lambda v: 0 <= v <= 1,
     )
+    checkpoint_every: float | None = option(
+        None,
+        "Seconds between checkpoints; by default as often as costs at most 2 % of the time.",
+        expects="a number of at least 0",
+        valid=lambda v: 0 <= v < float("inf"),
+    )
     log_format: LogFormat = option("auto", "Log lines: text on a terminal and json elsewhere.")
     termination_log: str | None = option(
         None, "File that receives the result or the reason as one JSON object."
@@ -176,6 +190,10 @@ class Config:
                 "Received: --validation-split 0.",
                 hint="Leave --patience out, or hold out some rows with --validation-split 0.2.",
             )
+
+    def making(self) -> dict[str, object]:
+        """The options that make the model; the others say where, how and whether to publish it."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in BESIDE}
 
     @property
     def model_name(self) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from job.config import Config
 from job.data.dataset import Dataset
+from job.errors import JobError
 from job.evaluation import Metrics
 from job.gate import Verdict
 from job.log import WARNING, event
@@ -13,7 +14,7 @@ from job.log import WARNING, event
 if TYPE_CHECKING:
     from job.device import DeviceInfo
     from job.registry import Published
-    from job.training import EpochResult
+    from job.state import EpochResult, Position
 
 
 def run_started(config: Config) -> None:
@@ -80,6 +81,64 @@ def data_changed(version: int, changes: Sequence[str]) -> None:
 def data_warned(warning: str) -> None:
     """Something about the data that a person should know; the run goes on."""
     event("data.warned", warning, level=WARNING)
+
+
+def resumed(position: "Position", *, exact: bool) -> None:
+    """A checkpoint of an earlier attempt was found; the run goes on there."""
+    event(
+        "run.resumed",
+        f"Resuming after {_where(position)}"
+        + ("." if exact else ", on another device or with other versions: not the same bits."),
+        epoch=position.epoch,
+        step=position.step,
+        exact=exact,
+    )
+
+
+def checkpoint_saved(position: "Position", *, size: int, seconds: float) -> None:
+    """A retry would go on from here."""
+    event(
+        "checkpoint.saved",
+        f"Checkpoint after {_where(position)}: {size / 1e6:.1f} MB in {seconds:.2f} s.",
+        epoch=position.epoch,
+        step=position.step,
+        bytes=size,
+        seconds=round(seconds, 4),
+    )
+
+
+def checkpoint_failed(error: JobError) -> None:
+    """A checkpoint could not be written; the one before it still stands."""
+    event(
+        "checkpoint.failed",
+        f"No checkpoint this time, training goes on. {error.message}",
+        level=WARNING,
+    )
+
+
+def checkpoint_refused(error: JobError) -> None:
+    """A checkpoint is there and cannot be used."""
+    event("checkpoint.refused", f"A checkpoint is left out. {error.message}", level=WARNING)
+
+
+def checkpoint_slow(*, size: int, seconds: float, grace: float) -> None:
+    """A checkpoint takes longer than a pod is given to end."""
+    event(
+        "checkpoint.slow",
+        f"A checkpoint of {size / 1e6:.0f} MB takes {seconds:.1f} s. Expected at most "
+        f"{grace:.0f} s: after SIGTERM the last one saved in time counts.",
+        level=WARNING,
+        bytes=size,
+        seconds=round(seconds, 4),
+    )
+
+
+def _where(position: "Position") -> str:
+    if position.finished:
+        return "the last epoch"
+    if position.step:
+        return f"step {position.step} of epoch {position.epoch + 1}"
+    return f"epoch {position.epoch}"
 
 
 def epoch_ended(result: "EpochResult", epochs: int) -> None:

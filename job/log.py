@@ -96,5 +96,8 @@ class _TextHandler(logging.Handler):
         """Prints the record; warnings and errors stand out."""
         style = {"WARNING": "yellow", "ERROR": "bold red"}.get(record.levelname)
         self.console.print(one_line(record.getMessage()), style=style, soft_wrap=True)
+        hint = getattr(record, "hint", "")
+        if hint:
+            self.console.print(f"→ {one_line(hint)}", soft_wrap=True)
         if record.exc_info:
             self.console.print(logging.Formatter().formatException(record.exc_info), soft_wrap=True)

@@ -31,6 +31,7 @@ PANELS = {
     "run_id": "Publishing",
     "attempt": "Publishing",
     "min_accuracy": "Publishing",
+    "checkpoint_every": "Publishing",
     "log_format": "Log",
     "termination_log": "Log",
 }

@@ -26,6 +26,7 @@ from job import (
     shutdown,
     training,
 )
+from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
@@ -86,7 +87,7 @@ def make(
 
     Args:
         config: What the run was told.
-        registry: Where the champion is.
+        registry: Where the champion and this run's checkpoints are.
         run_id: Its identity.
         attempt: The identity of this try.
         folder: Where the version's files go; data is staged beside it.
@@ -110,6 +111,18 @@ def make(
     continuity.tell(registry, dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
+    versions = provenance.library_versions()
+    checkpoints = Checkpoints(
+        registry.store,
+        f"{config.model_name}/runs/{run_id}",
+        run_id=run_id,
+        fingerprint=provenance.fingerprint(config, dataset),
+        made_on={**versions, "device": info.name},
+        every=config.checkpoint_every,
+    )
+    shutdown.note(run_id=run_id, checkpoint=None)
+    with clock.phase("resume"):
+        state = checkpoints.latest()
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(
@@ -119,6 +132,9 @@ def make(
             callbacks=[progress.callback(advance)],
             on_epoch=lambda result: events.epoch_ended(result, config.epochs),
             should_stop=shutdown.requested,
+            resume=state,
+            due=checkpoints.due,
+            save=lambda state: shutdown.note(checkpoint=checkpoints.save(state)),
         )
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
@@ -146,7 +162,7 @@ def make(
             probabilities=probabilities,
             verdict=verdict,
             device=info.name,
-            library_versions=provenance.library_versions(),
+            library_versions=versions,
             seconds=dict(clock.seconds),
             run_id=run_id,
             created=datetime.now(UTC),
@@ -158,7 +174,7 @@ def make(
             artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt)
+    return provenance.draft(record, info, attempt, exact=checkpoints.exact)
 
 
 def _first(columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

@@ -14,7 +14,7 @@ from job.wording import shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from job.training import EpochResult
+    from job.state import EpochResult
 
 _RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
 _CELLS_WITH_NUMBERS = 12

@@ -1,12 +1,16 @@
 """What a run says of itself: library versions, the manifest's draft, the termination message."""
 
+import hashlib
 import importlib.metadata
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from job import __version__
+from job.config import Config
+from job.data.dataset import Dataset
 from job.manifest import DataRecord, Draft, InputRecord, Scores
 from job.registry import Published
 from job.report import Record
@@ -24,7 +28,13 @@ def library_versions() -> Mapping[str, str]:
     return {"mlp-job": __version__, "python": platform.python_version(), **libraries}
 
 
-def draft(record: Record, info: "DeviceInfo", attempt: str) -> Draft:
+def fingerprint(config: Config, dataset: Dataset) -> str:
+    """SHA-256 (hex) of what decides a run's bits, library versions and device apart."""
+    made_from = {"data": dataset.digest, "config": config.making()}
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def draft(record: Record, info: "DeviceInfo", attempt: str, *, exact: bool | None) -> Draft:
     """What the manifest says of a run, as far as it is known before publishing."""
     dataset, metrics = record.dataset, record.metrics
     return Draft(
@@ -50,6 +60,7 @@ def draft(record: Record, info: "DeviceInfo", attempt: str) -> Draft:
             loss=metrics.loss,
         ),
         verdict=record.verdict,
+        exact=exact,
         schema=dataset.table.schema if dataset.table else None,
     )
 

@@ -15,7 +15,7 @@ from job.config import Config, flag
 from job.data.dataset import Dataset
 from job.evaluation import Metrics
 from job.gate import Verdict
-from job.training import EpochResult
+from job.state import EpochResult
 
 _OPEN_ROWS = 20
 """Tables with more rows than this are folded."""

@@ -19,8 +19,11 @@ class Stop(BaseException):
         self.error = error
 
 
+GO_ON = "The same command with the same --run-id goes on from the last checkpoint."
+
 _pending: Stop | None = None
 _deferred = False
+_notes: dict[str, object] = {}
 
 
 def install() -> None:
@@ -45,7 +48,13 @@ def deferred() -> Iterator[None]:
     finally:
         _deferred = False
         if _pending is not None:
+            _pending.error.details.update(_notes)
             raise _pending
+
+
+def note(**details: object) -> None:
+    """Adds to what an end by a signal tells in its details (JSON values)."""
+    _notes.update(details)
 
 
 def requested() -> bool:
@@ -56,11 +65,11 @@ def requested() -> bool:
 def _handle(number: int, _: FrameType | None) -> None:
     global _pending
     again = _pending is not None and number == signal.SIGINT
-    error = (
-        Interrupted("Stopped by Ctrl-C.")
-        if number == signal.SIGINT
-        else Preempted("Stopped by SIGTERM.")
-    )
-    _pending = _pending or Stop(error)
+    if _pending is None:
+        error: JobError = Preempted("Stopped by SIGTERM.", hint=GO_ON)
+        if number == signal.SIGINT:
+            error = Interrupted("Stopped by Ctrl-C.", hint=GO_ON)
+        _pending = Stop(error)
     if again or not _deferred:
+        _pending.error.details.update(_notes)
         raise _pending

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from job import callbacks as watching
 from job.blocks import Loop, Table
-from job.callbacks import EpochResult
 from job.config import Config
 from job.data.dataset import Dataset
 from job.device import release_memory
+from job.saving import Memory, saving
+from job.state import EpochResult, State, put_back
 
 VALIDATION_BATCH = 2048
 """Rows of a validation step, at most; more is no faster and needs more memory."""
@@ -54,6 +55,9 @@ def fit(
     callbacks: Sequence[Any] = (),
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    resume: State | None = None,
+    due: Callable[[], bool] = lambda: False,
+    save: Callable[[State], None] = lambda _: None,
 ) -> Fitted:
     """Trains a model that `job.model.build` made, in place.
 
@@ -64,21 +68,27 @@ def fit(
         callbacks: Keras callbacks; `on_train_batch_end` is called after each block of steps.
         on_epoch: Hears of each epoch when it has ended.
         should_stop: Asked after each block and each epoch.
+        resume: Where to go on; None begins anew.
+        due: Asked after each block of training and each epoch: is it time to save?
+        save: Gets the state when it is, when `should_stop` says so, and at the end.
 
     Raises:
         TrainingDiverged: The loss, the validation loss or the weights are not finite.
-        Preempted: `should_stop` said so.
+        Preempted: `should_stop` said so, and the state was saved.
     """
     import keras
 
-    results: list[EpochResult] = []
+    results: list[EpochResult] = list(resume.position.history) if resume else []
+    begun = len(results)
+    stopper = watching.early_stopping(config.patience)
+    memory = Memory(model, stopper, results, epochs=config.epochs)
     chain = keras.callbacks.CallbackList(
         [
             watching.divergence(model),  # first, so that nothing is saved of a run that diverged
             watching.epochs(results, on_epoch),
-            *watching.early_stopping(config.patience),
+            *([stopper] if stopper else ()),
             *callbacks,
-            watching.preemption(should_stop),  # last, so that everything was saved before
+            saving(memory, resume, due, save, should_stop),  # last: it sees what the others did
         ],
         add_history=True,
         model=model,
@@ -90,18 +100,24 @@ def fit(
         loops.append(_validation_loop(model, table, dataset, config, chain))
     chain.params["steps"] = loops[0].steps
 
+    finished = resume is not None and resume.position.finished
     began = time.perf_counter()
     _create_variables(model, dataset)
-    for loop in loops:
+    if resume:
+        put_back(model, resume)
+        loops[0].passes, loops[0].first_step = resume.position.epoch, resume.position.step
+    for loop in loops if not finished else ():
         loop.trace()
     traced = time.perf_counter()
-    for loop in loops:
+    for loop in loops if not finished else ():
         loop.compile()
         release_memory()  # of the compiler
     compiled = time.perf_counter()
-    _keras_fit(model, loops, config, chain)
+    _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
     ended = time.perf_counter()
-    later = results[1:] or results
+    if not finished:
+        save(memory.take(finished=True))
+    later = results[begun + 1 :] or results[begun:] or results
     return Fitted(
         history=tuple(results),
         best_epoch=min(results, key=_rank).epoch,
@@ -188,7 +204,9 @@ def _validation_loop(
     )
 
 
-def _keras_fit(model: Any, loops: Sequence[Loop], config: Config, chain: Any) -> None:
+def _keras_fit(
+    model: Any, loops: Sequence[Loop], config: Config, chain: Any, *, first: int
+) -> None:
     import tensorflow as tf
 
     steps = tf.data.Dataset.range(loops[0].steps)
@@ -202,6 +220,7 @@ def _keras_fit(model: Any, loops: Sequence[Loop], config: Config, chain: Any) ->
     try:
         model.fit(
             steps,
+            initial_epoch=first,
             epochs=config.epochs,
             validation_data=validation,
             callbacks=chain,

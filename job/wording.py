@@ -15,7 +15,7 @@ import numpy as np
 from job.evaluation import Metrics
 
 if TYPE_CHECKING:
-    from job.training import EpochResult
+    from job.state import EpochResult
 
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

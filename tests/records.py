@@ -14,7 +14,7 @@ from job import data, evaluation, gate, model, training
 from job.config import Config
 from job.data.dataset import Dataset, Split
 from job.report import Record
-from job.training import EpochResult
+from job.state import EpochResult
 
 ABOUT: dict[str, Any] = {
     "device": "CPU, 2 cores",

@@ -145,8 +145,11 @@ def test_an_unknown_command_is_named():
 
 
 def test_text_on_request():
-    done = mlp_job("train", "--epochs", "0", "--log-format", "text")
-    assert done.stdout == "--epochs: expected a whole number of at least 1. Received: 0.\n"
+    done = mlp_job("train", "--data", "x.npz", "--log-format", "text")
+    assert done.stdout == (
+        "--name: expected a name for the model, since --data is not mnist. Received: none.\n"
+        "→ Add --name, so that this data's models compete among themselves only.\n"
+    )
 
 
 def test_the_readme_tells_each_exit_code_as_it_is():

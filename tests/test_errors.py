@@ -7,7 +7,9 @@ from job.errors import JobError
 def test_one_exit_code_per_class():
     codes = {cls.__name__: cls.exit_code for cls in JobError.__subclasses__()}
     assert len(set(codes.values())) == len(codes)
-    assert all(cls.rule in ("Count", "FailJob", "Ignore", None) for cls in JobError.__subclasses__())
+    assert all(
+        cls.rule in ("Count", "FailJob", "Ignore", None) for cls in JobError.__subclasses__()
+    )
 
 
 def test_the_tree_in_the_docstring_is_the_tree():

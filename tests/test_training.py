@@ -157,3 +157,60 @@ def test_predictions_come_in_pieces_of_any_size(monkeypatch):
     monkeypatch.setattr(training, "PREDICT_BATCH", 33)
     np.testing.assert_allclose(training.predict(net, x), expected, atol=1e-6)
     assert training.predict(net, x[:0]).shape == (0, 4)
+
+
+class Interrupting:
+    """Stops a run at its nth safe point, saving there; then goes on with what was saved."""
+
+    def __init__(self, at):
+        self.at, self.seen, self.state = at, 0, None
+
+    def should_stop(self):
+        self.seen += 1
+        return 0 < self.at <= self.seen
+
+    def save(self, state):
+        self.state = state
+
+
+def fit(dataset, config, **arguments):
+    device.prepare("cpu", seed=config.seed)
+    net = model.build(config, dataset)
+    fitted = training.fit(net, dataset, config, **arguments)
+    history = [dataclasses.replace(result, seconds=0) for result in fitted.history]
+    return bits(net), history, fitted.best_epoch, fitted.stopped_early
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"xla": False},
+        {"xla": False, "dropout": 0.3, "batch_size": 64},
+        {"xla": False, "patience": 2, "epochs": 30, "learning_rate": 0.05},
+    ],
+)
+def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(options, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
+    dataset = tiny.corners(240, 40)
+    config = Config(**({"hidden": (8,), "epochs": 3, "batch_size": 50} | options))
+    whole = fit(dataset, config)
+    points = Interrupting(0)
+    fit(dataset, config, should_stop=points.should_stop)
+    assert points.seen > 15
+    middle = points.seen // 2
+    for at in (middle,) if config.xla else (1, middle, middle + 1, points.seen - 1, points.seen):
+        stopped = Interrupting(at)
+        with pytest.raises(Preempted):
+            fit(dataset, config, should_stop=stopped.should_stop, save=stopped.save)
+        assert fit(dataset, config, resume=stopped.state) == whole, at
+
+
+def test_a_finished_run_is_not_trained_again():
+    dataset, config = tiny.corners(), Config(hidden=(8,), epochs=2, batch_size=50)
+    kept = []
+    whole = fit(dataset, config, save=kept.append)
+    assert kept[-1].position.finished
+    heard = []
+    assert fit(dataset, config, resume=kept[-1], on_epoch=heard.append) == whole
+    assert heard == []

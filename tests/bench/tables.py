@@ -44,7 +44,7 @@ def ours(folder, names, x, y, x_test, y_test, seed):
             writer = csv.writer(file)
             writer.writerow([*names, "label"])
             writer.writerows(
-                [*row, f"class {label}"] for row, label in zip(rows, labels, strict=False)
+                [*row, f"class {label}"] for row, label in zip(rows, labels, strict=True)
             )
     config = Config(
         data=str(folder / "train.csv"), test_data=str(folder / "test.csv"), label="label",

@@ -1,0 +1,138 @@
+"""All that training must remember to go on with the same bits: State, taken and put back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """One epoch: its number from 1, its seconds with validation, and Keras's own metrics.
+
+    The validation values are None when no rows are held out.
+    """
+
+    epoch: int
+    seconds: float
+    loss: float
+    accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """What Keras's EarlyStopping remembers besides the best weights; epochs count from 0."""
+
+    wait: int
+    best: float | None
+    best_epoch: int
+    stopped_epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        epoch: Epochs that have ended.
+        step: Steps done of the epoch under way; all of them while it is validated.
+        finished: True when no epoch is left, or early stopping has spoken.
+        history: One result for each epoch that has ended.
+        patience: None without early stopping.
+    """
+
+    epoch: int
+    step: int
+    finished: bool
+    history: tuple[EpochResult, ...]
+    patience: Patience | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A position, and the variables there.
+
+    Attributes:
+        position: How far the run has come.
+        arrays: Name → value. Weights, seed generators, optimizer and metrics by number, in
+            Keras's own order; with early stopping the best weights, too.
+    """
+
+    position: Position
+    arrays: Mapping[str, NDArray[Any]]
+
+
+def take(
+    model: Any, position: Position, stopper: Any, metrics: Mapping[str, NDArray[Any]]
+) -> State:
+    """Copies what the model, its optimizer and early stopping hold.
+
+    Args:
+        model: Compiled and built `keras.Model`.
+        position: How far it has come.
+        stopper: `keras.callbacks.EarlyStopping`, or None.
+        metrics: The training metrics' variables (`metric_values`); validation resets Keras's own.
+    """
+    arrays = {
+        **_values("model", model.variables),
+        **_values("optimizer", model.optimizer.variables),
+        **metrics,
+    }
+    for number, weights in enumerate((stopper and stopper.best_weights) or ()):
+        arrays[f"best/{number}"] = np.asarray(weights)
+    return State(position=position, arrays=arrays)
+
+
+def patience(stopper: Any) -> Patience | None:
+    """What early stopping remembers; None without it."""
+    if stopper is None:
+        return None
+    return Patience(
+        wait=stopper.wait,
+        best=None if stopper.best is None else float(stopper.best),
+        best_epoch=stopper.best_epoch,
+        stopped_epoch=stopper.stopped_epoch,
+    )
+
+
+def metric_values(model: Any) -> dict[str, NDArray[Any]]:
+    """Copies of the metrics' variables."""
+    return _values("metrics", model.metrics_variables)
+
+
+def put_back(model: Any, state: State) -> None:
+    """Assigns every variable of the model and of its optimizer."""
+    _assign("model", model.variables, state)
+    _assign("optimizer", model.optimizer.variables, state)
+
+
+def put_back_metrics(model: Any, state: State) -> None:
+    """Assigns the metrics' variables; Keras resets them when an epoch begins."""
+    _assign("metrics", model.metrics_variables, state)
+
+
+def put_back_patience(stopper: Any, state: State) -> None:
+    """Gives early stopping its memory; Keras resets it when training begins."""
+    kept = state.position.patience
+    if kept is not None:
+        for name, value in vars(kept).items():
+            setattr(stopper, name, value)
+        names = sorted((n for n in state.arrays if n.startswith("best/")), key=_number)
+        stopper.best_weights = [state.arrays[name] for name in names] or None
+
+
+def _values(group: str, variables: list[Any]) -> dict[str, NDArray[Any]]:
+    return {f"{group}/{i}": np.array(variable) for i, variable in enumerate(variables)}
+
+
+def _assign(group: str, variables: list[Any], state: State) -> None:
+    for i, variable in enumerate(variables):
+        variable.assign(state.arrays[f"{group}/{i}"])
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("/")[2])
