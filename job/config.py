@@ -18,7 +18,7 @@ BESIDE = frozenset(
     {
         *("data", "test_data"),  # they count by their contents
         *("store", "name", "run_id", "attempt", "min_accuracy", "checkpoint_every"),
-        *("device", "log_format", "termination_log"),
+        *("device", "log_format", "termination_log", "cache", "refuse_leakage"),
     }
 )
 """Options that do not make the model; a new option makes it until it is named here."""
