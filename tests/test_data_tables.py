@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from job import data
+from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
 from job.data.table import hashing
-from job.errors import DataError, DataNotFound, JobError, UsageError
+from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
 
 LEFT_OUT = {"customer_id", "country", "household"}
 
@@ -333,6 +334,17 @@ def test_s3_globs_are_cached_by_content_and_checked(s3, s3_uri, tmp_path):
     assert kept.items() <= after.items()
     with pytest.raises(DataNotFound):
         load(f"{s3_uri}/night=*.parquet", scratch=cache)
+
+
+def test_an_object_replaced_while_it_is_read_is_no_data(s3, s3_uri, tmp_path):
+    key = s3_uri.removeprefix(f"s3://{s3.bucket}/") + "/a.csv"
+    s3.client().put_object(Bucket=s3.bucket, Key=key, Body=b"a,b\n1,2\n")
+    listed = list(staging.entries(s3_uri))
+    for body in (b"a,b\n3,4\n", b"a,b\n3,4\n5,6\n"):
+        s3.client().put_object(Bucket=s3.bucket, Key=key, Body=body)
+        with refused(StoreError, "a.csv", "ETag"):
+            staging.fetch(s3_uri, listed, tmp_path)
+        assert not [path for path in (tmp_path / "objects").iterdir() if path.name[0] != "."]
 
 
 values = st.one_of(

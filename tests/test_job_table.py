@@ -69,6 +69,7 @@ def test_the_manifest_holds_the_schema_and_the_report_the_columns(trained):
     page = (files / "report.html").read_text()
     assert "tenure/months" in page
     assert "Köln" in page
+    assert "looks like an identifier" in page
     card = (files / "README.md").read_text()
     assert "a row of 5 columns" in card
     code = card.split("```python\n")[1].split("```")[0]
