@@ -2,6 +2,9 @@
 
 import dataclasses
 import gzip
+import json
+import subprocess
+import sys
 
 import churn
 import numpy as np
@@ -13,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from job import data
+from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
 from job.data.table import hashing
-from job.errors import DataError, DataNotFound, JobError, UsageError
+from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
 
 LEFT_OUT = {"customer_id", "country", "household"}
 
@@ -332,6 +336,17 @@ def test_s3_globs_are_cached_by_content_and_checked(s3, s3_uri, tmp_path):
         load(f"{s3_uri}/night=*.parquet", scratch=cache)
 
 
+def test_an_object_replaced_while_it_is_read_is_no_data(s3, s3_uri, tmp_path):
+    key = s3_uri.removeprefix(f"s3://{s3.bucket}/") + "/a.csv"
+    s3.client().put_object(Bucket=s3.bucket, Key=key, Body=b"a,b\n1,2\n")
+    listed = list(staging.entries(s3_uri))
+    for body in (b"a,b\n3,4\n", b"a,b\n3,4\n5,6\n"):
+        s3.client().put_object(Bucket=s3.bucket, Key=key, Body=body)
+        with refused(StoreError, "a.csv", "ETag"):
+            staging.fetch(s3_uri, listed, tmp_path)
+        assert not [path for path in (tmp_path / "objects").iterdir() if path.name[0] != "."]
+
+
 values = st.one_of(
     st.text(max_size=8), st.sampled_from(["1", "2.5", "", "true", "inf", "é", "\0", "1e400", '"'])
 )
@@ -392,6 +407,40 @@ def test_missing_and_unknown_values_reach_the_model_as_promised(table, tmp_path)
     new[1]["tenure/months"] = "long"
     with refused(DataError, "row 1", "'tenure/months'", "'long'"):
         list(data.table_rows(str(churn.write_csv(path, new)), schema, tmp_path))
+
+
+def test_json_lines_give_the_same_rows_to_predict(table, tmp_path):
+    schema = load(table).table.schema
+    rows = churn.rows(30, seed=8)
+    typed = churn.typed(rows).to_pylist()
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in typed) + "\n\n")
+    [(said, _)] = list(data.table_rows(str(path), schema, tmp_path))
+    csv_path = churn.write_csv(tmp_path / "rows.csv", rows)
+    [(expected, _)] = list(data.table_rows(str(csv_path), schema, tmp_path))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(said[name], values)
+    for line in ("[1]", "{", '{"a": [1]}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[" * 9999):
+        path.write_text(json.dumps(typed[0]) + "\n" + line)
+        with refused(DataError, "line 2"):
+            list(data.table_rows(str(path), schema, tmp_path))
+
+
+def test_a_nul_byte_in_parquet_is_refused(tmp_path):
+    rows = churn.rows(100)
+    rows[5]["city"] = "a\0b"
+    with refused(DataError, "row 5", "'city'", "NUL"):
+        load(churn.write_parquet(tmp_path / "nul.parquet", rows))
+
+
+def test_mnist_is_read_without_the_libraries_of_others():
+    code = (
+        "import sys, pathlib\nfrom job import data\n"
+        "data.load('mnist', test_uri=None, validation_split=0.2, scratch=pathlib.Path('/x'))\n"
+        "print([name for name in ('pyarrow', 'PIL', 'boto3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_schema_travels_as_json(table):

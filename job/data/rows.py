@@ -1,5 +1,6 @@
 """rows(uri) → blocks of unlabelled rows for a model to predict, in flat memory."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,6 +16,9 @@ from job.errors import DataError
 
 IMAGES = 256
 """Images decoded at once."""
+
+S3_ROOT = re.compile(r"s3://[^/]*/?")
+"""A whole bucket is listed for nobody's slip."""
 
 NPZ_KEYS = ("x", "x_test")
 """Which array of an .npz file is taken; else its only one."""
@@ -101,6 +105,8 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
 def _images(uri: str, scratch: Path) -> Found | None:
     """The images that a URI names: a file by its ending, a folder by what it holds."""
     if PurePath(uri).suffix and not IMAGE.fullmatch(uri):
+        return None
+    if idx.NAME.fullmatch(PurePath(uri).name) or S3_ROOT.fullmatch(uri):
         return None
     found = look(uri, scratch)
     return found if images.are_images(found) else None

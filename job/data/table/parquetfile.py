@@ -36,9 +36,13 @@ def batches(path: Path, name: str) -> Iterator[Any]:
             check_names(names, name)
             memory.check((max(file.metadata.num_rows, 0), len(names)), 8, name)
             yield _plain(file.schema_arrow.empty_table())
+            first = 0
             for batch in file.iter_batches(BATCH_ROWS):
                 batch.validate(full=True)
-                yield _plain(batch)
+                ready = _plain(batch)
+                _refuse_nul(ready, name, first)
+                first += batch.num_rows
+                yield ready
         except (pa.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as exc:
             raise DataError(
                 f"{name}: expected an undamaged Parquet file. "
@@ -54,6 +58,21 @@ def _plain(batch: Any) -> Any:
     if isinstance(batch, pa.Table):
         columns = [pa.array([], column.type) for column in columns]
     return pa.record_batch(columns, names=batch.schema.names)
+
+
+def _refuse_nul(batch: Any, name: str, first: int) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for column, array in zip(batch.schema.names, batch, strict=True):
+        if pa.types.is_string(array.type):
+            row = pc.index(pc.match_substring(array, "\0"), True).as_py()
+            if row >= 0:
+                raise DataError(
+                    f"{name}: row {first + row} (counting from 0), column {column[:80]!r}: "
+                    "expected text. Received: a NUL byte.",
+                    hint="Remove it, or leave the column out of the file.",
+                )
 
 
 def plain(array: Any) -> Any:

@@ -1,6 +1,7 @@
 """The files of a table → one frame, or batch by batch; pyarrow's errors stop here."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 
 from job.data import files
 from job.data.listing import TABLE, Found
-from job.data.table import csvtext, parquetfile
+from job.data.table import csvtext, jsontext, parquetfile
 from job.data.table.frame import Frame, joined
 from job.errors import DataError
+
+JSON_LINES = re.compile(r"(?i).*\.(jsonl|ndjson)(\.gz)?")
 
 READERS = 4
 """Files parsed at once."""
@@ -58,7 +61,11 @@ def read(found: Found) -> Frame:
 
 
 def batches(key: str, path: Path, name: str) -> Iterator[Any]:
-    """One file's record batches, by its ending; see `csvtext.batches` and `parquetfile.batches`."""
+    """One file's record batches, by its ending; see the modules beside this one."""
     with files.reading(name):
-        reader = parquetfile if key.lower().endswith(".parquet") else csvtext
-        yield from reader.batches(path, name)
+        if key.lower().endswith(".parquet"):
+            yield from parquetfile.batches(path, name)
+        elif JSON_LINES.fullmatch(key):
+            yield from jsontext.batches(path, name)
+        else:
+            yield from csvtext.batches(path, name)
