@@ -114,6 +114,7 @@ def test_three_weeks(s3_uri: str, tmp_path: Path) -> None:
 
     nights.new_data(901, wrong=0.7)  # poisoned
     assert nights.night() == (3, "rejected")
+    assert nights.night() == (0, "skipped")
     assert nights.champion() == 2
 
     whole = nights.data.read_bytes()
@@ -131,6 +132,7 @@ def test_three_weeks(s3_uri: str, tmp_path: Path) -> None:
     assert (nights.champion(), nights.newest()) == (2, 4)
     assert nights.night("--run-id=night-9") == (0, "promoted")
     good = nights.champion()
+    assert nights.night() == (0, "skipped")
 
     nights.new_data(6000)  # two jobs for one tick
     both = [nights.start("--skip-unchanged", f"--run-id=tick-{i}") for i in (1, 2)]
@@ -154,6 +156,7 @@ def test_three_weeks(s3_uri: str, tmp_path: Path) -> None:
         assert nights.night()[0] in (0, 3)
         nights.champion()
 
+    assert nights.night() == (0, "skipped")
     reigning = nights.champion()
     nights.new_data(1800, labels="abcd")  # not comparable
     assert nights.night() == (3, "rejected")
