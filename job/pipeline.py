@@ -5,15 +5,20 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from job import (
     artifacts,
+    contest,
+    continuity,
     data,
     device,
     evaluation,
     events,
     export,
-    gate,
+    exposition,
     log,
     model,
     progress,
@@ -22,10 +27,12 @@ from job import (
     shutdown,
     training,
 )
+from job.championship import Decide
 from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
+from job.fingerprint import fingerprint, twin
 from job.manifest import Draft
 from job.registry import Registry
 from job.scratch import scratch
@@ -33,6 +40,9 @@ from job.storage import open_store
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
+
+TREND = 20
+"""Versions that the report's trend line goes back."""
 
 
 def run(config: Config) -> Mapping[str, object]:
@@ -55,39 +65,67 @@ def run(config: Config) -> Mapping[str, object]:
     with clock.phase("check store"):
         published = registry.check(run_id)
     if published:
-        published = registry.challenge(published)
+        published = registry.challenge(published, contest.retrial(registry, published, config))
     else:
+        with clock.phase("fingerprint"):
+            made_from = fingerprint(config, provenance.library_versions())
+            same = twin(registry, config, made_from) if config.skip_unchanged else None
+        if same:
+            events.run_skipped(same)
+            if config.metrics_file:
+                exposition.write(config.metrics_file, same, seconds=clock.seconds)
+            return provenance.skipped(same, run_id)
         with scratch() as folder:
             folder /= "version"
-            draft = make(config, registry, run_id, attempt, folder, clock)
+            draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             with clock.phase("publish"):
-                published = registry.publish(folder, draft)
+                published = registry.publish(folder, draft, judge)
+    if published.verdict != published.manifest.verdict:
+        events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)
     events.run_ended(clock.seconds)
+    if config.metrics_file:
+        exposition.write(
+            config.metrics_file,
+            published.manifest,
+            promoted=published.verdict.promote,
+            seconds=clock.seconds,
+        )
 
     outcome = provenance.outcome(published)
-    if not published.verdict.promote:
+    if not published.verdict.promote and not config.rejection_ok:
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
-            hint="Look at its report, and promote it by hand if you know better.",
+            hint=f"`mlp-job compare champion {outcome['version']}` shows the two side by side; "
+            f"`mlp-job promote {outcome['version']}` decides by hand.",
             details=outcome,
         )
     return outcome
 
 
 def make(
-    config: Config, registry: Registry, run_id: str, attempt: str, folder: Path, clock: Clock
-) -> Draft:
+    config: Config,
+    registry: Registry,
+    run_id: str,
+    attempt: str,
+    made_from: str,
+    folder: Path,
+    clock: Clock,
+) -> tuple[Draft, Decide]:
     """From data to a folder that is ready to be published.
 
     Args:
         config: What the run was told.
-        registry: Where its checkpoints are.
+        registry: Where its checkpoints are, and the models to compare with.
         run_id: Its identity.
         attempt: The identity of this try.
+        made_from: The fingerprint.
         folder: Where the version's files go; data is staged beside it.
         clock: Gets the seconds of each phase.
+
+    Returns:
+        What the manifest says, and how the version is judged should the champion change.
     """
     folder.mkdir()
     with clock.phase("import"):
@@ -96,13 +134,15 @@ def make(
             config.data,
             test_uri=config.test_data,
             validation_split=config.validation_split,
-            scratch=folder.parent,
+            scratch=Path(config.cache) if config.cache else folder.parent,
+            reading=data.Reading.of(config),
         )
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
+    continuity.tell(registry, dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
     versions = provenance.library_versions()
@@ -140,9 +180,16 @@ def make(
             metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
         events.evaluated(metrics)
         with clock.phase("export"):
-            export.write(network, folder)
-            check.submit(folder, dataset.test.x[:CHECKED_ROWS])
-        verdict = gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy)
+            table = dataset.table
+            schema = table.schema if table else None
+            export.write(network, folder, schema)
+            sample = _first(table.test) if table else dataset.test.x[:CHECKED_ROWS]
+            check.submit(folder, sample, schema)
+        with clock.phase("compare"):
+            challenger = contest.challenger(dataset, probabilities, metrics, made_from)
+            judge = contest.judge(registry, challenger, config)
+            verdict = registry.judged(judge)
+            past = registry.recent(TREND)
         events.decided(verdict)
         record = report.Record(
             config=config,
@@ -159,10 +206,15 @@ def make(
             created=datetime.now(UTC),
             parameters=model.parameters(network),
             peak_memory_mb=device.peak_memory_mb(),
+            past=past,
         )
         with clock.phase("report"):
             report.render(folder, record)
             artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt, exact=checkpoints.exact)
+    return provenance.draft(record, info, attempt, made_from, exact=checkpoints.exact), judge
+
+
+def _first(columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    return {name: values[:CHECKED_ROWS] for name, values in columns.items()}
