@@ -103,7 +103,8 @@ def predict(
     rows: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="New rows: IDX, .npy, .npz, .csv, .parquet or .jsonl; or s3://."
+            metavar="INPUT",
+            help="New rows: IDX, .npy, .npz, .csv, .parquet, .jsonl or images; or s3://.",
         ),
     ],
     output: Annotated[

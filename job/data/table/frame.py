@@ -1,7 +1,7 @@
 """Frame: columns of one or several files in memory, which still know file and row."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,10 @@ class Frame:
             files=self.files,
             rows=rows if self.rows is None else self.rows[rows],
         )
+
+    def with_columns(self, columns: Mapping[str, Any]) -> "Frame":
+        """The same rows with other values in some columns."""
+        return replace(self, columns={**self.columns, **columns})
 
     def place(self, row: int) -> str:
         """Where a row came from: its file and its number there."""

@@ -61,18 +61,20 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     candidates = fit.chosen(frame, reading)
     warnings: list[str] = []
     frame = without_missing(frame, reading.label, warnings)
+    frame = frame.with_columns({name: _typed(frame, name, reading) for name in candidates})
     sides = _sides(frame, test, candidates, reading, warnings)
     train = sides.train
     classes, y = classify(train, reading.label)
     fit_rows, validation_rows = splits.stratified(y, validation_split, found.uri)
-    typed = {name: _typed(train, name, reading) for name in candidates}
+    typed = {name: train.columns[name] for name in candidates}
     schema, dropped = fit.fit(train, typed, fit_rows, reading)
     changed = drift.check(sides.test, schema)
+    train, test_rows = encode.typed(train, schema), encode.typed(sides.test, schema)
     warnings += [*dropped, *changed]
-    test_y = encode_labels(sides.test, reading.label, classes)
-    test_split = Split(x=encode.matrix(sides.test, schema), y=test_y)
+    test_y = encode_labels(test_rows, reading.label, classes)
+    test_split = Split(x=encode.matrix(test_rows, schema), y=test_y)
     train_split = Split(x=encode.matrix(train, schema), y=y)
-    hashes = [_hashes(side, schema) for side in (train, sides.test)]
+    hashes = [_hashes(side, schema) for side in (train, test_rows)]
     return Dataset(
         uri=found.uri,
         digest=_digest(schema, classes, hashes, (y, test_y)),
@@ -83,7 +85,7 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
         test=test_split,
         duplicates=len(hashing.duplicates(*hashes)),
         warnings=tuple(warnings),
-        table=Tabular(schema=schema, test=encode.raw(sides.test, schema)),
+        table=Tabular(schema=schema, test=encode.raw(test_rows, schema)),
     )
 
 
@@ -113,6 +115,7 @@ def load_test(
         candidates = fit.chosen(frame, reading)
         frame = without_missing(frame, schema.label, warnings)
         if not whole:
+            frame = frame.with_columns({n: _typed(frame, n, reading) for n in candidates})
             frame = _sides(frame, None, candidates, reading, warnings).test
         changed = (*changed, *drift.unseen(frame, schema))
         y = encode_labels(frame, schema.label, classes)
@@ -181,10 +184,11 @@ def _sides(
         if label not in other.columns:
             fit.chosen(other, reading)
         return Sides(train=frame, test=without_missing(other, label, warnings))
-    by = (reading.group,) if reading.group else candidates
-    if not by:
+    if not candidates:
         return Sides(train=frame, test=frame)
-    typed = {name: _typed(frame, name, reading) for name in by}
+    typed = {name: frame.columns[name] for name in candidates}
+    if reading.group:
+        typed = {reading.group: _typed(frame, reading.group, reading)}
     out = hashing.held_out(hashing.rows(typed), reading.test_split)
     train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
     if not len(train_rows) or not len(test_rows):
@@ -197,9 +201,7 @@ def _sides(
 
 
 def _hashes(frame: Frame, schema: Schema) -> hashing.Hashes:
-    return hashing.rows(
-        {c.name: kinds.demanded(frame, c.name, kinds.target_of(c)) for c in schema.columns}
-    )
+    return hashing.rows({column.name: frame.columns[column.name] for column in schema.columns})
 
 
 def _digest(
