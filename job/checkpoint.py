@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from job import events
 from job.documents import decode, encode
-from job.errors import DataError, DataNotFound, StoreError, UsageError
+from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
+from job.shutdown import GRACE
 from job.state import Position, State
 from job.storage import Store
 
@@ -25,8 +26,6 @@ SHARE = 0.02
 """Of a run's time that saving may take, when nothing else was asked for."""
 SHORTEST = 10.0
 """Seconds between two checkpoints, at least."""
-GRACE = 10.0
-"""Seconds after SIGTERM in which a checkpoint must be saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +100,7 @@ class Checkpoints:
 
     Args:
         store: Where they are kept.
+        spare: Where one is kept that the store did not take, until it does.
         folder: `{name}/runs/{run id}`.
         run_id: The run.
         fingerprint: SHA-256 (hex) of what decides the model's bits.
@@ -109,6 +109,7 @@ class Checkpoints:
 
     Attributes:
         exact: Whether the run goes on where it was begun; None when nothing was resumed.
+        last: The place of the last one that was written: key, epoch, step; None before the first.
     """
 
     def __init__(
@@ -116,19 +117,20 @@ class Checkpoints:
         store: Store,
         folder: str,
         *,
+        spare: Store,
         run_id: str,
         fingerprint: str,
         made_on: Mapping[str, str],
         every: float | None,
     ):
         self.exact: bool | None = None
-        self._store, self._folder = store, folder
+        self._store, self._spare, self._folder = store, spare, folder
         self._run_id, self._fingerprint, self._made_on = run_id, fingerprint, dict(made_on)
         self._every = every
         self._sequence = 0
         self._cost = 0.0
         self._saved_at = time.monotonic()
-        self._last: Mapping[str, object] | None = None
+        self.last: Mapping[str, object] | None = None
 
     def due(self) -> bool:
         """True when it is time for the next checkpoint."""
@@ -143,10 +145,11 @@ class Checkpoints:
         Raises:
             UsageError: The run was begun with other options or other data.
         """
-        found = [pair for slot in SLOTS if (pair := self._read(slot))]
-        if not found:
+        home, away = self._newest(self._store), self._newest(self._spare)
+        newest = max(filter(None, (home, away)), key=lambda pair: pair[0].sequence, default=None)
+        if newest is None:
             return None
-        header, state = max(found, key=lambda pair: pair[0].sequence)
+        header, state = newest
         if header.fingerprint != self._fingerprint:
             raise UsageError(
                 f"--run-id: expected the options and the data that run {self._run_id} was begun "
@@ -156,15 +159,17 @@ class Checkpoints:
             )
         self._sequence = header.sequence
         self.exact = dict(header.made_on) == self._made_on
-        self._last = self._where(header.sequence, header.position)
+        self.last = self._where(self._store, header)
         events.resumed(header.position, exact=self.exact)
+        if newest is away:
+            self.save(state)
         return state
 
     def save(self, state: State) -> Mapping[str, object] | None:
         """Writes the next checkpoint; a failure is logged and costs no more than itself.
 
         Returns:
-            The place of the last one that was written: key, epoch, step; None before the first.
+            `last`.
         """
         began = time.monotonic()
         sequence = self._sequence + 1
@@ -178,26 +183,45 @@ class Checkpoints:
             sha256=digest(state.arrays),
         )
         data = pack(header, state)
-        try:
-            self._store.write(f"{self._folder}/{SLOTS[sequence % 2]}", data)
-        except StoreError as error:
-            events.checkpoint_failed(error)
-            self._saved_at = time.monotonic()
-            return self._last
+        written = self._written(self._store, sequence, data)
+        store = self._store if written else self._spare
+        if written:
+            self._clear_spare()
+        else:
+            written = self._written(store, sequence, data)
         self._saved_at = time.monotonic()
         first, self._cost = self._cost == 0, self._saved_at - began
-        self._sequence = sequence
-        self._last = self._where(sequence, state.position)
-        events.checkpoint_saved(state.position, size=len(data), seconds=self._cost)
+        if written:
+            self._sequence = sequence
+            self.last = self._where(store, header)
+            events.checkpoint_saved(
+                state.position, size=len(data), seconds=self._cost, store=store.uri
+            )
         if first and self._cost > GRACE:
             events.checkpoint_slow(size=len(data), seconds=self._cost, grace=GRACE)
-        return self._last
+        return self.last
 
-    def _read(self, slot: str) -> tuple[Header, State] | None:
+    def _written(self, store: Store, sequence: int, data: bytes) -> bool:
+        try:
+            store.write(f"{self._folder}/{SLOTS[sequence % 2]}", data)
+        except (AccessDenied, DataNotFound, StoreError) as error:
+            events.checkpoint_failed(error)
+            return False
+        return True
+
+    def _clear_spare(self) -> None:
+        for slot in SLOTS:
+            self._spare.delete(f"{self._folder}/{slot}")
+
+    def _newest(self, store: Store) -> tuple[Header, State] | None:
+        found = [pair for slot in SLOTS if (pair := self._read(store, slot))]
+        return max(found, key=lambda pair: pair[0].sequence, default=None)
+
+    def _read(self, store: Store, slot: str) -> tuple[Header, State] | None:
         key = f"{self._folder}/{slot}"
         try:
-            data, _ = self._store.read(key)
-            header, state = unpack(data, uri=f"{self._store.uri}/{key}")
+            data, _ = store.read(key)
+            header, state = unpack(data, uri=f"{store.uri}/{key}")
         except DataNotFound:
             return None
         except DataError as error:
@@ -210,6 +234,8 @@ class Checkpoints:
             return None
         return header, state
 
-    def _where(self, sequence: int, position: Position) -> Mapping[str, object]:
-        key = f"{self._folder}/{SLOTS[sequence % 2]}"
-        return {"key": key, "epoch": position.epoch, "step": position.step}
+    def _where(self, store: Store, header: Header) -> Mapping[str, object]:
+        key = f"{self._folder}/{SLOTS[header.sequence % 2]}"
+        if store is self._spare:
+            key = f"{store.uri}/{key}"
+        return {"key": key, "epoch": header.position.epoch, "step": header.position.step}

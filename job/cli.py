@@ -52,6 +52,7 @@ def _run(arguments: list[str], termination_log: str | None) -> int:
     except Exception:  # the program's edge: whatever else comes here is a bug, told in full
         log.logger.exception("This is a bug in mlp-job.", extra={"event.name": "run.ended"})
     if error:
+        error.details = {**shutdown.noted(), **error.details}
         _log_failure(error)
     if termination_log and code:
         _write(Path(termination_log), termination.failed(code, error))

@@ -18,7 +18,7 @@ BESIDE = frozenset(
     {
         *("data", "test_data"),  # they count by their contents
         *("store", "name", "run_id", "attempt", "checkpoint_every", "skip_unchanged"),
-        *("cache", "refuse_leakage"),
+        *("cache", "refuse_leakage", "store_timeout"),
         *("min_accuracy", "min_recall", "margin", "confidence", "rejection_ok"),
         *("device", "log_format", "termination_log", "metrics_file"),
     }
@@ -193,6 +193,12 @@ class Config:
     checkpoint_every: float | None = option(
         None,
         "Seconds between checkpoints; by default as often as costs at most 2 % of the time.",
+        expects="a number of at least 0",
+        valid=lambda v: 0 <= v < float("inf"),
+    )
+    store_timeout: float = option(
+        180.0,
+        "Seconds to keep trying to publish while the store fails.",
         expects="a number of at least 0",
         valid=lambda v: 0 <= v < float("inf"),
     )

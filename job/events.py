@@ -96,23 +96,24 @@ def resumed(position: "Position", *, exact: bool) -> None:
     )
 
 
-def checkpoint_saved(position: "Position", *, size: int, seconds: float) -> None:
+def checkpoint_saved(position: "Position", *, size: int, seconds: float, store: str) -> None:
     """A retry would go on from here."""
     event(
         "checkpoint.saved",
-        f"Checkpoint after {_where(position)}: {size / 1e6:.1f} MB in {seconds:.2f} s.",
+        f"Checkpoint after {_where(position)}: {size / 1e6:.1f} MB in {seconds:.2f} s, in {store}.",
         epoch=position.epoch,
         step=position.step,
         bytes=size,
         seconds=round(seconds, 4),
+        store=store,
     )
 
 
 def checkpoint_failed(error: JobError) -> None:
-    """A checkpoint could not be written; the one before it still stands."""
+    """A checkpoint could not be written there; the one before it still stands."""
     event(
         "checkpoint.failed",
-        f"No checkpoint this time, training goes on. {error.message}",
+        f"A checkpoint is not saved there, training goes on. {error.message}",
         level=WARNING,
     )
 
@@ -120,6 +121,16 @@ def checkpoint_failed(error: JobError) -> None:
 def checkpoint_refused(error: JobError) -> None:
     """A checkpoint is there and cannot be used."""
     event("checkpoint.refused", f"A checkpoint is left out. {error.message}", level=WARNING)
+
+
+def publishing_failed(error: JobError, *, pause: float) -> None:
+    """The store did not take the version; it is tried again."""
+    event(
+        "publish.failed",
+        f"Publishing again in {pause:.0f} s. {error.message}",
+        level=WARNING,
+        pause=pause,
+    )
 
 
 def checkpoint_slow(*, size: int, seconds: float, grace: float) -> None:

@@ -32,6 +32,7 @@ PANELS = {
     "attempt": "Publishing",
     "skip_unchanged": "Publishing",
     "checkpoint_every": "Publishing",
+    "store_timeout": "Publishing",
     "min_accuracy": "Gate",
     "min_recall": "Gate",
     "margin": "Gate",

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from job import (
     exposition,
     log,
     model,
+    persistence,
     progress,
     provenance,
     report,
@@ -31,11 +33,12 @@ from job.championship import Decide
 from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
+from job.data.dataset import Dataset
 from job.errors import GateRejected
 from job.fingerprint import fingerprint, twin
-from job.manifest import Draft
+from job.manifest import Draft, Manifest
 from job.registry import Registry
-from job.scratch import scratch
+from job.scratch import scratch, spare
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
@@ -59,27 +62,30 @@ def run(config: Config) -> Mapping[str, object]:
     run_id = config.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     attempt = config.attempt or secrets.token_hex(4)
     log.bind({"run.id": run_id, "run.attempt": attempt})
+    shutdown.note(run_id=run_id)
     events.run_started(config)
 
     registry = Registry(open_store(config.store), config.model_name)
     with clock.phase("check store"):
         published = registry.check(run_id)
-    if published:
-        published = registry.challenge(published, contest.retrial(registry, published, config))
-    else:
-        with clock.phase("fingerprint"):
-            made_from = fingerprint(config, provenance.library_versions())
-            same = twin(registry, config, made_from) if config.skip_unchanged else None
-        if same:
-            events.run_skipped(same)
-            if config.metrics_file:
-                exposition.write(config.metrics_file, same, seconds=clock.seconds)
-            return provenance.skipped(same, run_id)
-        with scratch() as folder:
+    with scratch() as folder:
+        if published:
+            provenance.expect_same(config, read(config, folder), published.manifest)
+            judge = contest.retrial(registry, published, config)
+            publish = partial(registry.challenge, published, judge)
+        else:
+            with clock.phase("fingerprint"):
+                made_from = fingerprint(config, provenance.library_versions())
+                same = twin(registry, config, made_from) if config.skip_unchanged else None
+            if same:
+                return _skip(config, same, run_id, clock)
             folder /= "version"
             draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
-            with clock.phase("publish"):
-                published = registry.publish(folder, draft, judge)
+            publish = partial(registry.publish, folder, draft, judge)
+        with clock.phase("publish"):
+            published = persistence.keep_trying(
+                publish, seconds=config.store_timeout, run_id=run_id
+            )
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)
@@ -102,6 +108,17 @@ def run(config: Config) -> Mapping[str, object]:
             details=outcome,
         )
     return outcome
+
+
+def read(config: Config, scratch: Path) -> Dataset:
+    """The data set that the options name; what is remote is staged in a scratch folder."""
+    return data.load(
+        config.data,
+        test_uri=config.test_data,
+        validation_split=config.validation_split,
+        scratch=Path(config.cache) if config.cache else scratch,
+        reading=data.Reading.of(config),
+    )
 
 
 def make(
@@ -129,14 +146,7 @@ def make(
     """
     folder.mkdir()
     with clock.phase("import"):
-        reading = ThreadPoolExecutor(1).submit(
-            data.load,
-            config.data,
-            test_uri=config.test_data,
-            validation_split=config.validation_split,
-            scratch=Path(config.cache) if config.cache else folder.parent,
-            reading=data.Reading.of(config),
-        )
+        reading = ThreadPoolExecutor(1).submit(read, config, folder.parent)
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
@@ -149,14 +159,15 @@ def make(
     checkpoints = Checkpoints(
         registry.store,
         f"{config.model_name}/runs/{run_id}",
+        spare=open_store(str(spare())),
         run_id=run_id,
         fingerprint=provenance.fingerprint(config, dataset),
         made_on={**versions, "device": info.name},
         every=config.checkpoint_every,
     )
-    shutdown.note(run_id=run_id, checkpoint=None)
     with clock.phase("resume"):
         state = checkpoints.latest()
+    shutdown.note(checkpoint=checkpoints.last)
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(
@@ -214,6 +225,13 @@ def make(
         with clock.phase("check export"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
     return provenance.draft(record, info, attempt, made_from, exact=checkpoints.exact), judge
+
+
+def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
+    events.run_skipped(same)
+    if config.metrics_file:
+        exposition.write(config.metrics_file, same, seconds=clock.seconds)
+    return provenance.skipped(same, run_id)
 
 
 def _first(columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

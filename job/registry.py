@@ -103,8 +103,12 @@ class Registry(Championship):
             self.store.upload(path, self.key(version, name))
             return name, record
 
-        with in_mid_run(), ThreadPoolExecutor(UPLOADS) as pool:
-            return dict(pool.map(one, paths))
+        pool = ThreadPoolExecutor(UPLOADS)
+        try:
+            with in_mid_run():
+                return dict(pool.map(one, paths))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # SIGTERM does not wait for a store
 
     def commit(self, version: int, draft: Draft, files: Mapping[str, FileRecord]) -> Published:
         """Creates the manifest, or finds the one that another pod of this run has created."""

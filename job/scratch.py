@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.errors import StoreError
+from job.errors import AccessDenied, StoreError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, None}
 """None: NumPy and HDF5 tell of a write that was cut short without a number."""
@@ -29,3 +30,20 @@ def scratch() -> Iterator[Path]:
             f"Expected room in {tempfile.gettempdir()}. Received: {exc}.",
             hint="Free some space, or point TMPDIR to a larger disk.",
         ) from exc
+
+
+def spare() -> Path:
+    """The folder below TMPDIR, this user's own, for what must outlive the process.
+
+    Raises:
+        AccessDenied: It is somebody else's.
+    """
+    folder = Path(tempfile.gettempdir(), f"mlp-job-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise AccessDenied(
+            f"Expected {folder} to be this user's. Received: the folder of user "
+            f"{folder.stat().st_uid}.",
+            hint="Point TMPDIR elsewhere, and find out who made it.",
+        )
+    return folder

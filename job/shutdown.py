@@ -5,7 +5,7 @@ Python as PID 1 ignores SIGTERM until a handler is installed, so `install` runs 
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 from job.errors import Interrupted, JobError, Preempted
@@ -20,6 +20,8 @@ class Stop(BaseException):
 
 
 GO_ON = "The same command with the same --run-id goes on from the last checkpoint."
+GRACE = 8
+"""Seconds for which a signal is held back, at most: a pod may be given no more than ten."""
 
 _pending: Stop | None = None
 _deferred = False
@@ -30,13 +32,14 @@ def install() -> None:
     """Takes over SIGTERM and SIGINT for this process."""
     signal.signal(signal.SIGTERM, _handle)
     signal.signal(signal.SIGINT, _handle)
+    signal.signal(signal.SIGALRM, _overdue)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Holds a signal back until the block ends, well or not; the block may ask `requested`.
 
-    A second Ctrl-C does not wait.
+    After GRACE seconds, or at a second Ctrl-C, it waits no longer.
 
     Raises:
         Stop: A signal has come.
@@ -47,14 +50,19 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _deferred = False
+        signal.alarm(0)
         if _pending is not None:
-            _pending.error.details.update(_notes)
             raise _pending
 
 
 def note(**details: object) -> None:
-    """Adds to what an end by a signal tells in its details (JSON values)."""
+    """Adds to what any end tells in its details (JSON values)."""
     _notes.update(details)
+
+
+def noted() -> Mapping[str, object]:
+    """What the end of this process has to tell: run_id, and the last checkpoint."""
+    return _notes
 
 
 def requested() -> bool:
@@ -71,5 +79,10 @@ def _handle(number: int, _: FrameType | None) -> None:
             error = Interrupted("Stopped by Ctrl-C.", hint=GO_ON)
         _pending = Stop(error)
     if again or not _deferred:
-        _pending.error.details.update(_notes)
+        raise _pending
+    signal.alarm(GRACE)
+
+
+def _overdue(_number: int, _: FrameType | None) -> None:
+    if _pending is not None:
         raise _pending

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import kill
 import pytest
 import seaweed
 from containers import gpu_image, image  # noqa: F401
@@ -39,6 +40,13 @@ def s3() -> Iterator[seaweed.SeaweedFS]:
     """A SeaweedFS server, started at first use; the same one for the whole session."""
     with seaweed.serve() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bench(s3: seaweed.SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kill.Bench]:
+    """A store with a champion, behind a proxy; for what happens to a real job."""
+    with kill.bench(s3, "corners", tmp_path_factory.mktemp("kills")) as made:
+        yield made
 
 
 @pytest.fixture

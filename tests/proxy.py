@@ -32,6 +32,8 @@ class Fault(Enum):
     """409 ConditionalRequestConflict."""
     EXPIRED = auto()
     """400 ExpiredToken, as AWS has it."""
+    STALL = auto()
+    """No answer comes; the server hears nothing."""
     UNCONDITIONAL = auto()
     """The server does not know If-Match and If-None-Match."""
     HIDE_MISSING = auto()
@@ -63,6 +65,7 @@ class Proxy:
         fault: Called with each request, in order; says what happens to it.
         seen: Every request that came.
         delay: Seconds before each answer.
+        released: Set it to break the connections that stall.
     """
 
     def __init__(self, env: Mapping[str, str]):
@@ -70,6 +73,7 @@ class Proxy:
         self.fault: Callable[[Request], Fault] = lambda request: Fault.NONE
         self.seen: list[Request] = []
         self.delay = 0.0
+        self.released = threading.Event()
         self._lock = threading.Lock()
         proxy = self
 
@@ -100,6 +104,7 @@ class Proxy:
 
     def stop(self) -> None:
         """Ends the proxy."""
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -153,7 +158,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault in ANSWERS:
             status, code = ANSWERS[fault]
             return self._answer(status, [], _error(code))
-        if fault is Fault.CUT:
+        if fault is Fault.STALL:
+            self.owner.released.wait(60)
+        if fault in (Fault.CUT, Fault.STALL):
             return self._break()
         status, headers, answer = self.owner.forward(
             request, unconditional=fault is Fault.UNCONDITIONAL

@@ -39,10 +39,11 @@ def header(of, **changes):
     return Header(schema_version=1, **(values | changes))
 
 
-def checkpoints(uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=None):
+def checkpoints(uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=None, spare=""):
     return Checkpoints(
         open_store(uri),
         f"m/runs/{run_id}",
+        spare=open_store(spare or uri + "-spare"),
         run_id=run_id,
         fingerprint=fingerprint,
         made_on={"device": device},
