@@ -34,6 +34,7 @@ def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
         folder / "metrics.json",
         {
             **dataclasses.asdict(record.metrics),
+            "verdict": dataclasses.asdict(record.verdict),
             "seconds": dict(record.seconds),
             "rows_per_second": round(rows_per_second),
             "peak_memory_mb": round(record.peak_memory_mb),

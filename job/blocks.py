@@ -12,6 +12,9 @@ from job.data import memory
 BLOCK_SECONDS = 0.5
 """What a call should last: long against its own cost, short against a signal's patience."""
 
+GROWTH = 8
+"""How much longer than the last a block may be: the first steps are slower than they will be."""
+
 
 class Table:
     """Rows and labels, moved to the device once; pixels stay uint8.
@@ -67,7 +70,7 @@ class Loop:
         self._order = order
         self._between = between
         self._batch_size = batch_size
-        self._block = max(1, self.steps // 8)  # the first block measures
+        self._block = 1  # the first blocks measure
         self._program = _program(model, step, rows // batch_size, self.steps, xla)
 
     def trace(self) -> None:
@@ -88,7 +91,9 @@ class Loop:
             logs = self._program(self._table.x, self._table.y, *rows, _scalar(step), _scalar(stop))
             logs = {name: float(value) for name, value in logs.items()}
             seconds = time.perf_counter() - begin
-            self._block = max(1, int((stop - step) * BLOCK_SECONDS / max(seconds, 1e-3)))
+            if stop - step == self._block:  # one that was cut short tells little
+                fitting = int(self._block * BLOCK_SECONDS / seconds)
+                self._block = max(1, min(fitting, GROWTH * self._block))
             if stop == self.steps:
                 self.passes += 1
                 return logs

@@ -3,12 +3,12 @@
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from job.champion import Champion
+from job.champion import Champion, fate
 from job.documents import decode
 from job.errors import DataError, DataNotFound, UsageError
 from job.integrity import FileCheck, Verification, difference
@@ -29,12 +29,14 @@ class Listed:
         manifest: None when it is damaged.
         problem: What is wrong with the manifest; empty when nothing is.
         champion: True for the version that the pointer names.
+        fate: What became of it, in two or three words.
     """
 
     version: int
     manifest: Manifest | None
     problem: str
     champion: bool
+    fate: str
 
 
 class Catalogue:
@@ -51,7 +53,7 @@ class Catalogue:
 
     def champion(self) -> Champion | None:
         """The pointer, or None before the first promotion."""
-        return self._pointer()[0]
+        return self.pointer()[0]
 
     def resolve(self, ref: str) -> Manifest:
         """The manifest of a version.
@@ -87,7 +89,7 @@ class Catalogue:
                 )
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.store.download(self._key(manifest.version, path), target)
+            self.store.download(self.key(manifest.version, path), target)
             problem = difference(target, manifest.files[path])
             if problem:
                 target.unlink()
@@ -102,13 +104,16 @@ class Catalogue:
 
     def versions(self) -> tuple[Listed, ...]:
         """Every version with a manifest, also a damaged one; the newest first."""
+        return self.listed(self.numbers())
+
+    def listed(self, numbers: Sequence[int]) -> tuple[Listed, ...]:
+        """Those of some versions that have a manifest; the last first."""
         champion = self.champion()
-        reigning = champion.version if champion else None
         with ThreadPoolExecutor(READERS) as pool:
-            listed = pool.map(lambda version: self._listed(version, reigning), self._numbers())
+            listed = pool.map(lambda version: self._listed(version, champion), numbers)
             return tuple(each for each in listed if each is not None)[::-1]
 
-    def _listed(self, version: int, reigning: int | None) -> Listed | None:
+    def _listed(self, version: int, champion: Champion | None) -> Listed | None:
         manifest, problem = None, ""
         try:
             manifest, _ = self._manifest(version)
@@ -117,7 +122,11 @@ class Catalogue:
         except DataError as exc:
             problem = exc.message
         return Listed(
-            version=version, manifest=manifest, problem=problem, champion=version == reigning
+            version=version,
+            manifest=manifest,
+            problem=problem,
+            champion=champion is not None and version == champion.version,
+            fate=fate(champion, version, promote=bool(manifest and manifest.verdict.promote)),
         )
 
     def _verify(self, manifest: Manifest) -> Verification:
@@ -126,7 +135,7 @@ class Catalogue:
             checks = []
             for path, record in sorted(manifest.files.items()):
                 try:
-                    self.store.download(self._key(manifest.version, path), target)
+                    self.store.download(self.key(manifest.version, path), target)
                     problem = difference(target, record)
                 except DataNotFound:
                     problem = "expected a file, received none"
@@ -142,7 +151,7 @@ class Catalogue:
         if ref == "champion":
             return self._reigning()
         if ref == "latest":
-            for number in reversed(self._numbers()):
+            for number in reversed(self.numbers()):
                 try:
                     return self._manifest(number)
                 except DataNotFound:
@@ -176,7 +185,7 @@ class Catalogue:
 
     def _manifest(self, version: int) -> tuple[Manifest, str]:
         """A version's manifest and the SHA-256 (hex) of its bytes."""
-        key = self._key(version, "manifest.json")
+        key = self.key(version, "manifest.json")
         data, _ = self.store.read(key)
         manifest = decode(data, Manifest, uri=f"{self.store.uri}/{key}")
         if (manifest.name, manifest.version) != (self.name, version):
@@ -187,7 +196,7 @@ class Catalogue:
             )
         return manifest, hashlib.sha256(data).hexdigest()
 
-    def _pointer(self) -> tuple[Champion | None, str | None]:
+    def pointer(self) -> tuple[Champion | None, str | None]:
         """The champion pointer and its ETag."""
         key = f"{self.name}/champion.json"
         try:
@@ -196,7 +205,7 @@ class Catalogue:
             return None, None
         return decode(data, Champion, uri=f"{self.store.uri}/{key}"), etag
 
-    def _numbers(self) -> list[int]:
+    def numbers(self) -> list[int]:
         """The numbers that were ever claimed, ascending."""
         folders = self.store.folders(f"{self.name}/versions")
         return sorted(int(folder) for folder in folders if NUMBER.fullmatch(folder))
@@ -208,7 +217,8 @@ class Catalogue:
             hint="`mlp-job models` lists what there is.",
         )
 
-    def _key(self, version: int, path: str) -> str:
+    def key(self, version: int, path: str) -> str:
+        """The key of a file of a version."""
         return f"{self.name}/versions/{version}/{path}"
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,8 +14,8 @@ from job.gate import Verdict
 from job.manifest import Manifest
 from job.storage import Conflict
 
-Decide = Callable[[Manifest | None], Verdict]
-"""Judges the new version against the reigning champion's manifest, None when there is none."""
+Decide = Callable[[Champion | None], Verdict]
+"""Judges the new version against the champion that the pointer names, None when there is none."""
 
 SWAPS = 100
 """A swap is lost only to another's move; so many in a row mean that something else is wrong."""
@@ -43,6 +43,17 @@ class Championship(Catalogue):
     and decides again.
     """
 
+    def judged(self, decide: Decide) -> Verdict:
+        """The verdict against whoever reigns now; nothing is moved."""
+        with in_mid_run():
+            return decide(self.champion())
+
+    def recent(self, count: int) -> tuple[Manifest, ...]:
+        """The newest versions' manifests, oldest first; damaged ones are left out."""
+        with in_mid_run():
+            listed = self.listed(self.numbers()[-count:])
+        return tuple(each.manifest for each in reversed(listed) if each.manifest)
+
     def challenge(self, published: Published, decide: Decide | None = None) -> Published:
         """Makes a version champion when the verdict says so; a run does so once at most.
 
@@ -63,16 +74,18 @@ class Championship(Catalogue):
             The move that made it champion; an earlier one when it is champion already.
 
         Raises:
-            DataError: The version is damaged; the pointer was not moved.
+            DataError: The version is damaged, or `prune` has given it up; the pointer was not
+                moved.
         """
         manifest, sha256 = self._resolve(ref)
         self._expect_whole(manifest)
         for _ in range(SWAPS):
-            champion, etag = self._pointer()
+            champion, etag = self.pointer()
+            self._expect_kept(champion, manifest.version)
             named = champion and (champion.version, champion.manifest_sha256)
             if champion and named == (manifest.version, sha256):
                 return champion.history[-1]
-            move = _move(champion, manifest.version, sha256, command="promote", reason=reason)
+            move = _move(champion, manifest, sha256, command="promote", reason=reason)
             with contextlib.suppress(Conflict):
                 self._swap(champion, etag, move)
                 return move
@@ -86,16 +99,17 @@ class Championship(Catalogue):
             DataError: The previous champion is damaged; the pointer was not moved.
             StoreError: The pointer was moved at the same moment.
         """
-        champion, etag = self._pointer()
+        champion, etag = self.pointer()
         before = predecessor(champion) if champion else None
         if before is None:
             raise DataNotFound(
                 f"Expected a version of {self.name} that was champion before. Received: none.",
                 hint="`mlp-job models` lists the versions, `mlp-job promote` chooses one.",
             )
+        self._expect_kept(champion, before.after)
         manifest, sha256 = self._vouched(before.after, before.manifest_sha256)
         self._expect_whole(manifest)
-        move = _move(champion, manifest.version, sha256, command="rollback", reason=reason)
+        move = _move(champion, manifest, sha256, command="rollback", reason=reason)
         try:
             self._swap(champion, etag, move)
         except Conflict as exc:
@@ -106,6 +120,30 @@ class Championship(Catalogue):
             ) from exc
         return move
 
+    def doom(self, champion: Champion, etag: str, versions: Iterable[int]) -> None:
+        """Records in the pointer that some versions are given up for good.
+
+        Args:
+            champion: The pointer on which this was decided.
+            etag: Its ETag.
+            versions: Their numbers.
+
+        Raises:
+            StoreError: The pointer was changed in the meantime.
+        """
+        doomed = tuple(sorted({*champion.doomed, *versions}))
+        if doomed == champion.doomed:
+            return
+        changed = dataclasses.replace(champion, doomed=doomed)
+        try:
+            self.store.write(f"{self.name}/champion.json", encode(changed), if_match=etag)
+        except Conflict as exc:
+            raise StoreError(
+                f"Expected the champion of {self.name} to be as it was. "
+                "Received: it was changed just now.",
+                hint="Run the same command again; it decides anew.",
+            ) from exc
+
     def _challenged(self, published: Published, decide: Decide | None) -> Verdict:
         """Decides, and moves the pointer if the verdict is to promote.
 
@@ -113,18 +151,18 @@ class Championship(Catalogue):
             Conflict: The champion was changed in the meantime.
         """
         manifest, verdict = published.manifest, published.verdict
-        champion, etag = self._pointer()
+        champion, etag = self.pointer()
         if was_moved_by(champion, manifest.run_id):
-            return verdict
+            return dataclasses.replace(verdict, promote=True)
         against = objection(champion, manifest)
         if against:
             return dataclasses.replace(verdict, promote=False, reasons=(*verdict.reasons, against))
         if decide:
-            verdict = decide(self._named(champion)[0] if champion else None)
+            verdict = decide(champion)
         if verdict.promote:
             move = _move(
                 champion,
-                manifest.version,
+                manifest,
                 published.sha256,
                 command="train",
                 reason=" ".join(verdict.reasons),
@@ -140,6 +178,14 @@ class Championship(Catalogue):
             if_match=etag,
             if_none_match=etag is None,
         )
+
+    def _expect_kept(self, champion: Champion | None, version: int) -> None:
+        if champion and version in champion.doomed:
+            raise DataError(
+                f"Expected a version of {self.name} that is kept. Received: version {version}, "
+                "which `mlp-job prune` has given up.",
+                hint="`mlp-job models` lists the versions, `mlp-job promote` chooses another one.",
+            )
 
     def _expect_whole(self, manifest: Manifest) -> None:
         for file in self._verify(manifest).damaged:
@@ -158,7 +204,7 @@ class Championship(Catalogue):
 
 def _move(
     champion: Champion | None,
-    version: int,
+    manifest: Manifest,
     sha256: str,
     *,
     command: str,
@@ -168,11 +214,12 @@ def _move(
     return Move(
         at=now(),
         before=champion.version if champion else None,
-        after=version,
+        after=manifest.version,
         manifest_sha256=sha256,
         run_id=run_id,
         command=command,
         reason=reason,
+        fingerprint=manifest.fingerprint,
     )
 
 

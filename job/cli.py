@@ -10,19 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from job import __version__, log, shutdown, termination
-from job.config import DEFAULT_NAME, Config, envvar, flag
-from job.errors import DataError, JobError, UsageError
+from job.config import Config, envvar, flag
+from job.errors import JobError, UsageError
 from job.options import config_option, from_config
+from job.versions import COMMANDS, AsJson, Ref, registry_of
 
 app = typer.Typer(
     help="Train, evaluate and publish a Keras MLP classifier.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Ref = Annotated[str, typer.Argument(help="A version number, champion or latest.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the champion pointer's history.")]
 
 
 def main() -> None:
@@ -96,7 +93,7 @@ def evaluate(
     """Score a published version, by default on the data that its manifest names."""
     from job import scoring, show
 
-    registry = _registry(store, name)
+    registry = registry_of(store, name)
     manifest, metrics = scoring.evaluate(registry, ref, data=data, test_data=test_data)
     show.evaluation(manifest, metrics, as_json=as_json)
 
@@ -107,7 +104,8 @@ def predict(
     rows: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="New rows: IDX, .npy, .npz, .csv, .parquet or .jsonl; or s3://."
+            metavar="INPUT",
+            help="New rows: IDX, .npy, .npz, .csv, .parquet, .jsonl or images; or s3://.",
         ),
     ],
     output: Annotated[
@@ -119,67 +117,44 @@ def predict(
     """Write the class and the probabilities of new rows, streamed."""
     from job import scoring
 
-    count = scoring.predict(_registry(store, name), ref, rows, output)
+    count = scoring.predict(registry_of(store, name), ref, rows, output)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)
 
 
-@app.command()
-def models(
-    store: str = config_option("store"),
-    name: str | None = config_option("name"),
+@app.command("data")
+def inspect_data(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
+    test_data: str | None = config_option("test_data"),
+    label: str | None = config_option("label"),
+    columns: Any = config_option("columns"),
+    exclude: Any = config_option("exclude"),
+    number: Any = config_option("number"),
+    category: Any = config_option("category"),
+    group: str | None = config_option("group"),
+    test_split: float = config_option("test_split"),
+    image_size: Any = config_option("image_size"),
     as_json: AsJson = False,
 ) -> None:
-    """List versions with metrics, sizes and ages, and which one is champion."""
-    from job import show
-    from job.registry import Registry, names
-    from job.storage import open_store
+    """Print what the job sees: rows, columns, classes, missing values, problems."""
+    from job import inspection, show_data
+    from job.data import Reading
+    from job.scratch import scratch
 
-    opened = open_store(store)
-    wanted = [name] if name else names(opened)
-    show.models({each: Registry(opened, each).versions() for each in wanted}, as_json=as_json)
-
-
-@app.command()
-def promote(
-    ref: Ref,
-    reason: Reason = "",
-    store: str = config_option("store"),
-    name: str | None = config_option("name"),
-) -> None:
-    """Make a version the champion, by hand."""
-    moved = _registry(store, name).promote(ref, reason=reason)
-    print(f"champion: {moved.before or 'none'} → {moved.after}")
-
-
-@app.command()
-def rollback(
-    reason: Reason = "",
-    store: str = config_option("store"),
-    name: str | None = config_option("name"),
-) -> None:
-    """Make the previous champion the champion again; it works when all else is broken."""
-    moved = _registry(store, name).rollback(reason=reason)
-    print(f"champion: {moved.before} → {moved.after}")
-
-
-@app.command()
-def verify(
-    ref: Ref,
-    store: str = config_option("store"),
-    name: str | None = config_option("name"),
-    as_json: AsJson = False,
-) -> None:
-    """Hash every file of a version again and compare it with the manifest."""
-    from job import show
-
-    result = _registry(store, name).verify(ref)
-    show.verification(result, as_json=as_json)
-    if result.damaged:
-        raise DataError(
-            f"Expected version {result.version} as it was published. "
-            f"Received: {len(result.damaged)} of {len(result.files)} files damaged or missing.",
-            hint="Roll back, or train again.",
-        )
+    reading = Reading(
+        label=label,
+        columns=columns,
+        exclude=exclude,
+        number=number,
+        category=category,
+        group=group,
+        test_split=test_split,
+        image_size=image_size,
+    )
+    with scratch() as folder:
+        seen = inspection.inspect(data, test_uri=test_data, reading=reading, scratch=folder)
+    show_data.inspection(seen, as_json=as_json)
+    if seen.error:
+        raise seen.error
 
 
 @app.command()
@@ -219,11 +194,8 @@ def doctor(
             raise check.error
 
 
-def _registry(store: str, name: str | None) -> Any:
-    from job.registry import Registry
-    from job.storage import open_store
-
-    return Registry(open_store(store), name or DEFAULT_NAME)
+for command in COMMANDS:
+    app.command()(command)
 
 
 def _early(arguments: list[str], field: str) -> str | None:

@@ -17,16 +17,10 @@ DEFAULT_NAME = "mnist"
 BESIDE = frozenset(
     {
         *("data", "test_data"),  # they count by their contents
-        *(
-            "store",
-            "name",
-            "run_id",
-            "attempt",
-            "min_accuracy",
-            "checkpoint_every",
-            "store_timeout",
-        ),
-        *("device", "log_format", "termination_log"),
+        *("store", "name", "run_id", "attempt", "checkpoint_every", "skip_unchanged"),
+        *("cache", "refuse_leakage", "store_timeout"),
+        *("min_accuracy", "min_recall", "margin", "confidence", "rejection_ok"),
+        *("device", "log_format", "termination_log", "metrics_file"),
     }
 )
 """Options that do not make the model; a new option makes it until it is named here."""
@@ -63,6 +57,33 @@ class Config:
 
     data: str = option("mnist", "Data set: mnist, a file or folder, or an s3:// URI.")
     test_data: str | None = option(None, "Test set, when --data does not contain one.")
+    label: str | None = option(None, "Column of a table that is predicted.")
+    columns: tuple[str, ...] = option((), "The only columns of a table to learn from.")
+    exclude: tuple[str, ...] = option((), "Columns of a table to leave out.")
+    number: tuple[str, ...] = option((), "Columns that are numbers, whatever they look like.")
+    category: tuple[str, ...] = option((), "Columns that are categories, whatever they look like.")
+    group: str | None = option(
+        None, "Column whose equal values stay on one side of the split; it is not learned from."
+    )
+    test_split: float = option(
+        0.2,
+        "Share of the rows held out for testing, by a hash of each row, when there is no test set.",
+        expects="a number above 0 and below 1",
+        valid=lambda v: 0 < v < 1,
+    )
+    image_size: tuple[int, ...] = option(
+        (),
+        "Height and width that images are resized to.",
+        expects="two whole numbers of at least 1",
+        valid=lambda v: len(v) in (0, 2) and all(pixels >= 1 for pixels in v),
+    )
+    refuse_leakage: bool = option(
+        False, "End when test rows also occur among the training rows, in place of a warning."
+    )
+    class_weights: bool = option(False, "Weigh each class by its rarity in the loss.")
+    cache: str | None = option(
+        None, "Folder that keeps what was read from S3, so that a retry reads it no second time."
+    )
     store: str = option("./models", "Where models are published: a folder or s3://bucket/prefix.")
     name: str | None = option(
         None,
@@ -141,6 +162,33 @@ class Config:
         "Lowest test accuracy at which the model is promoted.",
         expects="a number from 0 to 1",
         valid=lambda v: 0 <= v <= 1,
+    )
+    min_recall: float | None = option(
+        None,
+        "Lowest recall of any class at which the model is promoted.",
+        expects="a number from 0 to 1",
+        valid=lambda v: 0 <= v <= 1,
+    )
+    margin: float = option(
+        0.005,
+        "Accuracy that the model may lose against the champion and the best version before it.",
+        expects="a number from 0 to below 1",
+        valid=lambda v: 0 <= v < 1,
+    )
+    confidence: float = option(
+        0.95,
+        "How sure it must be that no more than the margin is lost.",
+        expects="a number from 0.5 to below 1",
+        valid=lambda v: 0.5 <= v < 1,
+    )
+    rejection_ok: bool = option(
+        False, "End with exit code 0 when the model is published and not promoted."
+    )
+    skip_unchanged: bool = option(
+        False, "Do nothing when nothing has changed since the champion or the newest version."
+    )
+    metrics_file: str | None = option(
+        None, "File that receives the run's figures for Prometheus's textfile collector."
     )
     checkpoint_every: float | None = option(
         None,

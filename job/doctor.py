@@ -79,6 +79,7 @@ def _data(config: Config, scratch: Path) -> str:
         test_uri=config.test_data,
         validation_split=config.validation_split,
         scratch=scratch,
+        reading=data.Reading.of(config),
     )
     return (
         f"{config.data} has {len(dataset.train):,} rows to train and {len(dataset.test):,} to "

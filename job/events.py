@@ -1,6 +1,6 @@
 """The events of a run: each as a machine reads it, and in one line for a person."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from job.log import WARNING, event
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
+    from job.manifest import Manifest
     from job.registry import Published
     from job.state import EpochResult, Position
 
@@ -35,6 +36,9 @@ def device_ready(info: "DeviceInfo") -> None:
 def data_loaded(dataset: Dataset) -> None:
     """The data was read and checked."""
     shape = "×".join(map(str, dataset.train.x.shape[1:]))
+    row = f"{shape} {dataset.train.x.dtype}"
+    if dataset.table:
+        row = f"{len(dataset.table.schema.columns)} columns"
     rows = {
         "train": len(dataset.fit_rows),
         "validation": len(dataset.validation_rows),
@@ -43,15 +47,41 @@ def data_loaded(dataset: Dataset) -> None:
     event(
         "data.loaded",
         f"Data: {rows['train']:,} rows to train, {rows['validation']:,} to validate, "
-        f"{rows['test']:,} to test; {shape} {dataset.train.x.dtype}, "
-        f"{len(dataset.classes)} classes.",
+        f"{rows['test']:,} to test; {row}, {len(dataset.classes)} classes.",
         rows=rows,
         shape=list(dataset.train.x.shape[1:]),
         dtype=str(dataset.train.x.dtype),
         classes=list(dataset.classes[:100]),
         class_count=len(dataset.classes),
         digest=dataset.digest,
+        duplicates=dataset.duplicates,
     )
+    if dataset.table:
+        columns = dataset.table.schema.columns
+        shown = ", ".join(f"{column.name} ({column.kind})" for column in columns[:12])
+        event(
+            "columns.found",
+            f"Columns: {shown}" + (f" and {len(columns) - 12} more." if len(columns) > 12 else "."),
+            columns={column.name[:200]: column.kind for column in columns[:1000]},
+        )
+    for warning in dataset.warnings:
+        data_warned(warning)
+
+
+def data_changed(version: int, changes: Sequence[str]) -> None:
+    """The columns are not those that the champion was trained on; the run goes on."""
+    event(
+        "data.changed",
+        f"Since version {version}: {'; '.join(changes)}.",
+        level=WARNING,
+        version=version,
+        changes=list(changes),
+    )
+
+
+def data_warned(warning: str) -> None:
+    """Something about the data that a person should know; the run goes on."""
+    event("data.warned", warning, level=WARNING)
 
 
 def resumed(position: "Position", *, exact: bool) -> None:
@@ -161,6 +191,20 @@ def decided(verdict: Verdict) -> None:
         + " ".join(verdict.reasons),
         promote=verdict.promote,
         reasons=list(verdict.reasons),
+        champion=verdict.champion,
+        comparisons=[asdict(each) for each in verdict.comparisons],
+    )
+
+
+def run_skipped(same: "Manifest") -> None:
+    """There is nothing to do."""
+    event(
+        "run.skipped",
+        f"Nothing to do: data, configuration and versions are those of version {same.version} of "
+        f"{same.name}.",
+        version=same.version,
+        fingerprint=same.fingerprint,
+        exit_code=0,
     )
 
 

@@ -7,12 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from job.data.schema import Schema
+from job.preprocessing import published
 
 TOLERANCE = 1e-4
 """Largest difference of a probability: float32, summed in another order."""
@@ -33,11 +38,13 @@ import tensorflow as tf
 line = sys.stdin.readline()
 if line:
     job = json.loads(line)
-    rows = np.load(job["rows"])
+    columns = {name: tf.constant(rows) for name, rows in np.load(job["rows"]).items()}
+    by_name = {job["names"].get(name, name): rows for name, rows in columns.items()}
     model = keras.saving.load_model(job["keras"], safe_mode=True)
-    np.save(job["from_keras"], model.predict(rows, batch_size=1024, verbose=0))
+    given = by_name if job["names"] else columns["rows"]
+    np.save(job["from_keras"], model.predict_on_batch(given))
     served = tf.saved_model.load(job["saved_model"]).signatures["serving_default"]
-    np.save(job["from_saved_model"], served(rows=tf.constant(rows))["probabilities"].numpy())
+    np.save(job["from_saved_model"], served(**columns)["probabilities"].numpy())
 """
 """What a user would write: nothing of this package."""
 
@@ -46,17 +53,29 @@ class ExportMismatch(Exception):
     """A published file does not reload to the trained model: a bug, here or in a library."""
 
 
-def write(model: Any, folder: Path) -> None:
+def write(model: Any, folder: Path, schema: Schema | None = None) -> None:
     """Writes `model.keras` and `saved_model/`; both take raw rows.
 
     Args:
         model: Built `keras.Sequential` with one input.
         folder: An existing folder.
+        schema: The columns, when the data is a table.
 
-    `model.keras` is a plain Sequential that shares the trained layers, without optimizer.
-    `saved_model/` has one signature, `serving_default`: `rows` (any number, *shape) in the
-    dtype of the data → `probabilities` (rows, classes), float32.
+    `model.keras` is a plain model that shares the trained layers, without optimizer: a Sequential,
+    or for a table a Functional one that takes its columns by name. `saved_model/` has one
+    signature, `serving_default`: `rows` (any number, *shape) in the dtype of the data, or each
+    column (any number,) by `Schema.identifiers` → `probabilities` (rows, classes), float32.
     """
+    plain = published(model, schema) if schema else _sequential(model)
+    unfinished = folder / ".unfinished.keras"  # Keras writes straight to its destination
+    plain.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(folder / "model.keras")
+    _write_saved_model(plain, folder / "saved_model", schema)
+
+
+def _sequential(model: Any) -> Any:
     import keras
 
     plain = keras.Sequential(
@@ -65,12 +84,7 @@ def write(model: Any, folder: Path) -> None:
     )
     for layer in model.layers:
         plain.add(layer)
-    unfinished = folder / ".unfinished.keras"  # Keras writes straight to its destination
-    plain.save(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(folder / "model.keras")
-    _write_saved_model(plain, folder / "saved_model")
+    return plain
 
 
 def tolerance(model: Any) -> float:
@@ -82,24 +96,44 @@ def tolerance(model: Any) -> float:
     return LOW_PRECISION_TOLERANCE if halves or on_gpu else TOLERANCE
 
 
-def _write_saved_model(model: Any, folder: Path) -> None:
+def _write_saved_model(model: Any, folder: Path, schema: Schema | None) -> None:
     import tensorflow as tf
 
-    rows = tf.TensorSpec(model.input_shape, model.inputs[0].dtype, name="rows")
+    if schema:
+        names, inputs = schema.identifiers(), schema.inputs()
+        specs = {
+            names[column.name]: tf.TensorSpec((None,), column.dtype, name=names[column.name])
+            for column in schema.columns
+        }
 
-    def probabilities(rows: Any) -> dict[str, Any]:
-        return {"probabilities": model(rows, training=False)}
+        def probabilities(**columns: Any) -> dict[str, Any]:
+            rows = {inputs[name]: tf.expand_dims(columns[names[name]], 1) for name in names}
+            return {"probabilities": model(rows, training=False)}
+    else:
+        specs = {"rows": tf.TensorSpec(model.input_shape, model.inputs[0].dtype, name="rows")}
 
-    serve = tf.function(probabilities, input_signature=[rows], autograph=False)
+        def probabilities(**columns: Any) -> dict[str, Any]:
+            return {"probabilities": model(columns["rows"], training=False)}
+
+    serve = tf.function(probabilities, autograph=False)
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
+    module.tables = [each.lookup_table for each in model.layers if hasattr(each, "lookup_table")]
     module.serve = serve
+    signature = serve.get_concrete_function(**specs)
     try:
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     except tf.errors.OpError as exc:
         if os.strerror(errno.ENOSPC) in str(exc):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from exc
         raise
+
+
+def _plain(column: NDArray[Any]) -> NDArray[Any]:
+    """Text as bytes of UTF-8, which need no pickle."""
+    if column.dtype != object:
+        return column
+    return np.array([text.encode() for text in column], dtype=np.bytes_)
 
 
 class Check:
@@ -136,16 +170,31 @@ class Check:
         self._chatter.close()
         self._scratch.cleanup()
 
-    def submit(self, folder: Path, rows: NDArray[Any]) -> None:
+    def submit(
+        self,
+        folder: Path,
+        rows: NDArray[Any] | Mapping[str, NDArray[Any]],
+        schema: Schema | None = None,
+    ) -> None:
         """Hands over what `write` wrote.
 
         Args:
             folder: With `model.keras` and `saved_model/`.
-            rows: (n, *shape), a sample in the dtype of the data.
+            rows: (n, *shape), a sample in the dtype of the data; of a table, its columns by name.
+            schema: The columns, when the data is a table.
         """
-        np.save(self._folder / "rows.npy", rows)
+        names = schema.identifiers() if schema else {}
+        by_name = rows if isinstance(rows, Mapping) else {"rows": rows}
+        columns = {names.get(name, name): _plain(column) for name, column in by_name.items()}
+        with zipfile.ZipFile(self._folder / "rows.npz", "w") as archive:
+            for name, column in columns.items():  # numpy.savez takes no column named "file"
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, column, allow_pickle=False)
         job = {
-            "rows": str(self._folder / "rows.npy"),
+            "rows": str(self._folder / "rows.npz"),
+            "names": {names[name]: given for name, given in schema.inputs().items()}
+            if schema
+            else {},
             "keras": str(folder.absolute() / "model.keras"),
             "saved_model": str(folder.absolute() / "saved_model"),
             "from_keras": str(self._folder / "model.keras.npy"),

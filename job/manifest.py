@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from job.data.dataset import Classes
+from job.data.dataset import Classes, Dataset
+from job.data.schema import Schema
 from job.gate import Verdict
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -53,6 +54,11 @@ class InputRecord:
     dtype: str
 
 
+def input_of(dataset: Dataset) -> InputRecord:
+    """What a model of this data takes."""
+    return InputRecord(shape=dataset.shape, dtype=str(dataset.train.x.dtype))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """The headline of `metrics.json`: accuracy with its 95 % interval, and the loss in nats."""
@@ -79,6 +85,9 @@ class Draft:
         metrics: Scores on the test rows.
         verdict: Whether the model may become champion, and why.
         exact: Whether resuming gives the same bits; None when nothing was resumed.
+        fingerprint: SHA-256 (hex) of what the model was made from, known before the data is
+            read; see `job.fingerprint`.
+        schema: The columns of a table; `input` is then what its layers make of them.
     """
 
     run_id: str
@@ -93,6 +102,8 @@ class Draft:
     metrics: Scores
     verdict: Verdict
     exact: bool | None = None
+    fingerprint: str | None = None
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data.dataset import Dataset
 
+LOSS = "sparse_categorical_crossentropy"
+
 CHUNK = 65_536
 """Rows that are converted to float64 at a time when a mean is taken."""
 
@@ -27,7 +29,7 @@ def build(config: Config, dataset: Dataset) -> Any:
     layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
     if x.dtype == np.uint8:
         layers.append(keras.layers.Rescaling(1 / 255, dtype=config.precision))
-    else:
+    elif dataset.table is None:  # a table's columns are normalised already
         layers.append(_normalization(x, dataset.fit_rows))
     if x.ndim > 2:
         layers.append(keras.layers.Flatten(dtype=config.precision))
@@ -49,12 +51,32 @@ def build(config: Config, dataset: Dataset) -> Any:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer=optimizer,
-        loss="sparse_categorical_crossentropy",
+        loss=_weighted_loss(dataset) if config.class_weights else LOSS,
         metrics=["accuracy"],
         auto_scale_loss=False,
         jit_compile=False,  # training.py compiles the whole loop; predictions take any row count
     )
     return model
+
+
+def _weighted_loss(dataset: Dataset) -> Any:
+    """The loss with each row weighted by rows / (classes × rows of its class).
+
+    Source: scikit-learn's `class_weight="balanced"`, after King and Zeng, "Logistic Regression in
+    Rare Events Data", 2001.
+    """
+    import keras
+
+    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    table = weights.astype(np.float32)
+
+    def weighted(y_true: Any, y_pred: Any) -> Any:
+        truth = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
+        rows = keras.losses.sparse_categorical_crossentropy(truth, y_pred)
+        return rows * keras.ops.take(keras.ops.convert_to_tensor(table), truth)
+
+    return weighted
 
 
 def parameters(model: Any) -> int:

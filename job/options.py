@@ -2,8 +2,9 @@
 
 import dataclasses
 import inspect
+import shlex
 from collections.abc import Callable
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -14,18 +15,38 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PANELS = {
     "data": "Data",
     "test_data": "Data",
+    "label": "Data",
+    "columns": "Data",
+    "exclude": "Data",
+    "number": "Data",
+    "category": "Data",
+    "group": "Data",
+    "test_split": "Data",
+    "image_size": "Data",
+    "refuse_leakage": "Data",
+    "cache": "Data",
     "validation_split": "Data",
     "store": "Publishing",
     "name": "Publishing",
     "run_id": "Publishing",
     "attempt": "Publishing",
-    "min_accuracy": "Publishing",
+    "skip_unchanged": "Publishing",
     "checkpoint_every": "Publishing",
     "store_timeout": "Publishing",
+    "min_accuracy": "Gate",
+    "min_recall": "Gate",
+    "margin": "Gate",
+    "confidence": "Gate",
+    "rejection_ok": "Gate",
+    "metrics_file": "Log",
     "log_format": "Log",
     "termination_log": "Log",
 }
 """The help screen's panels; the rest is about training."""
+
+
+METAVARS = {"hidden": "UNITS", "image_size": "PIXELS"}
+"""What the help screen calls a list's elements, if not NAMES."""
 
 
 def from_config(command: Command) -> Command:
@@ -61,9 +82,9 @@ def config_option(name: str, **changes: Any) -> Any:
         "default": default,
         "envvar": envvar(name),
         "help": field.metadata["help"],
-        "parser": _whole_numbers if is_list else None,
-        "metavar": "UNITS" if is_list else None,
-        "show_default": " ".join(map(str, default)) if is_list else True,
+        "parser": _parser(name) if is_list else None,
+        "metavar": METAVARS.get(name, "NAMES") if is_list else None,
+        "show_default": (" ".join(map(str, default)) or False) if is_list else True,
         "show_envvar": False,
         **changes,
     }
@@ -73,6 +94,24 @@ def config_option(name: str, **changes: Any) -> Any:
 def _annotation(name: str) -> Any:
     hint = get_type_hints(Config)[name]
     return tuple if get_origin(hint) is tuple else hint
+
+
+def _parser(name: str) -> Callable[[Any], Any]:
+    element, *_ = get_args(get_type_hints(Config)[name])
+    return _whole_numbers if element is int else _names
+
+
+def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Reads "age 'marital status'"; Typer hands the default through here as well."""
+    if isinstance(value, tuple):
+        return value
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as exc:
+        raise typer.BadParameter(
+            "expected names separated by spaces, in quotes if they hold one. "
+            f"Received: {value!r} ({exc})."
+        ) from None
 
 
 def _whole_numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:

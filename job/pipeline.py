@@ -3,18 +3,22 @@
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from job import (
     artifacts,
+    contest,
+    continuity,
     data,
     device,
     evaluation,
     events,
     export,
-    gate,
+    exposition,
     log,
     model,
     persistence,
@@ -24,18 +28,23 @@ from job import (
     shutdown,
     training,
 )
+from job.championship import Decide
 from job.checkpoint import Checkpoints
 from job.clock import Clock
 from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import GateRejected
-from job.manifest import Draft
+from job.fingerprint import fingerprint, twin
+from job.manifest import Draft, Manifest
 from job.registry import Registry
 from job.scratch import scratch, spare
 from job.storage import open_store
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
+
+TREND = 20
+"""Versions that the report's trend line goes back."""
 
 
 def run(config: Config) -> Mapping[str, object]:
@@ -61,24 +70,40 @@ def run(config: Config) -> Mapping[str, object]:
     with scratch() as folder:
         if published:
             provenance.expect_same(config, read(config, folder), published.manifest)
-            publish = partial(registry.challenge, published)
+            judge = contest.retrial(registry, published, config)
+            publish = partial(registry.challenge, published, judge)
         else:
+            with clock.phase("fingerprint"):
+                made_from = fingerprint(config, provenance.library_versions())
+                same = twin(registry, config, made_from) if config.skip_unchanged else None
+            if same:
+                return _skip(config, same, run_id, clock)
             folder /= "version"
-            draft = make(config, registry, run_id, attempt, folder, clock)
-            publish = partial(registry.publish, folder, draft)
+            draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
+            publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
             published = persistence.keep_trying(
                 publish, seconds=config.store_timeout, run_id=run_id
             )
+    if published.verdict != published.manifest.verdict:
+        events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)
     events.run_ended(clock.seconds)
+    if config.metrics_file:
+        exposition.write(
+            config.metrics_file,
+            published.manifest,
+            promoted=published.verdict.promote,
+            seconds=clock.seconds,
+        )
 
     outcome = provenance.outcome(published)
-    if not published.verdict.promote:
+    if not published.verdict.promote and not config.rejection_ok:
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
-            hint="Look at its report, and promote it by hand if you know better.",
+            hint=f"`mlp-job compare champion {outcome['version']}` shows the two side by side; "
+            f"`mlp-job promote {outcome['version']}` decides by hand.",
             details=outcome,
         )
     return outcome
@@ -90,41 +115,112 @@ def read(config: Config, scratch: Path) -> Dataset:
         config.data,
         test_uri=config.test_data,
         validation_split=config.validation_split,
-        scratch=scratch,
+        scratch=Path(config.cache) if config.cache else scratch,
+        reading=data.Reading.of(config),
     )
 
 
 def make(
-    config: Config, registry: Registry, run_id: str, attempt: str, folder: Path, clock: Clock
-) -> Draft:
+    config: Config,
+    registry: Registry,
+    run_id: str,
+    attempt: str,
+    made_from: str,
+    folder: Path,
+    clock: Clock,
+) -> tuple[Draft, Decide]:
     """From data to a folder that is ready to be published.
 
     Args:
         config: What the run was told.
-        registry: Where its checkpoints are.
+        registry: Where its checkpoints are, and the models to compare with.
         run_id: Its identity.
         attempt: The identity of this try.
+        made_from: The fingerprint.
         folder: Where the version's files go; data is staged beside it.
         clock: Gets the seconds of each phase.
+
+    Returns:
+        What the manifest says, and how the version is judged should the champion change.
     """
     folder.mkdir()
+    with export.Check() as check:  # a process of its own, which imports its libraries meanwhile
+        made = train(config, registry, run_id, folder.parent, clock)
+        dataset, network = made.dataset, made.network
+        with clock.phase("evaluate"):
+            probabilities = training.predict(network, dataset.test.x)
+            metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+        events.evaluated(metrics)
+        with clock.phase("export"):
+            schema = dataset.table.schema if dataset.table else None
+            export.write(network, folder, schema)
+            check.submit(folder, dataset.raw_test(CHECKED_ROWS), schema)
+        with clock.phase("compare"):
+            challenger = contest.challenger(dataset, probabilities, metrics, made_from)
+            judge = contest.judge(registry, challenger, config)
+            verdict = registry.judged(judge)
+            past = registry.recent(TREND)
+        events.decided(verdict)
+        record = report.Record(
+            config=config,
+            dataset=dataset,
+            history=made.fitted.history,
+            best_epoch=made.fitted.best_epoch,
+            metrics=metrics,
+            probabilities=probabilities,
+            verdict=verdict,
+            device=made.device.name,
+            library_versions=provenance.library_versions(),
+            seconds=dict(clock.seconds),
+            run_id=run_id,
+            created=datetime.now(UTC),
+            parameters=model.parameters(network),
+            peak_memory_mb=device.peak_memory_mb(),
+            past=past,
+        )
+        with clock.phase("report"):
+            report.render(folder, record)
+        with clock.phase("check"):
+            check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
+    record = replace(record, seconds=dict(clock.seconds))
+    artifacts.write(folder, record, rows_per_second=made.fitted.rows_per_second)
+    return provenance.draft(record, made.device, attempt, made_from, exact=made.exact), judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model, what it learned from, and where.
+
+    Attributes:
+        exact: Whether it was resumed with the same bits; None when it was not resumed.
+    """
+
+    dataset: Dataset
+    network: Any
+    fitted: training.Fitted
+    device: device.DeviceInfo
+    exact: bool | None
+
+
+def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock: Clock) -> Trained:
+    """From data to a trained model, going on where an earlier try was stopped."""
     with clock.phase("import"):
-        reading = ThreadPoolExecutor(1).submit(read, config, folder.parent)
+        reading = ThreadPoolExecutor(1).submit(read, config, scratch)
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
+    continuity.tell(registry, dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
-    versions = provenance.library_versions()
     checkpoints = Checkpoints(
         registry.store,
         f"{config.model_name}/runs/{run_id}",
         spare=open_store(str(spare())),
         run_id=run_id,
         fingerprint=provenance.fingerprint(config, dataset),
-        made_on={**versions, "device": info.name},
+        made_on={**provenance.library_versions(), "device": info.name},
         every=config.checkpoint_every,
     )
     with clock.phase("resume"):
@@ -146,36 +242,13 @@ def make(
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
+    return Trained(
+        dataset=dataset, network=network, fitted=fitted, device=info, exact=checkpoints.exact
+    )
 
-    with export.Check() as check:
-        with clock.phase("evaluate"):
-            probabilities = training.predict(network, dataset.test.x)
-            metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
-        events.evaluated(metrics)
-        with clock.phase("export"):
-            export.write(network, folder)
-            check.submit(folder, dataset.test.x[:CHECKED_ROWS])
-        verdict = gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy)
-        events.decided(verdict)
-        record = report.Record(
-            config=config,
-            dataset=dataset,
-            history=fitted.history,
-            best_epoch=fitted.best_epoch,
-            metrics=metrics,
-            probabilities=probabilities,
-            verdict=verdict,
-            device=info.name,
-            library_versions=versions,
-            seconds=dict(clock.seconds),
-            run_id=run_id,
-            created=datetime.now(UTC),
-            parameters=model.parameters(network),
-            peak_memory_mb=device.peak_memory_mb(),
-        )
-        with clock.phase("report"):
-            report.render(folder, record)
-            artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
-        with clock.phase("check export"):
-            check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt, exact=checkpoints.exact)
+
+def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
+    events.run_skipped(same)
+    if config.metrics_file:
+        exposition.write(config.metrics_file, same, seconds=clock.seconds)
+    return provenance.skipped(same, run_id)

@@ -14,6 +14,7 @@ from job.wording import shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from job.manifest import Manifest
     from job.state import EpochResult
 
 _RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
@@ -58,6 +59,32 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
         axes.legend(**LEGEND)
 
     return plot(what, (4.3, 2.9), draw)
+
+
+def trend(past: Sequence["Manifest"], metrics: Metrics) -> Plot:
+    """Test accuracy of the last versions and of this run, with their 95 % intervals."""
+    from matplotlib.ticker import MaxNLocator
+
+    def draw(axes: "Axes") -> None:
+        runs = [(m.version, m.metrics.accuracy, m.metrics.accuracy_interval) for m in past]
+        now = past[-1].version + 1
+        runs.append((now, metrics.accuracy, metrics.accuracy_interval))
+        numbers, accuracy, ends = zip(*runs, strict=True)
+        low, high = zip(*ends, strict=True)
+        axes.fill_between(numbers, low, high, color=LIGHT["accent"], alpha=0.15, lw=0)
+        axes.plot(numbers, accuracy, color=LIGHT["accent"], marker="o", ms=3)
+        axes.plot(
+            now, metrics.accuracy, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
+            label="this run", ls="none",
+        )  # fmt: skip
+        axes.set_title("Test accuracy")
+        axes.set_xlabel("version")
+        axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
+        axes.legend(**LEGEND)
+
+    return plot("trend", (4.3, 2.9), draw)
 
 
 def reliability(metrics: Metrics) -> Plot:

@@ -12,7 +12,7 @@ from job import __version__
 from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import UsageError
-from job.manifest import DataRecord, Draft, InputRecord, Manifest, Scores
+from job.manifest import DataRecord, Draft, Manifest, Scores, input_of
 from job.registry import Published
 from job.report import Record
 
@@ -54,8 +54,18 @@ def _fingerprint(making: Mapping[str, object], digest: str) -> str:
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
-def draft(record: Record, info: "DeviceInfo", attempt: str, *, exact: bool | None) -> Draft:
-    """What the manifest says of a run, as far as it is known before publishing."""
+def draft(
+    record: Record, info: "DeviceInfo", attempt: str, made_from: str, *, exact: bool | None
+) -> Draft:
+    """What the manifest says of a run, as far as it is known before publishing.
+
+    Args:
+        record: The run.
+        info: What it trained on.
+        attempt: The identity of this try.
+        made_from: What the model was made from, as one hash; see `job.fingerprint`.
+        exact: Whether resuming gives the same bits; None when nothing was resumed.
+    """
     dataset, metrics = record.dataset, record.metrics
     return Draft(
         run_id=record.run_id,
@@ -69,7 +79,7 @@ def draft(record: Record, info: "DeviceInfo", attempt: str, *, exact: bool | Non
             test_rows=len(dataset.test),
         ),
         classes=dataset.classes,
-        input=InputRecord(shape=dataset.train.x.shape[1:], dtype=str(dataset.train.x.dtype)),
+        input=input_of(dataset),
         config=asdict(record.config),
         library_versions=record.library_versions,
         device=asdict(info),
@@ -80,7 +90,9 @@ def draft(record: Record, info: "DeviceInfo", attempt: str, *, exact: bool | Non
             loss=metrics.loss,
         ),
         verdict=record.verdict,
+        fingerprint=made_from,
         exact=exact,
+        schema=dataset.table.schema if dataset.table else None,
     )
 
 
@@ -94,4 +106,10 @@ def outcome(published: Published) -> Mapping[str, object]:
         "version": manifest.version,
         "metrics": {"accuracy": manifest.metrics.accuracy, "loss": manifest.metrics.loss},
         "reasons": list(published.verdict.reasons),
+        "comparisons": [asdict(each) for each in published.verdict.comparisons],
     }
+
+
+def skipped(same: Manifest, run_id: str) -> Mapping[str, object]:
+    """What a run that had nothing to do came to, for the termination message (JSON values)."""
+    return {"outcome": "skipped", "run_id": run_id, "model": same.name, "version": same.version}

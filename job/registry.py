@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from job.catalogue import Listed, names
+from job.champion import ever
 from job.championship import Championship, Decide, Published, in_mid_run, now
 from job.documents import decode, encode
 from job.errors import DataError, DataNotFound, StoreError
@@ -51,8 +52,8 @@ class Registry(Championship):
             StoreError: The store does not answer, or is full.
         """
         probe(self.store, f"{self.name}/.probe")
-        self._numbers()
-        self._pointer()
+        self.numbers()
+        self.pointer()
         version = self._claimed(run_id) if run_id else None
         return self._published(version, run_id) if version and run_id else None
 
@@ -80,7 +81,7 @@ class Registry(Championship):
             if version is not None:
                 return version
             taken = False
-            version = max(self._numbers(), default=0)
+            version = max([*self.numbers(), *ever(self.champion())], default=0)
             while not taken:
                 version += 1
                 claim = Claim(schema_version=1, version=version, run_id=run_id, attempt=attempt)
@@ -99,7 +100,7 @@ class Registry(Championship):
         def one(path: Path) -> tuple[str, FileRecord]:
             name = f"{attempt}/{path.relative_to(folder).as_posix()}"
             record = hashed(path)
-            self.store.upload(path, self._key(version, name))
+            self.store.upload(path, self.key(version, name))
             return name, record
 
         pool = ThreadPoolExecutor(UPLOADS)
@@ -122,7 +123,7 @@ class Registry(Championship):
         with in_mid_run():
             with contextlib.suppress(Conflict):
                 self.store.write(
-                    self._key(version, "manifest.json"), encode(manifest), if_none_match=True
+                    self.key(version, "manifest.json"), encode(manifest), if_none_match=True
                 )
             published = self._published(version, draft.run_id)
         if published is None:

@@ -15,10 +15,14 @@ from job.config import Config, flag
 from job.data.dataset import Dataset
 from job.evaluation import Metrics
 from job.gate import Verdict
+from job.manifest import Manifest
 from job.state import EpochResult
 
 _OPEN_ROWS = 20
 """Tables with more rows than this are folded."""
+
+_COLUMN_ROWS = 100
+"""Columns of a table that are described."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Record:
         created: When the model was evaluated, with its time zone.
         parameters: Number of trained weights.
         peak_memory_mb: The process's largest resident set, MB.
+        past: The versions before it, oldest first, for the trend; may be empty.
     """
 
     config: Config
@@ -56,6 +61,7 @@ class Record:
     created: datetime
     parameters: int
     peak_memory_mb: float
+    past: tuple[Manifest, ...] = ()
 
 
 def render(folder: Path, record: Record) -> None:
@@ -73,6 +79,8 @@ def render(folder: Path, record: Record) -> None:
         "confusion-matrix": plots.confusion(metrics),
         "reliability": plots.reliability(metrics),
     }
+    if record.past:
+        drawn["trend"] = plots.trend(record.past, metrics)
     seen = {
         "samples": pictures.samples(record.dataset, record.probabilities),
         "mistakes": pictures.mistakes(record.dataset, record.probabilities),
@@ -109,6 +117,7 @@ def _context(record: Record) -> dict[str, Any]:
         "worst_miss": max(1 - score.recall for score in scored),
         "block": plots.block_size(len(metrics.per_class)),
         "open_rows": _OPEN_ROWS,
+        "column_rows": _COLUMN_ROWS,
         "confusions": wording.top_confusions(metrics),
         "options": [
             (flag(field.name), getattr(record.config, field.name), field)
@@ -139,5 +148,6 @@ def _environment(*, autoescape: bool) -> Any:
         "shown": wording.shown,
         "markdown": wording.markdown,
         "yaml": wording.yaml,
+        "literal": ascii,
     }
     return environment

@@ -15,6 +15,7 @@ import numpy as np
 from job.evaluation import Metrics
 
 if TYPE_CHECKING:
+    from job.manifest import Manifest
     from job.state import EpochResult
 
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -158,6 +159,17 @@ def calibration(metrics: Metrics) -> str:
         f"Taken together it is {tendency}: {percent(confidence, 1)} sure on average, "
         f"{percent(metrics.accuracy, 1)} right. The expected calibration error is "
         f"{percent(metrics.calibration_error)}."
+    )
+
+
+def trend(past: Sequence["Manifest"], metrics: Metrics) -> str:
+    """Where this run stands among the last ones."""
+    best = max(past, key=lambda manifest: manifest.metrics.accuracy)
+    change = 100 * (metrics.accuracy - past[-1].metrics.accuracy)
+    return (
+        f"This run reached {percent(metrics.accuracy)}, {change:+.2f} points against version "
+        f"{past[-1].version}. The best of the {_plural(len(past), 'version')} before was version "
+        f"{best.version} with {percent(best.metrics.accuracy)}."
     )
 
 

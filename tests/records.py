@@ -125,7 +125,11 @@ def record(
             "best_epoch": int(np.argmin(losses)) + 1 if any(losses) else len(history),
             "metrics": metrics,
             "probabilities": probabilities,
-            "verdict": gate.decide(accuracy=metrics.accuracy, min_accuracy=config.min_accuracy),
+            "verdict": gate.decide(
+                accuracy=metrics.accuracy,
+                recalls={},
+                rules=gate.Rules(min_accuracy=config.min_accuracy),
+            ),
         }
         | changes
     )

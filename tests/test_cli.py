@@ -12,7 +12,17 @@ import pytest
 from job.config import Config, envvar, flag
 from job.errors import JobError
 
-COMMANDS = ("train", "evaluate", "predict", "models", "promote", "rollback", "verify", "doctor")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "models",
+    "promote",
+    "rollback",
+    "verify",
+    "doctor",
+    "data",
+)
 HEAVY = ("tensorflow", "keras", "boto3", "botocore", "matplotlib", "pyarrow", "jinja2", "numpy")
 
 

@@ -11,21 +11,28 @@ from job import device, export, model, training
 from job.config import Config
 
 
-@pytest.fixture(scope="module", params=["pixels", "columns"])
-def case(request):
+def trained(dataset):
     """(model, raw test rows) after a short training."""
     device.prepare("cpu", seed=0)
-    dataset = tiny.corners()
-    if request.param == "columns":
-        dataset = tiny.flat(dataset)
     config = Config(hidden=(16,), epochs=2, batch_size=50)
     net = model.build(config, dataset)
     training.fit(net, dataset, config)
     return net, dataset.test.x
 
 
-def test_both_files_reload_in_a_fresh_process_and_predict_the_same(case, tmp_path, capfd):
-    net, rows = case
+@pytest.fixture(scope="module")
+def pixels():
+    return trained(tiny.corners())
+
+
+@pytest.fixture(scope="module")
+def columns():
+    return trained(tiny.flat(tiny.corners()))
+
+
+@pytest.mark.parametrize("kind", ["pixels", "columns"])
+def test_both_files_reload_in_a_fresh_process_and_predict_the_same(kind, request, tmp_path, capfd):
+    net, rows = request.getfixturevalue(kind)
     with export.Check() as check:
         export.write(net, tmp_path)
         check.submit(tmp_path, rows)
@@ -34,8 +41,8 @@ def test_both_files_reload_in_a_fresh_process_and_predict_the_same(case, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved_model"]
 
 
-def test_other_predictions_are_a_mismatch(case, tmp_path):
-    net, rows = case
+def test_other_predictions_are_a_mismatch(pixels, tmp_path):
+    net, rows = pixels
     export.write(net, tmp_path)
     probabilities = training.predict(net, rows)
     probabilities[7, 0] += 0.01
@@ -45,8 +52,8 @@ def test_other_predictions_are_a_mismatch(case, tmp_path):
             check.result(probabilities, export.tolerance(net))
 
 
-def test_a_torn_file_is_a_mismatch(case, tmp_path):
-    net, rows = case
+def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
+    net, rows = pixels
     export.write(net, tmp_path)
     file = tmp_path / "model.keras"
     file.write_bytes(file.read_bytes()[:1000])
@@ -68,8 +75,8 @@ def test_no_process_is_left_behind():
     assert processes[0].returncode is not None
 
 
-def test_the_archive_is_plain_keras(case, tmp_path):
-    export.write(case[0], tmp_path)
+def test_the_archive_is_plain_keras(pixels, tmp_path):
+    export.write(pixels[0], tmp_path)
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         text = archive.read("config.json").decode()
     assert json.loads(text)["class_name"] == "Sequential"
@@ -77,8 +84,8 @@ def test_the_archive_is_plain_keras(case, tmp_path):
     assert "Lambda" not in text
 
 
-def test_the_saved_model_takes_any_number_of_raw_rows(case, tmp_path):
-    net, rows = case
+def test_the_saved_model_takes_any_number_of_raw_rows(pixels, tmp_path):
+    net, rows = pixels
     export.write(net, tmp_path)
     np.save(tmp_path / "rows.npy", rows[:3])
     code = (

@@ -1,6 +1,7 @@
 """What the manifests promise, and what they share with the code, is so."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -65,9 +66,16 @@ def test_the_cronjob_creates_the_very_job(names: tuple[str, ...]) -> None:
     assert all(m["kind"] != "Job" for m in manifests)
 
 
-def test_scheduled_is_production_at_night() -> None:
+def test_scheduled_is_production_at_night_when_there_is_something_new() -> None:
     scheduled, production = (render(K8S / "overlays" / n) for n in ("scheduled", "production"))
-    assert job_template(scheduled)["spec"] == find(production, "Job")["spec"]
+    options = find(production, "ConfigMap")
+    old = options["metadata"]["name"]
+    new = find(scheduled, "ConfigMap")["metadata"]["name"]
+    assert new != old  # a name by its content
+    options["metadata"]["name"] = new
+    options["data"]["MLP_JOB_SKIP_UNCHANGED"] = "true"
+    job = json.loads(json.dumps(find(production, "Job")["spec"]).replace(old, new))
+    assert job_template(scheduled)["spec"] == job
     others = [m for m in production if m["kind"] != "Job"]
     assert [m for m in scheduled if m["kind"] != "CronJob"] == others
     spec = find(scheduled, "CronJob")["spec"]

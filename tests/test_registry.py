@@ -20,7 +20,7 @@ from proxy import Fault
 from job.championship import Published
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
 from job.gate import Verdict
-from job.manifest import Manifest
+from job.manifest import Draft, Manifest
 from job.registry import Registry, names
 from job.storage import open_store
 
@@ -94,7 +94,8 @@ def test_the_manifest_says_what_was_known(registry: Registry, files: Path) -> No
         "size": 800,
         "sha256": hashlib.sha256(b"a model " * 100).hexdigest(),
     }
-    assert document["verdict"] == {"promote": True, "reasons": ["It is good enough."]}
+    assert document["verdict"]["promote"] is True
+    assert document["verdict"]["reasons"] == ["It is good enough."]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", document["created"])
     assert data.endswith(b"}\n")
     assert list(document) == sorted(document)
@@ -359,6 +360,28 @@ def test_what_was_rolled_back_comes_back_by_hand_only(registry: Registry, files:
     assert registry.resolve("champion").version == 1
     assert registry.publish(files, draft("run-3")).verdict.promote
     assert registry.promote("2").after == 2
+
+
+def test_what_is_made_from_the_same_does_not_come_back_either(
+    registry: Registry, files: Path
+) -> None:
+    def made_from(run_id: str, fingerprint: str) -> Draft:
+        return dataclasses.replace(draft(run_id), fingerprint=fingerprint)
+
+    registry.publish(files, made_from("run-1", "a" * 64))
+    registry.publish(files, made_from("run-2", "b" * 64))
+    for key in keys(registry):
+        if key.startswith("mnist/versions/2/"):
+            registry.store.delete(key)  # the pointer alone remembers
+    registry.rollback()
+    again = registry.publish(files, made_from("run-3", "b" * 64), lambda champion: PROMOTE)
+    assert not again.verdict.promote
+    assert "as version 2, which was rolled back" in again.verdict.reasons[-1]
+    assert registry.resolve("champion").version == 1
+    assert registry.publish(files, made_from("run-4", "c" * 64)).verdict.promote
+    assert registry.promote("3").after == 3
+    fates = {listed.version: listed.fate for listed in registry.versions()}
+    assert fates == {4: "promoted", 3: "promoted by hand", 1: "promoted"}
 
 
 def test_rollback_works_when_the_champion_is_gone(registry: Registry, files: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import drafts
 import numpy as np
 import pytest
 import records
@@ -19,6 +20,7 @@ from PIL import Image
 from job import artifacts, evaluation, export, plots, report
 from job.config import Config
 from job.gate import Verdict
+from job.manifest import Manifest, Scores
 
 
 class Page(html.parser.HTMLParser):
@@ -195,7 +197,7 @@ def test_the_card_is_true(published: tuple[Path, report.Record]) -> None:
     assert values["accuracy"] == record.metrics.accuracy
     assert values["cross_entropy"] == record.metrics.loss
     assert values["expected_calibration_error"] == record.metrics.calibration_error
-    assert values["f1"] == np.mean([score.f1 for score in record.metrics.per_class])
+    assert values["f1"] == pytest.approx(np.mean([score.f1 for score in record.metrics.per_class]))
     for title in ("Intended use", "How to use", "Training data", "Results", "Calibration",
                   "Limitations", "Provenance"):  # fmt: skip
         assert f"\n## {title}\n" in body
@@ -320,6 +322,28 @@ def test_unusual_runs(tmp_path: Path, changes: dict[str, Any], said: str) -> Non
     page = rendered(tmp_path, records.invented(shape=(8, 8, 1), dtype="uint8", **changes))
     assert said in page.text.replace("images", "rows")
     assert ("Its surest mistakes" in page.text) is (changes.get("right", 0.8) < 1)
+
+
+def test_the_last_runs_are_a_line(tmp_path: Path) -> None:
+    assert "the last runs" not in rendered(tmp_path, records.invented()).text
+    past = []
+    for version, accuracy in ((3, 0.7), (5, 0.8), (6, 0.75)):
+        scores = Scores(accuracy=accuracy, accuracy_interval=(accuracy - 0.05, 0.9), loss=0.5)
+        described = vars(drafts.draft("run")) | {"metrics": scores}
+        past.append(
+            Manifest(
+                schema_version=1,
+                name="rows",
+                version=version,
+                created=records.ABOUT["created"],
+                files={},
+                **described,
+            )
+        )
+    page = rendered(tmp_path, records.invented(past=tuple(past)))
+    assert "points against version 6. The best of the 3 versions before was version 5" in page.text
+    with Image.open(tmp_path / "plots/trend.png") as image:
+        assert len(set(image.convert("L").tobytes())) > 10
 
 
 def test_the_kept_weights_are_named(tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ def test_what_is_written_is_read(store: Store) -> None:
     assert store.read("m/a.json")[0] == b"two"
 
 
+def test_what_is_there_is_told_without_reading_it(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * BIG)
+    store.upload(tmp_path / "file", "m/big")
+    store.write("m/a", b"one")
+    assert {entry.key: entry for entry in store.list("m")} == {
+        key: store.entry(key) for key in ("m/a", "m/big")
+    }
+    assert store.entry("m/big").size == BIG
+    with pytest.raises(DataNotFound, match="m/b"):
+        store.entry("m/b")
+
+
 def test_creating_is_done_by_one_only(store: Store) -> None:
     store.write("m/a", b"first", if_none_match=True)
     with pytest.raises(Conflict):

@@ -3,10 +3,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 from job import blocks, device, model, training
 from job.config import Config
+from job.data import memory
 from job.errors import Preempted, TrainingDiverged
 
 
@@ -113,6 +115,17 @@ def test_early_stopping_restores_the_best_weights():
     assert net.evaluate(x, y, verbose=0)[0] == pytest.approx(best, rel=1e-4)
 
 
+def test_blocks_begin_with_a_step_and_grow():
+    stops = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: stops.append(step + 1)
+    )
+    trained(callbacks=[callback], epochs=1, batch_size=2)
+    assert stops[:2] == [1, 9]
+    assert stops[-1] == 250
+    assert len(stops) < 25
+
+
 def test_callbacks_see_each_block_and_each_epoch(monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.0)
     seen = []
@@ -148,6 +161,24 @@ def test_a_validation_loss_that_is_not_finite_ends_training():
     split = dataclasses.replace(dataset.train, x=x)
     with pytest.raises(TrainingDiverged, match="val_loss"):
         trained(dataclasses.replace(dataset, train=split))
+
+
+def test_an_aligned_table_is_not_copied():
+    x = memory.aligned((10, 3), np.dtype(np.float32))
+    x[...] = 1
+    table = blocks.Table(x, np.arange(10, dtype=np.int32))
+    x[0, 0] = 7
+    assert table.x[0, 0] == 7
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "read-only", "transposed"])
+def test_any_other_table_is_copied(kind):
+    x = np.arange(64 * 9, dtype=np.uint8)[1:-63].reshape(64, 8)
+    x = x.T if kind == "transposed" else x
+    x.flags.writeable = kind != "read-only"
+    table = blocks.Table(x, np.arange(len(x), dtype=np.int32))
+    # Without XLA TensorFlow aborts the process on a tensor that is not aligned.
+    assert tf.gather(table.x, [3]).numpy().tolist() == [x[3].tolist()]
 
 
 def test_predictions_come_in_pieces_of_any_size(monkeypatch):

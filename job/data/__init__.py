@@ -1,7 +1,20 @@
 """Labelled data in memory: load(...) → Dataset, one module per format; rows(...) to predict."""
 
+from job.data.columns import load_test_table, table_rows
 from job.data.dataset import Classes, Dataset, Split
 from job.data.load import digest, load, load_test
+from job.data.reading import Reading
 from job.data.rows import rows
 
-__all__ = ["Classes", "Dataset", "Split", "digest", "load", "load_test", "rows"]
+__all__ = [
+    "Classes",
+    "Dataset",
+    "Reading",
+    "Split",
+    "digest",
+    "load",
+    "load_test",
+    "load_test_table",
+    "rows",
+    "table_rows",
+]

@@ -1,10 +1,13 @@
 """What the readers hand on (Labelled), and what training and evaluation see (Split, Dataset)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from job.data.schema import Schema
 
 Classes = tuple[int | str, ...]
 """All integers or all strings, sorted."""
@@ -48,6 +51,19 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tabular:
+    """What a table is besides its matrix.
+
+    Attributes:
+        schema: Its columns.
+        test: The test rows as the published model takes them: column → (rows,).
+    """
+
+    schema: Schema
+    test: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A data set that was read and checked.
 
@@ -59,6 +75,9 @@ class Dataset:
         fit_rows: (n,), int64; the rows of `train` that the gradient sees, ascending.
         validation_rows: (m,), int64; the rows of `train` held out for validation, ascending.
         test: The test rows, never seen in training.
+        duplicates: Test rows that also occur among the training rows; None when not counted.
+        warnings: What a person should know of the data, in sentences.
+        table: The columns, when the data is a table; `x` is then what its layers make of them.
     """
 
     uri: str
@@ -68,8 +87,17 @@ class Dataset:
     fit_rows: NDArray[np.int64]
     validation_rows: NDArray[np.int64]
     test: Split
+    duplicates: int | None = None
+    warnings: tuple[str, ...] = ()
+    table: Tabular | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return self.train.x.shape[1:]
+
+    def raw_test(self, count: int) -> "NDArray[Any] | Mapping[str, NDArray[Any]]":
+        """The first test rows as the published model takes them: an array, or columns by name."""
+        if self.table is None:
+            return self.test.x[:count]
+        return {name: values[:count] for name, values in self.table.test.items()}

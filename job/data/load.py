@@ -9,37 +9,70 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from job.data import files, idx, labels, mnist, npz, splits, staging, values
+from job.data import files, idx, images, labels, mnist, npz, quality, splits, staging, values
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
-from job.errors import DataError
+from job.data.listing import TABLE, WILD, Found, find, look
+from job.data.reading import Reading
+from job.errors import DataError, UsageError
+
+READING = Reading()
 
 Source = Callable[[Part], Labelled]
 """A data set of some format, opened: reads its training or its test rows."""
 
 
-def load(uri: str, *, test_uri: str | None, validation_split: float, scratch: Path) -> Dataset:
+def load(
+    uri: str,
+    *,
+    test_uri: str | None,
+    validation_split: float,
+    scratch: Path,
+    reading: Reading = READING,
+) -> Dataset:
     """Reads a labelled data set into memory.
 
     Args:
-        uri: `mnist`, a folder of IDX files or an .npz file; local or s3://.
+        uri: `mnist`, a folder of IDX files or of class folders with images, an .npz file, or a
+            table as one or several .csv, .csv.gz or .parquet files; local or s3://.
         test_uri: The same, for the test rows; by default they come from `uri`.
         validation_split: Share of the training rows held out, from 0 to below 1: the last rows of
             MNIST, the last rows of each class elsewhere.
         scratch: Where files from S3 are put; the caller removes it.
+        reading: What the user said of the data besides.
 
     Raises:
-        UsageError: A URI of a kind that is not known.
+        UsageError: A URI of a kind that is not known, or an option that does not fit the data.
         DataNotFound: There is nothing there.
         DataError: What is there is damaged, hostile, or nothing to train a classifier on.
         AccessDenied: It may not be read.
         StoreError: S3 or the disk kept failing.
     """
-    source = _source(uri, scratch)
+    dataset = _load(uri, test_uri, validation_split, scratch, reading)
+    return quality.checked(dataset, reading)
+
+
+def _load(
+    uri: str, test_uri: str | None, validation_split: float, scratch: Path, reading: Reading
+) -> Dataset:
+    found = _found(uri, scratch)
+    if found is not None and _is_table(found):
+        from job.data.table import load as table
+
+        test_found = None if test_uri is None else find(test_uri, scratch)
+        return table.load(found, test_found, validation_split=validation_split, reading=reading)
+    whole = test_uri is not None
+    source = _source(uri, found, scratch, reading, whole=whole)
     rows = source("train")
+    _refuse_table_options(reading, uri)
     classes, y = labels.index(rows)
     train = Split(x=rows.x, y=y)
-    test_source = source if test_uri is None else _source(test_uri, scratch)
-    test = _test_split(test_source, classes, rows.x.shape[1:], rows.x.dtype)
+    shape = rows.x.shape[1:]
+    if test_uri is not None:
+        test_found = _found(test_uri, scratch)
+        source = _source(test_uri, test_found, scratch, reading, whole=True, shape=shape)
+    elif isinstance(source, partial) and source.func is images.read:
+        source = partial(source, shape=shape)
+    test = _test_split(source, classes, shape, rows.x.dtype)
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), validation_split, uri)
     else:
@@ -52,6 +85,8 @@ def load(uri: str, *, test_uri: str | None, validation_split: float, scratch: Pa
         fit_rows=fit,
         validation_rows=validation,
         test=test,
+        # MNIST's are known to be apart.
+        duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
     )
 
 
@@ -63,6 +98,7 @@ def load_test(
     shape: tuple[int, ...],
     dtype: DTypeLike,
     scratch: Path,
+    reading: Reading = READING,
 ) -> Split:
     """Reads the test rows of a data set for a model that exists.
 
@@ -73,13 +109,16 @@ def load_test(
         shape: Of one row of its input.
         dtype: Of its input, uint8 or float32.
         scratch: Where files from S3 are put; the caller removes it.
+        reading: The options of the model's training.
 
     Raises:
         DataError: Besides what `load` raises it for, rows that the model does not take, and labels
             that it does not know.
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
-    return _test_split(_source(test_uri or uri, scratch), classes, shape, np.dtype(dtype))
+    where, whole = test_uri or uri, test_uri is not None
+    source = _source(where, _found(where, scratch), scratch, reading, whole=whole, shape=shape)
+    return _test_split(source, classes, shape, np.dtype(dtype))
 
 
 def digest(classes: Classes, *parts: Split) -> str:
@@ -109,16 +148,46 @@ def _test_split(
     return Split(x=x, y=y)
 
 
-def _source(uri: str, scratch: Path) -> Source:
+def _found(uri: str, scratch: Path) -> Found | None:
+    """The files of a URI that may be a table; None for the formats that name their own."""
+    if uri == "mnist" or uri.endswith(".npz"):
+        return None
+    return (find if WILD.search(uri) else look)(uri, scratch)
+
+
+def _is_table(found: Found) -> bool:
+    return any(TABLE.fullmatch(key) for key in found.keys)
+
+
+def _refuse_table_options(reading: Reading, uri: str) -> None:
+    for name in ("label", "columns", "exclude", "number", "category", "group"):
+        if getattr(reading, name):
+            raise UsageError(
+                f"--{name}: expected a table, .csv or .parquet, as --data. Received: {uri!r}.",
+                hint=f"Leave --{name} out.",
+            )
+
+
+def _source(
+    uri: str,
+    found: Found | None,
+    scratch: Path,
+    reading: Reading,
+    *,
+    whole: bool,
+    shape: tuple[int, ...] | None = None,
+) -> Source:
     if uri == "mnist":
         return mnist.read
     if uri.endswith(".npz"):
         return partial(npz.read, uri, staging.file(uri, scratch))
+    if found and images.are_images(found):
+        return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
     folder = staging.folder(uri, scratch, idx.NAME)
     if not files.is_folder(folder, uri):
         raise DataError(
-            f"{uri}: expected a folder of IDX files or a file whose name ends in .npz. "
-            "Received: another file.",
+            f"{uri}: expected a folder of IDX files or of class folders with images, or a file "
+            "whose name ends in .npz, .csv or .parquet. Received: another file.",
             hint="Save with numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
         )
     return partial(idx.read, uri, folder)

@@ -40,11 +40,33 @@ def allocate(
             return aligned(shape, dtype, order="F" if order == "F" else "C")
         except MemoryError as exc:
             problem = exc
-    raise DataError(
+    raise _too_large(name, needed, limit, shape) from problem
+
+
+def check(shape: tuple[int, ...], itemsize: int, name: str) -> None:
+    """Refuses data before it is read.
+
+    Args:
+        shape: What a file announces.
+        itemsize: Bytes of a value.
+        name: How messages call the file.
+
+    Raises:
+        DataError: It is larger than this machine's or container's memory.
+    """
+    needed, limit = itemsize, _limit()
+    for size in shape:
+        needed *= size
+    if needed > limit:
+        raise _too_large(name, needed, limit, shape)
+
+
+def _too_large(name: str, needed: int, limit: int, shape: tuple[int, ...]) -> DataError:
+    return DataError(
         f"{name}: expected data that fits into memory ({limit / 2**30:.1f} GiB). "
         f"Received: an array of {needed / 2**30:.1f} GiB, shape {shape}.",
         hint="Use less data or a machine with more memory.",
-    ) from problem
+    )
 
 
 def aligned(

@@ -1,34 +1,49 @@
 """rows(uri) → blocks of unlabelled rows for a model to predict, in flat memory."""
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from job.data import csvfile, files, idx, jsonlines, npy, npz, parquet, staging, values
+from job.data import csvfile, files, idx, images, jsonlines, npy, npz, parquet, staging, values
 from job.data.arrays import StoredArray
 from job.data.dataset import Inputs
+from job.data.listing import IMAGE, Found, look
 from job.errors import DataError
+
+IMAGES = 256
+"""Images decoded at once."""
+
+S3_ROOT = re.compile(r"s3://[^/]*/?")
+"""A whole bucket is listed for nobody's slip."""
 
 NPZ_KEYS = ("x", "x_test")
 """Which array of an .npz file is taken; else its only one."""
 
 
 def rows(
-    uri: str, *, shape: tuple[int, ...], dtype: DTypeLike, scratch: Path, block_rows: int
+    uri: str,
+    *,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    scratch: Path,
+    block_rows: int,
+    image_size: tuple[int, ...] = (),
 ) -> Iterator[Inputs]:
     """Streams rows as a model takes them.
 
     Args:
         uri: IDX images (packed or not), .npy, .npz (x, x_test or the only array), .csv, .jsonl
-            (both also .gz) or .parquet; local or s3://. A row of the last three holds as many
-            numbers as the model's input, in its order.
+            (both also .gz) or .parquet, whose rows hold as many numbers as the model's input, in
+            its order; or PNG and JPEG images, one or a folder, by name; local or s3://.
         shape: Of one row of the model's input; a file may also hold its rows flat.
         dtype: Of the model's input, uint8 or float32.
         scratch: Where a file from S3 is put; the caller removes it.
         block_rows: Rows in each block but the last, which may have fewer.
+        image_size: Not empty when images of other sizes are to be resized.
 
     Yields:
         (block_rows, *shape) of that dtype.
@@ -39,7 +54,12 @@ def rows(
     """
     width, target = int(np.prod(shape)), np.dtype(dtype)
     block, filled = np.empty((block_rows, width), target), 0
-    for first, raw in _raw(uri, shape, staging.file(uri, scratch)):
+    found = _images(uri, scratch)
+    if found:
+        blocks = _pixels(found, shape, image_size)
+    else:
+        blocks = _raw(uri, shape, staging.file(uri, scratch))
+    for first, raw in blocks:
         chunk = values.convert(raw, target, first=first, name=uri).reshape(len(raw), width)
         while len(chunk):
             taken = min(len(chunk), block_rows - filled)
@@ -80,6 +100,31 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
                 yield from _blocks(npy.announce(stream, uri, size=files.size(stream)), shape)
             else:
                 yield from _blocks(idx.announce(stream, uri), shape)
+
+
+def _images(uri: str, scratch: Path) -> Found | None:
+    """The images that a URI names: a file by its ending, a folder by what it holds."""
+    if PurePath(uri).suffix and not IMAGE.fullmatch(uri):
+        return None
+    if idx.NAME.fullmatch(PurePath(uri).name) or S3_ROOT.fullmatch(uri):
+        return None
+    found = look(uri, scratch)
+    return found if images.are_images(found) else None
+
+
+def _pixels(
+    found: Found, shape: tuple[int, ...], image_size: tuple[int, ...]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
+        raise DataError(
+            f"{found.uri}: expected rows of shape {shape}, which is what the model takes. "
+            "Received: images.",
+            hint="Give the model what it was trained on.",
+        )
+    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
+    for first in range(0, len(keys), IMAGES):
+        some = keys[first : first + IMAGES]
+        yield first, images.pixels(found.fetch(some), found.names(some), shape, image_size)
 
 
 def _blocks(array: StoredArray, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -1,16 +1,26 @@
 """Files from S3, brought into scratch; local ones stay where they are."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from job import log
+from job.data import files
 from job.errors import DataNotFound, StoreError, UsageError
 from job.storage import Entry, Store, open_store
 
 DOWNLOADS = 4
 """Files fetched at once."""
+
+MANY_DOWNLOADS = 16
+"""The same where there may be many small ones."""
+
+PROGRESS_SECONDS = 5.0
+"""Between two words about a long download."""
 
 
 def file(uri: str, scratch: Path) -> Path:
@@ -26,7 +36,7 @@ def file(uri: str, scratch: Path) -> Path:
         AccessDenied: It may not be read.
         StoreError: Storage kept failing, or the disk is full.
     """
-    if not _is_s3(uri):
+    if not is_s3(uri):
         return Path(uri)
     root, _, key = uri.rpartition("/")
     if key in {"", ".", ".."} or "\0" in key or root == "s3:/":
@@ -50,7 +60,7 @@ def folder(uri: str, scratch: Path, wanted: re.Pattern[str]) -> Path:
     Raises:
         As `file`; DataNotFound also when no name matches.
     """
-    if not _is_s3(uri):
+    if not is_s3(uri):
         return Path(uri)
     store = open_store(uri.rstrip("/"))
     found = [entry for entry in store.list("") if wanted.fullmatch(entry.key)]
@@ -65,7 +75,89 @@ def folder(uri: str, scratch: Path, wanted: re.Pattern[str]) -> Path:
     return place
 
 
-def _is_s3(uri: str) -> bool:
+def entries(root: str) -> Iterator[Entry]:
+    """All objects under an S3 prefix.
+
+    Raises:
+        As `file`.
+    """
+    return open_store(root).list("")
+
+
+def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
+    """Downloads objects, many at once; what was there already, by content, is not read again.
+
+    Args:
+        root: s3://bucket/prefix.
+        wanted: What `entries` listed below it.
+        scratch: Where they go: a folder that is kept makes a retry cheap.
+
+    Returns:
+        Where each object lies.
+
+    Raises:
+        StoreError: As `file`; also when an object is not what was listed.
+    """
+    store, place = open_store(root), scratch / "objects"
+    with files.reading(str(place)):
+        place.mkdir(parents=True, exist_ok=True)
+    paths = [place / _content_name(root, entry) for entry in wanted]
+    todo = [(e, p) for e, p in zip(wanted, paths, strict=True) if not _is_there(p, e)]
+    total, done, told = sum(entry.size for entry, _ in todo), 0, time.monotonic()
+
+    def one(item: tuple[Entry, Path]) -> int:
+        entry, path = item
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        store.download(entry.key, unfinished)
+        if unfinished.stat().st_size != entry.size:
+            raise _replaced(root, entry)
+        unfinished.replace(path)
+        return entry.size
+
+    with ThreadPoolExecutor(MANY_DOWNLOADS) as pool:
+        for count, size in enumerate(pool.map(one, todo), start=1):
+            done += size
+            if time.monotonic() - told > PROGRESS_SECONDS or count == len(todo):
+                told = time.monotonic()
+                log.event(
+                    "data.fetched",
+                    f"Fetched {count:,} of {len(todo):,} objects, {done / 2**20:,.0f} of "
+                    f"{total / 2**20:,.0f} MiB; {len(wanted) - len(todo):,} were here already.",
+                    objects=count,
+                    bytes=done,
+                    cached=len(wanted) - len(todo),
+                )
+    if todo:
+        listed = {entry.key: entry for entry in store.list("")}
+        for entry, path in todo:
+            if listed.get(entry.key) != entry:  # replaced while it was read
+                path.unlink(missing_ok=True)
+                raise _replaced(root, entry)
+    return paths
+
+
+def _content_name(root: str, entry: Entry) -> str:
+    return hashlib.sha256(f"{root}\n{entry.key}\n{entry.etag}".encode()).hexdigest()[:32]
+
+
+def _is_there(path: Path, entry: Entry) -> bool:
+    return path.exists() and path.stat().st_size == entry.size
+
+
+def _replaced(root: str, entry: Entry) -> StoreError:
+    return StoreError(
+        f"{root}: expected {entry.key} as it was listed, {entry.size} bytes with ETag "
+        f"{entry.etag}. Received: another object.",
+        hint="Try again; it was replaced meanwhile.",
+    )
+
+
+def is_s3(uri: str) -> bool:
+    """Whether a URI names S3 rather than a local path.
+
+    Raises:
+        UsageError: It names something else, as in http://.
+    """
     scheme, separator, _ = uri.partition("://")
     if separator and scheme != "s3":
         raise UsageError(

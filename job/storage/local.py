@@ -67,15 +67,18 @@ class LocalStore:
         with _reading(source), source.open("rb") as reader, _writing(path), path.open("wb") as out:
             shutil.copyfileobj(reader, out, 1 << 20)
 
+    def entry(self, key: str) -> Entry:
+        path = self._path(key)
+        with _reading(path), path.open("rb") as file:
+            etag = hashlib.file_digest(file, "sha256").hexdigest()
+            return Entry(key=key, size=os.fstat(file.fileno()).st_size, etag=etag)
+
     def list(self, folder: str) -> Iterator[Entry]:
         top = self._root / as_prefix(folder)
         with _reading(top):
             for path in sorted(top.rglob("*")):
                 if path.is_file() and not _is_temporary(path):
-                    with path.open("rb") as file:
-                        etag = hashlib.file_digest(file, "sha256").hexdigest()
-                    key = path.relative_to(self._root).as_posix()
-                    yield Entry(key=key, size=path.stat().st_size, etag=etag)
+                    yield self.entry(path.relative_to(self._root).as_posix())
 
     def folders(self, folder: str) -> Iterator[str]:
         top = self._root / as_prefix(folder)

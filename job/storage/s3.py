@@ -111,6 +111,11 @@ class S3Store:
         with self._reading(key):
             self._client.download_file(self._bucket, self._key(key), str(path))
 
+    def entry(self, key: str) -> Entry:
+        with self._reading(key):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
+        return Entry(key=key, size=head["ContentLength"], etag=head["ETag"])
+
     def list(self, folder: str) -> Iterator[Entry]:
         pages = self._client.get_paginator("list_objects_v2")
         prefix = self._prefix + as_prefix(folder)

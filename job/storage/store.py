@@ -71,6 +71,10 @@ class Store(Protocol):
         """Reads an object of any size into a file; its folder must exist."""
         ...
 
+    def entry(self, key: str) -> Entry:
+        """Size and ETag of an object of any size, without its body."""
+        ...
+
     def list(self, folder: str) -> Iterator[Entry]:
         """All objects below a folder, at any depth; "" is the whole store."""
         ...

@@ -1,0 +1,136 @@
+"""Schema: what a table's columns were in training; it travels with the model."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["number", "category", "boolean"]
+
+MISSING_INTEGER = -(2**63)
+"""How a missing value of a whole-number category or a boolean is handed to the model (int64)."""
+
+MISSING_TEXT = ""
+"""How a missing value of a text category is handed to the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One input column; all figures are those of the rows that the gradient saw.
+
+    Attributes:
+        name: As in the file's header.
+        kind: number (float32, missing is NaN), boolean (int64 0 or 1) or category (text, or int64).
+        categories: The values that are looked up, sorted; all integers or all strings; empty for
+            numbers. What is not among them shares one slot.
+        has_missing: Whether values were missing, so that their absence is an input of its own.
+        missing: How many were.
+        distinct: How many values occurred.
+        mean: Of the numbers, as float32; 0 for others.
+        variance: Of the numbers; 1 where they do not vary.
+        minimum: Of the numbers.
+        maximum: Of the numbers.
+        most_common: The most frequent values, and how often each occurred.
+    """
+
+    name: str
+    kind: Kind
+    categories: tuple[int | str, ...] = ()
+    has_missing: bool = False
+    missing: int = 0
+    distinct: int = 0
+    mean: float = 0.0
+    variance: float = 1.0
+    minimum: float = 0.0
+    maximum: float = 0.0
+    most_common: tuple[tuple[int | str, int], ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the model's input."""
+        if self.kind == "number":
+            return "float32"
+        return "string" if isinstance(self.categories[0], str) else "int64"
+
+    @property
+    def vocabulary(self) -> tuple[int | str, ...]:
+        """What the lookup knows besides the slot for all else: categories, then missing."""
+        missing = MISSING_TEXT if self.dtype == "string" else MISSING_INTEGER
+        return (*self.categories, missing) if self.has_missing else self.categories
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The columns that a model takes.
+
+    Attributes:
+        columns: The inputs, in the order of the file.
+        label: The column that is predicted.
+        group: The column whose values stay on one side of the split, if any.
+        rows: Rows that the figures were taken from.
+        ignored: Columns of the file that the model does not take.
+    """
+
+    columns: tuple[Column, ...]
+    label: str
+    group: str | None = None
+    rows: int = 0
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[Column, ...]:
+        """The columns that are numbers."""
+        return tuple(column for column in self.columns if column.kind == "number")
+
+    @property
+    def lookups(self) -> tuple[Column, ...]:
+        """The columns that are looked up."""
+        return tuple(column for column in self.columns if column.kind != "number")
+
+    @property
+    def width(self) -> int:
+        """Inputs of the first layer: numbers, their indicators of absence, then the lookups."""
+        indicators = sum(column.has_missing for column in self.numbers)
+        slots = sum(1 + len(column.vocabulary) for column in self.lookups)
+        return len(self.numbers) + indicators + slots
+
+    def inputs(self) -> dict[str, str]:
+        """Column → the name of its input in Keras, where a slash is not allowed."""
+        return _unique({c.name: c.name.replace("/", "_") for c in self.columns})
+
+    def identifiers(self) -> dict[str, str]:
+        """Column → the name of its input in the SavedModel, where only identifiers are allowed."""
+        bare = {c.name: re.sub(r"[^A-Za-z0-9_]", "_", c.name) for c in self.columns}
+        return _unique({k: v if v[:1].isalpha() else f"column_{v}" for k, v in bare.items()})
+
+
+def _unique(wanted: dict[str, str]) -> dict[str, str]:
+    taken: dict[str, str] = {}
+    for key, base in wanted.items():
+        name, count = base, 1
+        while name in taken.values():
+            count += 1
+            name = f"{base}_{count}"
+        taken[key] = name
+    return taken
+
+
+def changes(old: Schema, new: Schema) -> tuple[str, ...]:
+    """What a retraining's data has become since an earlier version, in sentences."""
+    before = {column.name: column for column in old.columns}
+    after = {column.name: column for column in new.columns}
+    said = [f"column {name!r} is gone" for name in before if name not in after]
+    said += [f"column {name!r} is new" for name in after if name not in before]
+    if old.label != new.label:
+        said.append(f"the label was {old.label!r} and is {new.label!r}")
+    for name in before.keys() & after.keys():
+        was, now = before[name], after[name]
+        if was.kind != now.kind or was.dtype != now.dtype:
+            said.append(
+                f"column {name!r} was a {was.kind} ({was.dtype}) and is a {now.kind} ({now.dtype})"
+            )
+            continue
+        fresh = len(set(now.categories) - set(was.categories))
+        lost = len(set(was.categories) - set(now.categories))
+        if fresh or lost:
+            said.append(f"column {name!r} has {fresh} new categories and lost {lost}")
+    return tuple(sorted(said))

@@ -1,0 +1,87 @@
+"""Hashes of rows that are the same tonight and next year: the split, and duplicates, rest on them.
+
+A row's hash is the sum over its columns of a mixed (name, value) hash, mixed again: independent of
+the order of rows and columns, of the files, and of columns without a value. A number's value is
+its float64, so that 1, 1.0 and True are one; a text's is the BLAKE2b of its UTF-8 bytes.
+
+Source of the mixing: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators",
+OOPSLA 2014 (SplitMix64's finalizer, variant 13 of Stafford).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+
+
+def rows(columns: Mapping[str, Any]) -> Hashes:
+    """(n,) uint64 hashes of rows.
+
+    Args:
+        columns: Name → Arrow array of int64, float64, bool, string or null; at least one.
+    """
+    total = np.zeros(len(next(iter(columns.values()))), np.uint64)
+    for name, array in columns.items():
+        values = _values(array)
+        present = values != 0
+        total += np.where(present, _mixed(values + _text(name.encode())), np.uint64(0))
+    return _mixed(total)
+
+
+def contents(items: list[bytes]) -> Hashes:
+    """(n,) uint64 hashes of byte strings."""
+    return np.fromiter((_text(item) for item in items), np.uint64, len(items))
+
+
+def arrays(x: NDArray[Any]) -> Hashes:
+    """(n,) uint64 hashes of the rows of an array, by their bytes."""
+    flat = np.ascontiguousarray(x).reshape(len(x), -1)
+    return np.fromiter((_text(row.data) for row in flat), np.uint64, len(x))
+
+
+def held_out(hashes: Hashes, share: float) -> NDArray[np.bool_]:
+    """(n,) whether a row belongs to the test side: a fixed share of all hashes there can be."""
+    return hashes < np.uint64(int(share * 2**64))
+
+
+def duplicates(train: Hashes, test: Hashes) -> NDArray[np.int64]:
+    """The test rows that also occur among the training rows, ascending."""
+    return np.flatnonzero(np.isin(test, train))
+
+
+def _values(array: Any) -> Hashes:
+    """(n,) never 0 but for missing values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_null(array.type):
+        return np.zeros(len(array), np.uint64)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_string(array.type):
+        coded = pc.dictionary_encode(array)
+        coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+        known = contents([value.encode() for value in coded.dictionary.to_pylist()])
+        table = np.append(known, np.uint64(0))
+        codes: NDArray[Any] = pc.fill_null(coded.indices, len(known)).to_numpy(zero_copy_only=False)
+        hashes: Hashes = table[codes]
+        return hashes
+    numbers = pc.fill_null(array.cast(pa.float64(), safe=False), float("nan"))
+    floats = numbers.to_numpy(zero_copy_only=False) + 0.0  # -0.0 becomes 0.0
+    bits = _mixed(floats.view(np.uint64) ^ np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
+    return np.where(np.isnan(floats), np.uint64(0), bits)
+
+
+def _text(data: Any) -> np.uint64:
+    digest = hashlib.blake2b(data, digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little") | 1)
+
+
+def _mixed(z: Hashes) -> Hashes:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,193 @@
+"""Text → typed columns: guessed in training, demanded afterwards."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from job.data.schema import Column
+from job.data.table.frame import Frame
+from job.errors import DataError
+
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(inf|Inf|infinity|Infinity)\s*$"
+WHOLE = r"^\s*[+-]?\d{1,18}\s*$"
+WHOLE_FLOAT = r"^\s*[+-]?\d{1,15}\.0*\s*$"
+DATE = r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?\s*$"
+TRUE, FALSE = ["true"], ["false"]
+
+MOSTLY = 0.5
+"""A text column of which this share are numbers was meant as numbers."""
+
+Target = Literal["number", "boolean", "integer", "text"]
+
+
+def guessed(frame: Frame, name: str) -> Any:
+    """A column as what its values look like: int64, float64, bool or string.
+
+    Raises:
+        DataError: Numbers and text are mixed, or the values are dates or of a type that no model
+            takes.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = frame.columns[name]
+    if not pa.types.is_string(array.type):
+        known = (pa.int64(), pa.float64(), pa.bool_(), pa.null())
+        if array.type in known:
+            return array
+        raise _unfit(frame, name, str(array.type)[:100])
+    array = _blank_is_missing(array)
+    present = array.drop_null()
+    if not len(present):
+        return pa.chunked_array([pa.nulls(len(array))])
+    share = _share(present, NUMBER)
+    if share == 1:
+        kind: Target = "integer" if _share(present, WHOLE) == 1 else "number"
+        return _parsed(array, kind)
+    if pc.all(pc.is_in(pc.utf8_lower(present), pa.array(TRUE + FALSE))).as_py():
+        return _parsed(array, "boolean")
+    if _share(present, DATE) == 1:
+        raise _unfit(frame, name, f"dates such as {present[0].as_py()[:40]!r}")
+    if share >= MOSTLY:
+        row = _first(pc.invert(pc.match_substring_regex(array, NUMBER)))
+        raise frame.bad(
+            row,
+            name,
+            "a number, as most values of the column are",
+            repr(array[row].as_py()[:80]),
+            hint="Correct the value or leave it empty, or name the column in --category.",
+        )
+    return array
+
+
+def demanded(frame: Frame, name: str, target: Target) -> Any:
+    """A column as what it must be: float64, bool, int64 or string; missing values are null.
+
+    Raises:
+        DataError: A value is something else.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = frame.columns[name]
+    types = {
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "integer": pa.int64(),
+        "text": pa.string(),
+    }
+    if pa.types.is_null(array.type):
+        return array.cast(types[target])
+    is_text = pa.types.is_string(array.type)
+    if array.type not in types.values():
+        raise _unfit(frame, name, str(array.type)[:100])
+    if is_text:
+        array = _blank_is_missing(array)
+    if target == "text":
+        whole = (
+            pa.types.is_floating(array.type) and pc.all(pc.equal(pc.floor(array), array)).as_py()
+        )
+        return (array.cast(pa.int64(), safe=False) if whole else array).cast(pa.string())
+    if is_text and target == "boolean":
+        good = pc.is_in(pc.utf8_lower(array), pa.array([*TRUE, *FALSE, "0", "1"]))
+    elif is_text:
+        good = pc.match_substring_regex(array, WHOLE if target == "integer" else NUMBER)
+        if target == "integer":  # 7.0 is how pandas writes 7 where values are missing
+            good = pc.or_(good, pc.match_substring_regex(array, WHOLE_FLOAT))
+    else:
+        numbers = array.cast(pa.float64(), safe=False)  # from 2**53 on, integers are rounded
+        good = {
+            "number": pc.true_unless_null(numbers),
+            "boolean": pc.is_in(numbers, pa.array([0.0, 1.0])),
+            "integer": pc.and_(
+                pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), 2.0**62)
+            ),
+        }[target]
+    row = _first(pc.and_(pc.invert(good), pc.is_valid(array)))
+    if row >= 0:
+        what = {"number": "a number", "boolean": "true or false", "integer": "a whole number"}
+        raise frame.bad(
+            row,
+            name,
+            f"{what[target]}, as in training",
+            repr(str(array[row].as_py())[:80]),
+            hint="Correct the value, or leave it empty if it is not known.",
+        )
+    return _parsed(array, target) if is_text else array.cast(types[target], safe=False)
+
+
+def target_of(column: Column) -> Target:
+    """What the values of a column must be."""
+    if column.kind == "category":
+        return "text" if column.dtype == "string" else "integer"
+    return column.kind
+
+
+def check_finite(frame: Frame, name: str, values: Any) -> None:
+    """Refuses what is not finite in float32.
+
+    Args:
+        frame: Knows the places.
+        name: The column.
+        values: (rows,) float32, missing ones NaN.
+
+    Raises:
+        DataError: A value is infinite.
+    """
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise frame.bad(
+            int(infinite.argmax()),
+            name,
+            "a finite float32 number",
+            "an infinite or a too large one",
+            hint="Leave the value empty if it is not known, or remove the row.",
+        )
+
+
+def _parsed(array: Any, target: Target) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(array)
+    if target == "boolean":
+        yes = pc.is_in(pc.utf8_lower(text), pa.array([*TRUE, "1"]))
+        return pc.if_else(pc.is_valid(text), yes, pa.scalar(None, pa.bool_()))
+    bare = pc.if_else(pc.starts_with(text, "+"), pc.utf8_slice_codeunits(text, 1), text)
+    if target == "integer":
+        try:
+            return bare.cast(pa.int64())
+        except pa.ArrowInvalid:
+            numbers = bare.cast(pa.float64())
+            return numbers.cast(pa.int64(), safe=False)
+    return bare.cast(pa.float64())
+
+
+def _blank_is_missing(array: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    blank = pc.equal(array, "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), array)
+
+
+def _share(present: Any, pattern: str) -> float:
+    import pyarrow.compute as pc
+
+    return float(pc.mean(pc.match_substring_regex(present, pattern)).as_py())
+
+
+def _first(wrong: Any) -> int:
+    """The first row where a mask is true; -1 if none; missing values are not wrong."""
+    import pyarrow.compute as pc
+
+    return int(pc.index(pc.fill_null(wrong, False), True).as_py())
+
+
+def _unfit(frame: Frame, name: str, received: str) -> DataError:
+    return DataError(
+        f"{frame.name}: column {name[:80]!r}: expected numbers, text or booleans. "
+        f"Received: {received}.",
+        hint=f"Leave it out with --exclude, or turn it into numbers first (a date into days): "
+        f"--exclude {name[:80]!r}.",
+    )

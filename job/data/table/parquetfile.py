@@ -1,0 +1,96 @@
+"""Parquet files → record batches of text, int64, float64, bool, or what no model takes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from job.data import files, memory
+from job.data.table.csvtext import check_names
+from job.errors import DataError
+
+BATCH_ROWS = 65_536
+
+
+def batches(path: Path, name: str) -> Iterator[Any]:
+    """Reads a Parquet file batch by batch.
+
+    Args:
+        path: The file.
+        name: How messages call it.
+
+    Yields:
+        Arrow record batches, at least one (perhaps without rows); missing values, NaN among them,
+        are null.
+
+    Raises:
+        DataError: It is damaged, larger than memory, or names two columns alike.
+        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with files.opened(path, name) as stream:
+        try:
+            file = parquet.ParquetFile(stream)
+            names = file.schema_arrow.names
+            check_names(names, name)
+            memory.check((max(file.metadata.num_rows, 0), len(names)), 8, name)
+            yield _plain(file.schema_arrow.empty_table())
+            first = 0
+            for batch in file.iter_batches(BATCH_ROWS):
+                batch.validate(full=True)
+                ready = _plain(batch)
+                _refuse_nul(ready, name, first)
+                first += batch.num_rows
+                yield ready
+        except (pa.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as exc:
+            raise DataError(
+                f"{name}: expected an undamaged Parquet file. "
+                f"Received: {' '.join(str(exc).split())[:300]}",
+                hint="Copy the file again, or write it anew.",
+            ) from exc
+
+
+def _plain(batch: Any) -> Any:
+    import pyarrow as pa
+
+    columns = [plain(column) for column in batch.columns]
+    if isinstance(batch, pa.Table):
+        columns = [pa.array([], column.type) for column in columns]
+    return pa.record_batch(columns, names=batch.schema.names)
+
+
+def _refuse_nul(batch: Any, name: str, first: int) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for column, array in zip(batch.schema.names, batch, strict=True):
+        if pa.types.is_string(array.type):
+            row = pc.index(pc.match_substring(array, "\0"), True).as_py()
+            if row >= 0:
+                raise DataError(
+                    f"{name}: row {first + row} (counting from 0), column {column[:80]!r}: "
+                    "expected text. Received: a NUL byte.",
+                    hint="Remove it, or leave the column out of the file.",
+                )
+
+
+def plain(array: Any) -> Any:
+    """The same values in the few types that the rest knows; other types as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return plain(array.cast(kind.value_type))
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return array.cast(pa.string())
+    if pa.types.is_uint64(kind) or pa.types.is_decimal(kind):
+        array = array.cast(pa.float64(), safe=False)
+    elif pa.types.is_integer(kind):
+        return array.cast(pa.int64())
+    elif pa.types.is_floating(kind):
+        array = array.cast(pa.float64())
+    else:
+        return array
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)

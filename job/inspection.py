@@ -1,0 +1,151 @@
+"""inspect(...): what the job sees in a data set, without training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from job import data
+from job.data.dataset import Dataset
+from job.data.listing import TABLE, find
+from job.errors import DataError
+
+SAMPLES = 5
+"""First values of each column that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One column of a table.
+
+    Attributes:
+        name: Its name.
+        kind: number, category, boolean, label, group, or why it is left out.
+        missing: Values that are missing, of all rows.
+        distinct: Different values.
+        samples: The first values, as text.
+    """
+
+    name: str
+    kind: str
+    missing: int
+    distinct: int
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """A data set at a glance.
+
+    Attributes:
+        uri: As the user wrote it.
+        rows: Rows by what they are for; only "all" when the label is not known.
+        input: What the model would take: a shape and a dtype; empty for a table.
+        columns: Of a table.
+        classes: Label → training rows, in the order of the model's outputs.
+        problems: What is worth a word.
+        error: What would end a training, or None.
+    """
+
+    uri: str
+    rows: Mapping[str, int]
+    input: str = ""
+    columns: tuple[Seen, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    error: DataError | None = None
+
+
+def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: Path) -> Inspection:
+    """Reads a data set as training would.
+
+    Args:
+        uri: As for `data.load`.
+        test_uri: Likewise.
+        reading: The options; a table's label may be left out.
+        scratch: Where files from S3 are put.
+
+    Raises:
+        DataError: Nothing of it can be shown; what else is wrong stands in the result.
+        UsageError, DataNotFound, AccessDenied, StoreError: As `data.load`.
+    """
+    named = uri == "mnist" or uri.endswith(".npz")
+    is_table = not named and any(TABLE.fullmatch(key) for key in find(uri, scratch).keys)
+    dataset: Dataset | None = None
+    error = None
+    if not is_table or reading.label is not None:
+        try:
+            dataset = data.load(
+                uri, test_uri=test_uri, validation_split=0.0, scratch=scratch, reading=reading
+            )
+        except DataError as exc:
+            if not is_table:
+                raise
+            error = exc
+    columns, total, problems = (
+        ((), 0, ()) if not is_table else _columns(uri, reading, scratch, dataset)
+    )
+    if dataset is None:
+        return Inspection(
+            uri=uri, rows={"all": total}, columns=columns, problems=problems, error=error
+        )
+    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
+    shape = "×".join(map(str, dataset.shape))
+    return Inspection(
+        uri=uri,
+        rows={"train": len(dataset.train), "test": len(dataset.test)},
+        input="" if is_table else f"{shape} {dataset.train.x.dtype}",
+        columns=columns,
+        classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},
+        problems=(*problems, *dataset.warnings),
+    )
+
+
+def _columns(
+    uri: str, reading: data.Reading, scratch: Path, dataset: Dataset | None
+) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
+    import pyarrow.compute as pc
+
+    from job.data.table import kinds, reader
+
+    schema = dataset.table.schema if dataset and dataset.table else None
+    decided = {column.name: column.kind for column in schema.columns} if schema else {}
+    seen, problems = [], []
+    with reader.arrow_errors(uri):
+        frame = reader.read(find(uri, scratch))
+        for name, array in frame.columns.items():
+            try:
+                typed = kinds.guessed(frame, name)
+                kind = _kind(str(typed.type))
+            except DataError as exc:
+                typed, kind = array, "not usable"
+                if not schema:
+                    problems.append(exc.message)
+            if schema:
+                kind = decided.get(name, "left out")
+            if name == reading.label:
+                kind = "label"
+            elif name == reading.group:
+                kind = "group"
+            countable = kind != "not usable" or str(array.type) == "string"
+            seen.append(
+                Seen(
+                    name=name,
+                    kind=kind,
+                    missing=typed.null_count,
+                    distinct=pc.count_distinct(typed.drop_null()).as_py() if countable else 0,
+                    samples=tuple(_text(value) for value in array.slice(0, SAMPLES).to_pylist()),
+                )
+            )
+    return tuple(seen), len(frame), tuple(problems)
+
+
+def _kind(arrow: str) -> str:
+    words = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}
+    return words.get(arrow, "no values")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)[:40]

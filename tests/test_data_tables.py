@@ -1,0 +1,453 @@
+"""Tables: what is inferred, split, encoded and refused."""
+
+import dataclasses
+import gzip
+import json
+import subprocess
+import sys
+
+import churn
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from data_files import refused
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from job import data
+from job.data import staging
+from job.data.reading import Reading
+from job.data.schema import MISSING_INTEGER, changes
+from job.data.table import hashing
+from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
+
+LEFT_OUT = {"customer_id", "country", "household"}
+
+
+def load(uri, test=None, *, split=0.25, scratch="/nowhere/scratch", **reading):
+    options = Reading(**{"label": "churned", "exclude": ("household",)} | reading)
+    return data.load(
+        str(uri), test_uri=test and str(test), validation_split=split, scratch=scratch,
+        reading=options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return churn.write_csv(tmp_path_factory.mktemp("table") / "churn.csv", churn.rows())
+
+
+def test_columns_are_what_they_look_like(table):
+    dataset = load(table)
+    schema = dataset.table.schema
+    assert {c.name: (c.kind, c.dtype) for c in schema.columns} == {
+        "monthly fee": ("number", "float32"),
+        "tenure/months": ("number", "float32"),
+        "complaints": ("category", "int64"),
+        "paperless": ("boolean", "int64"),
+        "city": ("category", "string"),
+    }
+    assert set(schema.ignored) == LEFT_OUT
+    assert any("customer_id" in told and "identifier" in told for told in dataset.warnings)
+    assert any("country" in told and "one value" in told for told in dataset.warnings)
+    assert dataset.classes == ("no", "yes")
+    by_name = {c.name: c for c in schema.columns}
+    assert by_name["city"].categories == ("Köln", "Osaka", "San Juan, PR")
+    assert by_name["city"].has_missing
+    assert by_name["monthly fee"].has_missing
+    assert by_name["complaints"].categories == (0, 1, 2, 3)
+    assert dataset.train.x.shape[1] == schema.width == 2 + 1 + 5 + 3 + 5
+
+
+def test_the_format_packing_and_number_of_files_do_not_matter(table, tmp_path):
+    rows = churn.rows()
+    churn.write_csv(tmp_path / "a.csv.gz", rows)
+    churn.write_parquet(tmp_path / "b.parquet", rows)
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for i in range(4):
+        churn.write_parquet(shards / f"part-{i}.parquet", rows[i * 200 : (i + 1) * 200])
+    (shards / "_SUCCESS").write_text("")
+    digest = load(table).digest
+    for uri in (
+        tmp_path / "a.csv.gz",
+        tmp_path / "b.parquet",
+        shards,
+        f"{shards}/part-*.parquet",
+        ",".join(str(shards / f"part-{i}.parquet") for i in range(4)),
+    ):
+        assert load(uri).digest == digest, uri
+
+
+def test_statistics_come_from_the_rows_that_the_gradient_sees(table, tmp_path):
+    rows = churn.rows()
+    dataset = load(table)
+    order = list(range(len(rows)))
+    typed = churn.typed(rows)["monthly fee"].to_pylist()
+    schema = dataset.table.schema
+    fee = schema.columns[0]
+    assert schema.rows == len(dataset.fit_rows)
+    # The test side does not change what is learned: other values there, the same statistics.
+    kept = load(table, split=0.25)
+    x = kept.train.x[kept.fit_rows][:, 0]
+    assert abs(x[x != 0].mean()) < 1e-5
+    assert x[x != 0].std() == pytest.approx(1, abs=1e-4)
+    whole = np.array([v for v in (typed[i] for i in order) if v is not None])
+    assert fee.mean != pytest.approx(whole.mean(), abs=1e-9)
+
+
+def test_a_row_stays_on_its_side_when_the_data_grows(tmp_path):
+    old, new = churn.rows(300), churn.rows(500, seed=1)
+    rng = np.random.default_rng(0)
+    first = load(churn.write_csv(tmp_path / "old.csv", old))
+    mixed = [(old + new)[i] for i in rng.permutation(800)]
+    second = load(churn.write_parquet(tmp_path / "both.parquet", mixed))
+
+    def fees(dataset):
+        column = dataset.table.test["monthly fee"]
+        return set(column[~np.isnan(column)].tolist())
+
+    assert fees(first) <= fees(second)
+    assert len(fees(second)) > len(fees(first))
+
+
+def test_the_hash_of_a_row_is_the_same_in_every_version():
+    columns = {
+        "n": pa.array([1, None, 2]),
+        "x": pa.array([0.5, -0.0, float("nan")]),
+        "s": pa.array(["a", "ü", None]),
+        "b": pa.array([True, False, None]),
+    }
+    hashes = hashing.rows(columns)
+    assert [f"{h:016x}" for h in hashes] == GOLDEN
+    again = {name: columns[name] for name in reversed(columns)}
+    again["n"] = pa.array([1.0, None, 2.0])
+    again["empty"] = pa.nulls(3)
+    assert hashing.rows(again).tolist() == hashes.tolist()
+
+
+GOLDEN = ["ee2ffda3466cb853", "63d170776935773f", "eae98eb260e6b29e"]
+
+
+def test_a_group_stays_together(table):
+    dataset = load(table, group="household", exclude=())
+    rows = {row["household"]: [] for row in churn.rows()}
+    for row in churn.rows():
+        rows[row["household"]].append(row)
+    sizes = {len(v) for v in rows.values()}
+    assert max(sizes) > 1
+    assert dataset.table.schema.group == "household"
+    hashes = hashing.rows({"household": pa.array(list(rows))})
+    out = hashing.held_out(hashes, 0.2)
+    expected = sum(len(v) for v, held in zip(rows.values(), out, strict=True) if held)
+    assert len(dataset.test) == expected
+
+
+def test_duplicates_across_the_split_are_counted_and_can_be_refused(tmp_path):
+    rows = churn.rows(300)
+    train = churn.write_csv(tmp_path / "train.csv", rows)
+    test = churn.write_csv(tmp_path / "test.csv", churn.rows(80, seed=3) + rows[:7])
+    dataset = load(train, test)
+    assert dataset.duplicates == 7
+    assert any("7 of 87 test rows" in told for told in dataset.warnings)
+    with refused(DataError, "7 of 87"):
+        load(train, test, refuse_leakage=True)
+
+
+def test_options_choose_exclude_and_retype(table):
+    def kinds(**reading):
+        return {c.name: c.kind for c in load(table, **reading).table.schema.columns}
+
+    assert kinds(columns=("city", "complaints")) == {"city": "category", "complaints": "category"}
+    assert "city" not in kinds(exclude=("city", "household"))
+    assert kinds(number=("complaints",))["complaints"] == "number"
+    assert kinds(category=("customer_id",))["customer_id"] == "category"
+    with pytest.raises(UsageError, match=r"--exclude: expected .*'nothing', no such column"):
+        load(table, exclude=("nothing",))
+    with pytest.raises(UsageError, match="--label: expected"):
+        load(table, label=None)
+
+
+def test_imbalance_is_told(tmp_path):
+    rows = churn.rows(400)
+    for i, row in enumerate(rows):
+        row["churned"] = "yes" if i % 40 == 0 else "no"
+    assert any(
+        "uneven" in told for told in load(churn.write_csv(tmp_path / "u.csv", rows)).warnings
+    )
+
+
+def test_changes_between_nights_are_told(table, tmp_path):
+    rows = churn.rows(800, seed=2)
+    for row in rows:
+        row["city"] = row["city"].replace("Osaka", "Ōsaka")
+        del row["paperless"]
+        row["visits"] = f"{len(row['household']) * 0.37 + int(row['complaints']):.2f}"
+    new = load(churn.write_csv(tmp_path / "new.csv", rows)).table.schema
+    said = changes(load(table).table.schema, new)
+    assert said == (
+        "column 'city' has 1 new categories and lost 1",
+        "column 'paperless' is gone",
+        "column 'visits' is new",
+    )
+    assert changes(new, new) == ()
+
+
+HEADER = b"age,city,label\n"
+GOOD = HEADER + b"".join(
+    b"%d.5,%s,%s\n" % (i, b"xy"[i % 2 :][:1], b"ab"[i % 2 :][:1]) for i in range(60)
+)
+
+
+def change(row, text):
+    """The good table with one line (0 is the header) replaced."""
+    lines = GOOD.split(b"\n")
+    lines[row] = text
+    return b"\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (change(8, b"1.5,x"), ("fields", "line 9")),
+        (change(8, b"1.5,x,a,b"), ("fields", "line 9")),
+        (change(8, b"1.5,\xfc,a"), ("UTF-8", "row 7", "'city'")),
+        (change(0, b"age,\xfc,label"), ("UTF-8", "line 1")),
+        (change(8, b"1.5,x\0,a"), ("NUL", "line 9")),
+        (GOOD.decode().encode("utf-16"), ("NUL",)),
+        (change(8, b"1.5,%s,a" % (b"x" * (2 << 20))), ("row 7", "'city'", "1,048,576 bytes")),
+        (change(8, b'1.5,"x,a'), ("quote",)),
+        (change(0, b"age,age,label"), ("'age' twice",)),
+        (change(0, b"age,,label"), ("position 1",)),
+        (change(0, b"1.5,x,b"), ("'label'", "'1.5'")),
+        (change(8, b"old,x,a"), ("row 7", "'age'", "'old'")),
+        (change(8, b"inf,x,a"), ("row 7", "'age'", "infinite")),
+        (change(8, b"1e39,x,a"), ("row 7", "'age'", "too large")),
+        (HEADER, ("at least one row",)),
+        (b"", ("header",)),
+        (b"\n\n", ("header",)),
+        (GOOD.replace(b",b\n", b",a\n"), ("two classes",)),
+        (GOOD.replace(b",b\n", b",\n").replace(b",a\n", b",\n"), ("missing values only",)),
+        (HEADER + b"".join(b"%d.5,x,c%d\n" % (i, i) for i in range(40)), ("two training rows",)),
+        (GOOD.replace(b",a\n", b",0.5\n").replace(b",b\n", b",1.5\n"), ("quantity",)),
+    ],
+)  # fmt: skip
+def test_bad_csv_is_refused_with_its_place(body, words, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(body)
+    packed = tmp_path / "bad.csv.gz"
+    packed.write_bytes(gzip.compress(body, 1))
+    for file in (path, packed):
+        with pytest.raises(DataError) as caught:
+            load(file, label="label", exclude=(), test=None)
+        told = f"{caught.value.message} {caught.value.hint}"
+        assert str(file) in told
+        for word in words:
+            assert word in told, told
+
+
+def test_dates_are_refused_with_advice_and_can_be_excluded(tmp_path):
+    path = tmp_path / "dates.csv"
+    lines = GOOD.decode().splitlines()
+    path.write_text(
+        "\n".join(f"{line},{'day' if i == 0 else '2026-01-02'}" for i, line in enumerate(lines))
+    )
+    with pytest.raises(DataError, match="dates such as '2026-01-02'") as caught:
+        load(path, label="label", exclude=())
+    assert "--exclude 'day'" in caught.value.hint
+    assert load(path, label="label", exclude=("day",)).classes == ("a", "b")
+
+
+def test_a_label_that_training_never_saw_is_refused(table, tmp_path):
+    rows = churn.rows(50, seed=5)
+    rows[3]["churned"] = "perhaps"
+    with refused(DataError, "row 3", "'churned'", "'perhaps'"):
+        load(table, churn.write_csv(tmp_path / "test.csv", rows))
+
+
+def test_shards_whose_schemas_differ_are_refused(tmp_path):
+    rows = churn.rows(100)
+    churn.write_parquet(tmp_path / "a.parquet", rows)
+    short = [{k: v for k, v in row.items() if k != "city"} for row in rows]
+    churn.write_parquet(tmp_path / "b.parquet", short)
+    with refused(DataError, "b.parquet", "'city'"):
+        load(tmp_path)
+    churn.write_parquet(
+        tmp_path / "b.parquet", [row | {"monthly fee": "1", "complaints": "2"} for row in rows]
+    )
+    other = pyarrow.parquet.read_table(tmp_path / "b.parquet")
+    at = other.column_names.index("complaints")
+    other = other.set_column(at, "complaints", other["complaints"].cast(pa.string()))
+    pyarrow.parquet.write_table(other, tmp_path / "b.parquet")
+    with refused(DataError, "'complaints'", "int64", "string"):
+        load(tmp_path)
+
+
+def test_torn_parquet_and_odd_types_are_refused(tmp_path):
+    path = churn.write_parquet(tmp_path / "t.parquet", churn.rows(200))
+    body = path.read_bytes()
+    for size in (0, 3, len(body) // 2, len(body) - 1):
+        path.write_bytes(body[:size])
+        with refused(DataError, "t.parquet"):
+            load(path)
+    nested = churn.typed(churn.rows(200)).append_column("when", pa.array([[1]] * 200))
+    pyarrow.parquet.write_table(nested, path)
+    with refused(DataError, "'when'", "list"):
+        load(path)
+    assert load(path, exclude=("when", "household")).classes == ("no", "yes")
+
+
+def test_nothing_there_and_paths_that_climb(tmp_path):
+    for uri in (tmp_path / "none.csv", f"{tmp_path}/*.csv", tmp_path, ","):
+        with pytest.raises(DataNotFound):
+            load(uri)
+    outside = churn.write_csv(tmp_path / "out.csv", churn.rows(50))
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "a.csv").symlink_to(outside)
+    with refused(DataError, "a.csv", "leads out"):
+        load(inside)
+
+
+def test_s3_globs_are_cached_by_content_and_checked(s3, s3_uri, tmp_path):
+    rows, cache = churn.rows(), tmp_path / "cache"
+    prefix = s3_uri.removeprefix(f"s3://{s3.bucket}/")
+
+    def put(name, part):
+        path = churn.write_parquet(tmp_path / "shard.parquet", part)
+        s3.client().put_object(Bucket=s3.bucket, Key=f"{prefix}/{name}", Body=path.read_bytes())
+
+    for i in range(4):
+        put(f"day={i}.parquet", rows[i * 200 : (i + 1) * 200])
+    put("other.txt", rows[:1])
+    local = churn.write_csv(tmp_path / "all.csv", rows)
+    digest = load(local).digest
+    assert load(f"{s3_uri}/day=*.parquet", scratch=cache).digest == digest
+    kept = {path.name: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    assert len(kept) == 4
+    assert load(f"{s3_uri}/day=?.parquet", scratch=cache).digest == digest
+    put("day=3.parquet", rows[:200])
+    assert load(f"{s3_uri}/", scratch=cache).digest != digest
+    after = {path.name: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    assert len(after) == 5
+    assert kept.items() <= after.items()
+    with pytest.raises(DataNotFound):
+        load(f"{s3_uri}/night=*.parquet", scratch=cache)
+
+
+def test_an_object_replaced_while_it_is_read_is_no_data(s3, s3_uri, tmp_path):
+    key = s3_uri.removeprefix(f"s3://{s3.bucket}/") + "/a.csv"
+    s3.client().put_object(Bucket=s3.bucket, Key=key, Body=b"a,b\n1,2\n")
+    listed = list(staging.entries(s3_uri))
+    for body in (b"a,b\n3,4\n", b"a,b\n3,4\n5,6\n"):
+        s3.client().put_object(Bucket=s3.bucket, Key=key, Body=body)
+        with refused(StoreError, "a.csv", "ETag"):
+            staging.fetch(s3_uri, listed, tmp_path)
+        assert not [path for path in (tmp_path / "objects").iterdir() if path.name[0] != "."]
+
+
+values = st.one_of(
+    st.text(max_size=8), st.sampled_from(["1", "2.5", "", "true", "inf", "é", "\0", "1e400", '"'])
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    body=st.one_of(
+        st.binary(max_size=300),
+        st.lists(st.lists(values, min_size=2, max_size=3), max_size=30).map(
+            lambda rows: ("a,b,label\n" + "\n".join(",".join(row) for row in rows)).encode(
+                errors="surrogatepass"
+            )
+        ),
+    )
+)
+def test_no_csv_ends_in_a_traceback(body, tmp_path):
+    path = tmp_path / "fuzz.csv"
+    path.write_bytes(body)
+    try:
+        dataset = load(path, label="label", exclude=())
+    except JobError as error:
+        assert "Received: " in error.message  # noqa: PT017 - most inputs end so
+    else:
+        assert np.isfinite(dataset.train.x).all()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(at=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.booleans())
+def test_no_damaged_parquet_ends_in_a_traceback(at, value, cut, tmp_path):
+    path = churn.write_parquet(tmp_path / "fuzz.parquet", churn.rows(120))
+    body = bytearray(path.read_bytes())
+    place = int(at * len(body))
+    body[place] = value
+    path.write_bytes(body[:place] if cut else body)
+    try:
+        load(path)
+    except JobError as error:
+        assert "Received: " in error.message  # noqa: PT017
+
+
+def test_missing_and_unknown_values_reach_the_model_as_promised(table, tmp_path):
+    schema = load(table).table.schema
+    new = [
+        {"monthly fee": "", "tenure/months": "3", "complaints": "", "paperless": "", "city": ""},
+        {"monthly fee": "1", "tenure/months": "4", "complaints": "9", "paperless": "true",
+         "city": "Lima"},
+    ]  # fmt: skip
+    path = churn.write_csv(tmp_path / "new.csv", new)
+    [(columns, said)] = list(data.table_rows(str(path), schema, tmp_path))
+    assert np.isnan(columns["monthly fee"][0])
+    assert columns["complaints"].tolist() == [MISSING_INTEGER, 9]
+    assert columns["paperless"].tolist() == [MISSING_INTEGER, 1]
+    assert columns["city"].tolist() == ["", "Lima"]
+    assert any("'city': 50.0%" in sentence for sentence in said)
+    with refused(DataError, "'tenure/months'"):
+        list(data.table_rows(str(churn.write_csv(path, [{"city": "x"}])), schema, tmp_path))
+    new[1]["tenure/months"] = "long"
+    with refused(DataError, "row 1", "'tenure/months'", "'long'"):
+        list(data.table_rows(str(churn.write_csv(path, new)), schema, tmp_path))
+
+
+def test_json_lines_give_the_same_rows_to_predict(table, tmp_path):
+    schema = load(table).table.schema
+    rows = churn.rows(30, seed=8)
+    typed = churn.typed(rows).to_pylist()
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in typed) + "\n\n")
+    [(said, _)] = list(data.table_rows(str(path), schema, tmp_path))
+    csv_path = churn.write_csv(tmp_path / "rows.csv", rows)
+    [(expected, _)] = list(data.table_rows(str(csv_path), schema, tmp_path))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(said[name], values)
+    for line in ("[1]", "{", '{"a": [1]}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[" * 9999):
+        path.write_text(json.dumps(typed[0]) + "\n" + line)
+        with refused(DataError, "line 2"):
+            list(data.table_rows(str(path), schema, tmp_path))
+
+
+def test_a_nul_byte_in_parquet_is_refused(tmp_path):
+    rows = churn.rows(100)
+    rows[5]["city"] = "a\0b"
+    with refused(DataError, "row 5", "'city'", "NUL"):
+        load(churn.write_parquet(tmp_path / "nul.parquet", rows))
+
+
+def test_mnist_is_read_without_the_libraries_of_others():
+    code = (
+        "import sys, pathlib\nfrom job import data\n"
+        "data.load('mnist', test_uri=None, validation_split=0.2, scratch=pathlib.Path('/x'))\n"
+        "print([name for name in ('pyarrow', 'PIL', 'boto3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_schema_travels_as_json(table):
+    import msgspec
+
+    from job.data.schema import Schema
+
+    schema = load(table).table.schema
+    assert msgspec.json.decode(msgspec.json.encode(schema), type=Schema) == schema
+    assert dataclasses.replace(schema, rows=1) != schema

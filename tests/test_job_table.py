@@ -1,0 +1,178 @@
+"""Tables and images from outside: the real command, its files, its answers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import churn
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from test_data_images import folder
+
+PROGRAM = Path(sys.executable).with_name("mlp-job")
+QUICK = ("--epochs=12", "--hidden=16", "--batch-size=25", "--device=cpu")
+
+
+def mlp_job(*arguments, **environment):
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def events(output):
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder with churn.csv and a store, the log of the run)."""
+    place = tmp_path_factory.mktemp("job")
+    data = churn.write_csv(place / "churn.csv", churn.rows())
+    done = mlp_job(
+        "train", *QUICK, "--data", data, "--label", "churned", "--exclude", "household",
+        "--name", "churn", "--store", place / "store", "--class-weights",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place, events(done.stdout)
+
+
+def where(place):
+    return ("--store", place / "store", "--name", "churn")
+
+
+def test_the_log_shows_the_columns_and_what_was_left_out(trained):
+    _, log = trained
+    [found] = [e for e in log if e["event.name"] == "columns.found"]
+    assert found["columns"]["monthly fee"] == "number"
+    assert found["columns"]["paperless"] == "boolean"
+    warned = [e["message"] for e in log if e["event.name"] == "data.warned"]
+    assert any("customer_id" in message for message in warned)
+
+
+def test_the_manifest_holds_the_schema_and_the_report_the_columns(trained):
+    place, _ = trained
+    version = place / "store/churn/versions/1"
+    manifest = json.loads((version / "manifest.json").read_text())
+    columns = {column["name"]: column for column in manifest["schema"]["columns"]}
+    assert columns["city"]["categories"] == ["Köln", "Osaka", "San Juan, PR"]
+    assert manifest["schema"]["label"] == "churned"
+    files = version / manifest["attempt"]
+    page = (files / "report.html").read_text()
+    assert "tenure/months" in page
+    assert "Köln" in page
+    assert "looks like an identifier" in page
+    card = (files / "README.md").read_text()
+    assert "a row of 5 columns" in card
+    code = card.split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=files, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2] in {"yes", "no"}
+
+
+def test_evaluate_gives_the_published_accuracy_in_any_format(trained, tmp_path):
+    place, _ = trained
+    version = place / "store/churn/versions/1"
+    published = json.loads((version / "manifest.json").read_text())["metrics"]["accuracy"]
+    parquet = churn.write_parquet(tmp_path / "churn.parquet", churn.rows())
+    for extra in ((), ("--data", parquet)):
+        done = mlp_job("evaluate", "champion", *where(place), "--json", *extra)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["accuracy"] == pytest.approx(published)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
+def test_predict_takes_raw_rows_by_name(trained, tmp_path, suffix):
+    place, _ = trained
+    rows = churn.rows(50, seed=9)
+    labels = [row.pop("churned") for row in rows]
+    rows = [dict(reversed(row.items())) | {"extra": "e"} for row in rows]
+    write = churn.write_parquet if suffix == "parquet" else churn.write_csv
+    out = tmp_path / "out.csv"
+    done = mlp_job(
+        "predict", "champion", write(tmp_path / f"new.{suffix}", rows), "-o", out, *where(place)
+    )
+    assert done.returncode == 0, done.stderr
+    said = pyarrow.csv.read_csv(out)["class"].to_pylist()
+    assert np.mean([a == b for a, b in zip(said, labels, strict=True)]) > 0.7
+    assert any("'extra'" in e["message"] for e in events(done.stderr))
+
+
+def test_a_retraining_tells_what_changed(trained, tmp_path):
+    place, _ = trained
+    rows = churn.rows(400, seed=4)
+    for row in rows:
+        del row["paperless"]
+    data = churn.write_csv(tmp_path / "tonight.csv", rows)
+    done = mlp_job(
+        "train", *QUICK, "--epochs=1", "--data", data, "--label", "churned",
+        "--exclude", "household", *where(place),
+    )  # fmt: skip
+    [told] = [e for e in events(done.stdout) if e["event.name"] == "data.changed"]
+    assert told["changes"] == ["column 'paperless' is gone"]
+
+
+def test_bad_rows_end_with_65_and_leave_nothing(trained, tmp_path):
+    place, _ = trained
+    rows = churn.rows(40, seed=4)
+    rows[7]["monthly fee"] = "much"
+    data = churn.write_csv(tmp_path / "bad.csv", rows)
+    for words in (
+        ("predict", "champion", data, "-o", tmp_path / "out.csv", *where(place)),
+        ("train", "--data", data, "--label", "churned", "--name", "c", "--store", tmp_path / "s"),
+        ("data", data, "--label", "churned"),
+    ):
+        done = mlp_job(*words)
+        assert done.returncode == 65, done.stderr
+        message = events(done.stdout + done.stderr)[-1]["message"]
+        assert "row 7" in message
+        assert "'monthly fee'" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv"]
+
+
+def test_data_prints_what_the_job_sees(trained, tmp_path):
+    place, _ = trained
+    seen = json.loads(mlp_job("data", place / "churn.csv", "--json").stdout)
+    assert seen["rows"] == {"all": 800}
+    kinds = {column["name"]: column["kind"] for column in seen["columns"]}
+    assert kinds["complaints"] == "whole number"
+    done = mlp_job("data", place / "churn.csv", "--label", "churned")
+    assert done.returncode == 0, done.stderr
+    assert "customer_id" in done.stdout
+    assert "left out" in done.stdout
+    images = mlp_job("data", folder(tmp_path / "in"), "--json")
+    assert json.loads(images.stdout)["classes"].keys() == {"cat", "dog"}
+
+
+def test_images_train_score_and_predict(tmp_path):
+    from PIL import Image
+
+    root, rng = tmp_path / "in", np.random.default_rng(0)
+    for i in range(120):
+        path = root / ("blue", "red")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 100, (8, 9, 3))
+        pixels[:, :, 0 if i % 2 else 2] += 120
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    store = ("--store", tmp_path / "store", "--name", "hue")
+    size = ("--image-size", "6 6", "--learning-rate", "0.01")
+    done = mlp_job("train", *QUICK, "--data", root, *size, *store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scored = mlp_job("evaluate", "champion", *store, "--json")
+    assert json.loads(scored.stdout)["accuracy"] > 0.9
+    out = tmp_path / "out.csv"
+    done = mlp_job("predict", "champion", root / "red", "-o", out, *store)
+    assert done.returncode == 0, done.stderr
+    said = pyarrow.csv.read_csv(out)["class"].to_pylist()
+    assert said.count("red") > 50
+    assert len(said) == 60
