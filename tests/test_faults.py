@@ -77,15 +77,20 @@ def test_a_bad_day(bench):
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.EXPIRED])
 def test_a_store_that_fails_in_mid_run_costs_no_training(fault, bench):
     run_id = f"gone-{fault.name}"
-    bench.proxy.fault = lambda request: (
-        fault if request.method == "PUT" and "/.probe/" not in request.path else Fault.NONE
-    )
+    gone = []
+
+    def after_the_first_write(request):
+        if request.method == "PUT" and "/.probe/" not in request.path:
+            gone.append(request)
+        return fault if gone else Fault.NONE
+
+    bench.proxy.fault = after_the_first_write
     ended = bench.train(run_id, None, "--store-timeout=2", **IMPATIENT)
     assert ended.code == 74, ended
     assert f"--run-id {run_id}" in ended.said["hint"]
     spare = ended.said["checkpoint"]
     assert spare["key"].startswith(f"{bench.folder}/mlp-job-")
-    assert "publish.failed" in [event[EVENT] for event in ended.events]
+    assert "store.failed" in [event[EVENT] for event in ended.events]
 
     bench.proxy.fault = lambda request: Fault.NONE
     ended = bench.train(run_id)
