@@ -164,14 +164,30 @@ def doctor(
     store: str = config_option("store"),
     name: str | None = config_option("name"),
     device: Any = config_option("device"),
+    precision: Any = config_option("precision"),
+    xla: Any = config_option("xla"),
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Prove that a killed and resumed run ends with the same bits here."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove GPU, driver, disk, data and store before GPU time is spent."""
     from job import doctor as checks
     from job import show
 
-    config = Config(data=data, test_data=test_data, store=store, name=name, device=device)
-    done = checks.run(config)
+    config = Config(
+        data=data,
+        test_data=test_data,
+        store=store,
+        name=name,
+        device=device,
+        precision=precision,
+        xla=xla,
+    )
+    done = checks.run(config, resume=resume)
     show.diagnosis(done, as_json=as_json)
     for check in done:
         if check.error:

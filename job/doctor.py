@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from job import data, device
+from job import data, device, resume_proof
 from job.config import Config
 from job.errors import JobError, StoreError
 from job.registry import Registry
@@ -31,15 +31,23 @@ class Check:
     error: JobError | None = None
 
 
-def run(config: Config) -> tuple[Check, ...]:
-    """Runs every check, also when an earlier one failed."""
+def run(config: Config, *, resume: bool = False) -> tuple[Check, ...]:
+    """Runs every check, also when an earlier one failed.
+
+    Args:
+        config: What a run would be told.
+        resume: Prove as well, by trial, that a killed run ends with the same bits.
+    """
     with scratch() as folder:
-        return (
+        checks: tuple[Check, ...] = (
             _check("store", lambda: _store(config)),
             _check("scratch", lambda: _scratch(folder)),
             _check("data", lambda: _data(config, folder)),
             _check("device", lambda: _device(config)),
         )
+        if resume:
+            checks += (_check("resume", lambda: resume_proof.prove(config, folder / "proof")),)
+    return checks
 
 
 def _check(name: str, proof: Callable[[], str]) -> Check:

@@ -123,11 +123,11 @@ def checkpoint_refused(error: JobError) -> None:
     event("checkpoint.refused", f"A checkpoint is left out. {error.message}", level=WARNING)
 
 
-def publishing_failed(error: JobError, *, pause: float) -> None:
-    """The store did not take the version; it is tried again."""
+def store_failed(error: JobError, *, pause: float) -> None:
+    """The store failed when the model was trained; it is tried again."""
     event(
-        "publish.failed",
-        f"Publishing again in {pause:.0f} s. {error.message}",
+        "store.failed",
+        f"Trying again in {pause:.0f} s. {error.message}",
         level=WARNING,
         pause=pause,
     )

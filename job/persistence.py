@@ -1,10 +1,11 @@
-"""Publishing while the store has a bad time: again and again, for a limited time."""
+"""What needs the store after training, while it has a bad time: again and again, for a while."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from job import events
+from job.championship import in_mid_run
 from job.errors import StoreError
 
 Result = TypeVar("Result")
@@ -14,11 +15,11 @@ PAUSES = (1.0, 2.0, 5.0, 10.0)
 tries inside."""
 
 
-def keep_trying(publish: Callable[[], Result], *, seconds: float, run_id: str) -> Result:
+def keep_trying(use: Callable[[], Result], *, seconds: float, run_id: str) -> Result:
     """Calls what is safe to repeat until it works.
 
     Args:
-        publish: Is called again when it raises StoreError.
+        use: Is called again when the store fails, or has come to refuse the credentials.
         seconds: No try begins later than this after the first.
         run_id: The run; for the hint.
 
@@ -29,7 +30,8 @@ def keep_trying(publish: Callable[[], Result], *, seconds: float, run_id: str) -
     tries = 0
     while True:
         try:
-            return publish()
+            with in_mid_run():
+                return use()
         except StoreError as error:
             pause = PAUSES[min(tries, len(PAUSES) - 1)]
             if time.monotonic() + pause > deadline:
@@ -38,6 +40,6 @@ def keep_trying(publish: Callable[[], Result], *, seconds: float, run_id: str) -
                     hint=f"{error.hint} The same command with --run-id {run_id} goes on from the "
                     "checkpoint in the details: what is trained is published, not trained again.",
                 ) from error
-            events.publishing_failed(error, pause=pause)
+            events.store_failed(error, pause=pause)
             time.sleep(pause)
             tries += 1

@@ -158,8 +158,11 @@ def make(
         with clock.phase("compare"):
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
-            verdict = registry.judged(judge)
-            past = registry.recent(TREND)
+            verdict, past = persistence.keep_trying(
+                lambda: (registry.judged(judge), registry.recent(TREND)),
+                seconds=config.store_timeout,
+                run_id=run_id,
+            )
         events.decided(verdict)
         record = report.Record(
             config=config,

@@ -32,8 +32,8 @@ from proxy import Fault, Proxy, Request
 PROGRAM = Path(sys.executable).with_name("mlp-job")
 EVENT = "event.name"
 OPTIONS = (
-    "--epochs=30", "--hidden=64", "--batch-size=5", "--dropout=0.2", "--patience=25",
-    "--device=cpu", "--checkpoint-every=0.05",
+    "--epochs=12", "--hidden=64", "--batch-size=5", "--dropout=0.2", "--patience=10",
+    "--device=cpu", "--checkpoint-every=0.1", "--margin=0.5",
 )  # fmt: skip
 
 

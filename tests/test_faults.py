@@ -77,15 +77,20 @@ def test_a_bad_day(bench):
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.EXPIRED])
 def test_a_store_that_fails_in_mid_run_costs_no_training(fault, bench):
     run_id = f"gone-{fault.name}"
-    bench.proxy.fault = lambda request: (
-        fault if request.method == "PUT" and "/.probe/" not in request.path else Fault.NONE
-    )
+    gone = []
+
+    def after_the_first_write(request):
+        if request.method == "PUT" and "/.probe/" not in request.path:
+            gone.append(request)
+        return fault if gone else Fault.NONE
+
+    bench.proxy.fault = after_the_first_write
     ended = bench.train(run_id, None, "--store-timeout=2", **IMPATIENT)
     assert ended.code == 74, ended
     assert f"--run-id {run_id}" in ended.said["hint"]
     spare = ended.said["checkpoint"]
     assert spare["key"].startswith(f"{bench.folder}/mlp-job-")
-    assert "publish.failed" in [event[EVENT] for event in ended.events]
+    assert "store.failed" in [event[EVENT] for event in ended.events]
 
     bench.proxy.fault = lambda request: Fault.NONE
     ended = bench.train(run_id)
@@ -110,7 +115,7 @@ def test_a_store_that_comes_back_in_time(bench):
 
 
 def test_a_used_run_id_is_not_for_other_options_or_other_data(bench, tmp_path):
-    ended = bench.train("whole", None, "--epochs=31")
+    ended = bench.train("whole", None, "--epochs=13")
     assert ended.code == 2, ended
     assert "--run-id" in ended.said["message"]
     train = tiny.split(2000, 5)
