@@ -3,12 +3,11 @@
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from job import (
     artifacts,
@@ -145,8 +144,68 @@ def make(
         What the manifest says, and how the version is judged should the champion change.
     """
     folder.mkdir()
+    with export.Check() as check:  # a process of its own, which imports its libraries meanwhile
+        made = train(config, registry, run_id, folder.parent, clock)
+        dataset, network = made.dataset, made.network
+        with clock.phase("evaluate"):
+            probabilities = training.predict(network, dataset.test.x)
+            metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+        events.evaluated(metrics)
+        with clock.phase("export"):
+            schema = dataset.table.schema if dataset.table else None
+            export.write(network, folder, schema)
+            check.submit(folder, dataset.raw_test(CHECKED_ROWS), schema)
+        with clock.phase("compare"):
+            challenger = contest.challenger(dataset, probabilities, metrics, made_from)
+            judge = contest.judge(registry, challenger, config)
+            verdict = registry.judged(judge)
+            past = registry.recent(TREND)
+        events.decided(verdict)
+        record = report.Record(
+            config=config,
+            dataset=dataset,
+            history=made.fitted.history,
+            best_epoch=made.fitted.best_epoch,
+            metrics=metrics,
+            probabilities=probabilities,
+            verdict=verdict,
+            device=made.device.name,
+            library_versions=provenance.library_versions(),
+            seconds=dict(clock.seconds),
+            run_id=run_id,
+            created=datetime.now(UTC),
+            parameters=model.parameters(network),
+            peak_memory_mb=device.peak_memory_mb(),
+            past=past,
+        )
+        with clock.phase("report"):
+            report.render(folder, record)
+        with clock.phase("check"):
+            check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
+    record = replace(record, seconds=dict(clock.seconds))
+    artifacts.write(folder, record, rows_per_second=made.fitted.rows_per_second)
+    return provenance.draft(record, made.device, attempt, made_from, exact=made.exact), judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model, what it learned from, and where.
+
+    Attributes:
+        exact: Whether it was resumed with the same bits; None when it was not resumed.
+    """
+
+    dataset: Dataset
+    network: Any
+    fitted: training.Fitted
+    device: device.DeviceInfo
+    exact: bool | None
+
+
+def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock: Clock) -> Trained:
+    """From data to a trained model, going on where an earlier try was stopped."""
     with clock.phase("import"):
-        reading = ThreadPoolExecutor(1).submit(read, config, folder.parent)
+        reading = ThreadPoolExecutor(1).submit(read, config, scratch)
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
@@ -155,14 +214,13 @@ def make(
     continuity.tell(registry, dataset)
     with clock.phase("build"):
         network = model.build(config, dataset)
-    versions = provenance.library_versions()
     checkpoints = Checkpoints(
         registry.store,
         f"{config.model_name}/runs/{run_id}",
         spare=open_store(str(spare())),
         run_id=run_id,
         fingerprint=provenance.fingerprint(config, dataset),
-        made_on={**versions, "device": info.name},
+        made_on={**provenance.library_versions(), "device": info.name},
         every=config.checkpoint_every,
     )
     with clock.phase("resume"):
@@ -184,47 +242,9 @@ def make(
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
-
-    with export.Check() as check:
-        with clock.phase("evaluate"):
-            probabilities = training.predict(network, dataset.test.x)
-            metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
-        events.evaluated(metrics)
-        with clock.phase("export"):
-            table = dataset.table
-            schema = table.schema if table else None
-            export.write(network, folder, schema)
-            sample = _first(table.test) if table else dataset.test.x[:CHECKED_ROWS]
-            check.submit(folder, sample, schema)
-        with clock.phase("compare"):
-            challenger = contest.challenger(dataset, probabilities, metrics, made_from)
-            judge = contest.judge(registry, challenger, config)
-            verdict = registry.judged(judge)
-            past = registry.recent(TREND)
-        events.decided(verdict)
-        record = report.Record(
-            config=config,
-            dataset=dataset,
-            history=fitted.history,
-            best_epoch=fitted.best_epoch,
-            metrics=metrics,
-            probabilities=probabilities,
-            verdict=verdict,
-            device=info.name,
-            library_versions=versions,
-            seconds=dict(clock.seconds),
-            run_id=run_id,
-            created=datetime.now(UTC),
-            parameters=model.parameters(network),
-            peak_memory_mb=device.peak_memory_mb(),
-            past=past,
-        )
-        with clock.phase("report"):
-            report.render(folder, record)
-            artifacts.write(folder, record, rows_per_second=fitted.rows_per_second)
-        with clock.phase("check export"):
-            check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
-    return provenance.draft(record, info, attempt, made_from, exact=checkpoints.exact), judge
+    return Trained(
+        dataset=dataset, network=network, fitted=fitted, device=info, exact=checkpoints.exact
+    )
 
 
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
@@ -232,7 +252,3 @@ def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[
     if config.metrics_file:
         exposition.write(config.metrics_file, same, seconds=clock.seconds)
     return provenance.skipped(same, run_id)
-
-
-def _first(columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-    return {name: values[:CHECKED_ROWS] for name, values in columns.items()}

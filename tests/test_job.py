@@ -74,6 +74,7 @@ def test_from_data_to_a_published_model(store_uri, corners, tmp_path):
         "device.ready",
         "data.loaded",
         *["epoch.ended"] * 3,
+        "checkpoint.saved",
         "evaluated",
         "verdict",
         "published",

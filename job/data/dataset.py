@@ -95,3 +95,9 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return self.train.x.shape[1:]
+
+    def raw_test(self, count: int) -> "NDArray[Any] | Mapping[str, NDArray[Any]]":
+        """The first test rows as the published model takes them: an array, or columns by name."""
+        if self.table is None:
+            return self.test.x[:count]
+        return {name: values[:count] for name, values in self.table.test.items()}
