@@ -1,12 +1,15 @@
 """The real job on bad days: signals in each phase, and a store that fails in every way."""
 
+import json
+import os
 import random
 import signal
+import subprocess
 
 import numpy as np
 import pytest
 import tiny
-from kill import EVENT, Kill, expect_promises
+from kill import EVENT, PROGRAM, Kill, expect_promises
 from proxy import Fault
 
 TERM = signal.SIGTERM
@@ -137,3 +140,19 @@ def test_a_store_without_conditions_is_refused(bench):
     assert bench.train("unconditional").code == 77
     bench.proxy.fault = lambda request: Fault.NONE
     assert bench.keys("runs/unconditional") == []
+
+
+def test_the_doctor_proves_exact_resume(tmp_path):
+    done = subprocess.run(
+        [PROGRAM, "doctor", "--resume", "--device=cpu", f"--store={tmp_path / 'store'}", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    proof = json.loads(done.stdout)["checks"][-1]
+    assert (proof["name"], proof["ok"]) == ("resume", True)
+    assert "same bits" in proof["found"]
+    assert not list(tmp_path.glob("mlp-job-*/*"))
