@@ -145,8 +145,7 @@ def test_a_store_without_conditions_is_refused(bench):
 def test_the_doctor_proves_exact_resume(tmp_path):
     done = subprocess.run(
         [PROGRAM, "doctor", "--resume", "--device=cpu", f"--store={tmp_path / 'store'}", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
         check=False,
