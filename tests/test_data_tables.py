@@ -332,8 +332,12 @@ def test_s3_globs_are_cached_by_content_and_checked(s3, s3_uri, tmp_path):
     after = {path.name: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     assert len(after) == 5
     assert kept.items() <= after.items()
-    with pytest.raises(DataNotFound):
-        load(f"{s3_uri}/night=*.parquet", scratch=cache)
+    for missing in ("night=*.parquet", "night.parquet"):
+        with pytest.raises(DataNotFound):
+            load(f"{s3_uri}/{missing}", scratch=cache)
+    for _ in range(2):
+        load(f"{s3_uri}/day=0.parquet", scratch=cache)
+        assert len([path for path in cache.rglob("*") if path.is_file()]) == 5
 
 
 def test_an_object_replaced_while_it_is_read_is_no_data(s3, s3_uri, tmp_path):

@@ -106,7 +106,7 @@ def _local(uri: str) -> Found:
 def _on_s3(uri: str, scratch: Path) -> Found:
     head, *rest = re.split(r"(?<!/)/(?!/)", uri.rstrip("/"))  # s3://bucket, then the key's parts
     if not any(map(WILD.search, rest)) and TABLE.fullmatch(uri):
-        return Found(uri=uri, keys=(uri,), fetch=lambda _: [staging.file(uri, scratch)])
+        return Found(uri=uri, keys=(uri,), fetch=lambda _: [staging.single(uri, scratch)])
     wild = next((i for i, part in enumerate(rest) if WILD.search(part)), len(rest))
     root, pattern = "/".join([head, *rest[:wild]]), rest[wild:]
     entries = {

@@ -84,6 +84,16 @@ def entries(root: str) -> Iterator[Entry]:
     return open_store(root).list("")
 
 
+def single(uri: str, scratch: Path) -> Path:
+    """One object, cached as `fetch` does.
+
+    Raises:
+        As `file`.
+    """
+    root, _, key = uri.rpartition("/")
+    return fetch(root, [open_store(root).entry(key)], scratch)[0]
+
+
 def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
     """Downloads objects, many at once; what was there already, by content, is not read again.
 
@@ -128,7 +138,9 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
                     cached=len(wanted) - len(todo),
                 )
     if todo:
-        listed = {entry.key: entry for entry in store.list("")}
+        # One listing for many; for a single object, which may be all that can be read, its own.
+        now = store.list("") if len(todo) > 1 else [store.entry(todo[0][0].key)]
+        listed = {entry.key: entry for entry in now}
         for entry, path in todo:
             if listed.get(entry.key) != entry:  # replaced while it was read
                 path.unlink(missing_ok=True)
