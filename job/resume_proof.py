@@ -29,7 +29,7 @@ def prove(config: Config, folder: Path) -> str:
 
     Args:
         config: data, test_data, device, precision and xla are honoured.
-        folder: Empty; gets two stores.
+        folder: Is made; gets two stores, and what killed runs leave behind.
 
     Returns:
         What was proved.
@@ -39,6 +39,7 @@ def prove(config: Config, folder: Path) -> str:
         DataError: The data is so small that a run cannot be killed in time.
         JobError: A run ended otherwise.
     """
+    folder.mkdir()
     _train(config, folder / "whole")
     for end in (signal.SIGKILL, signal.SIGTERM, None):
         _train(config, folder / "killed", end)
@@ -101,6 +102,7 @@ def _process(config: Config, store: Path) -> Iterator["subprocess.Popen[bytes]"]
         "--log-format=json",
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLP_JOB_")}
+    environment["TMPDIR"] = str(store.parent)  # a killed process leaves its scratch behind
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "job", "train", *options],
         stdout=subprocess.PIPE,

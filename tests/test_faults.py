@@ -144,7 +144,15 @@ def test_a_store_without_conditions_is_refused(bench):
 
 def test_the_doctor_proves_exact_resume(tmp_path):
     done = subprocess.run(
-        [PROGRAM, "doctor", "--resume", "--device=cpu", f"--store={tmp_path / 'store'}", "--json"],
+        [
+            PROGRAM,
+            "doctor",
+            "--resume",
+            "--device=cpu",
+            "--no-xla",
+            f"--store={tmp_path / 'store'}",
+            "--json",
+        ],
         capture_output=True,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
