@@ -165,7 +165,7 @@ def doctor(
     name: str | None = config_option("name"),
     device: Any = config_option("device"),
     precision: Any = config_option("precision"),
-    xla: Any = config_option("xla"),
+    xla: bool = config_option("xla"),
     resume: Annotated[
         bool,
         typer.Option(
