@@ -47,11 +47,13 @@ def _run(arguments: list[str], termination_log: str | None) -> int:
         if termination_log and isinstance(outcome, Mapping):
             _write(Path(termination_log), termination.succeeded(outcome))
     except (JobError, shutdown.Stop, typer.TyperException) as exc:
-        error = _as_job_error(exc)
-        code = error.exit_code
-    except Exception:  # the program's edge: whatever else comes here is a bug, told in full
-        log.logger.exception("This is a bug in mlp-job.", extra={"event.name": "run.ended"})
+        error = shutdown.reason() or _as_job_error(exc)
+    except Exception:  # the program's edge: a signal in a library's guise, or else a bug
+        error = shutdown.reason()
+        if error is None:
+            log.logger.exception("This is a bug in mlp-job.", extra={"event.name": "run.ended"})
     if error:
+        code = error.exit_code
         error.details = {**shutdown.noted(), **error.details}
         _log_failure(error)
     if termination_log and code:

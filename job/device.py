@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib
 import os
 import resource
 import sys
@@ -60,6 +61,17 @@ def configure_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+def import_libraries() -> None:
+    """Imports TensorFlow and Keras, which takes seconds; may run in a thread.
+
+    Raises:
+        UsageError: A variable is set that would cut training short.
+    """
+    configure_environment()
+    with _quiet():
+        importlib.import_module("keras")
+
+
 def prepare(device: Device, *, seed: int, xla: bool = True) -> DeviceInfo:
     """Chooses and proves the device, and seeds Python, NumPy and TensorFlow.
 
@@ -73,11 +85,11 @@ def prepare(device: Device, *, seed: int, xla: bool = True) -> DeviceInfo:
         DeviceUnavailable: `gpu` was asked for and none works.
         UsageError: A variable is set that would cut training short.
     """
-    configure_environment()
-    with _quiet():
-        import keras
-        import tensorflow as tf
+    import_libraries()
+    import keras
+    import tensorflow as tf
 
+    with _quiet():
         info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
         if info is None:
             tf.config.set_visible_devices([], "GPU")
@@ -126,7 +138,7 @@ def foreign_errors(*, batch_size: int, data_bytes: int) -> Iterator[None]:
         raise DeviceOutOfMemory(
             f"Expected the device's memory to hold the data ({data_bytes / 2**20:.0f} MiB) and "
             f"batches of {batch_size} rows. Received: {_first_line(exc)}",
-            hint="Use a smaller --batch-size, less data, or a larger device.",
+            hint="Use a smaller --batch-size, fewer --hidden units, less data, or a larger device.",
             details={"batch_size": batch_size, "data_bytes": data_bytes},
         ) from exc
 

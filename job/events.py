@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from job.state import EpochResult, Position
 
 
-def run_started(config: Config) -> None:
+def run_started(config: Config, run_id: str) -> None:
     """A run begins."""
     event(
         "run.started",
-        f"Training {config.model_name} on {config.data}; the model goes to {config.store}.",
+        f"Run {run_id}: training {config.model_name} on {config.data}; "
+        f"the model goes to {config.store}.",
         model=config.model_name,
         config=asdict(config),
     )

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -62,7 +62,7 @@ def run(config: Config) -> Mapping[str, object]:
     attempt = config.attempt or secrets.token_hex(4)
     log.bind({"run.id": run_id, "run.attempt": attempt})
     shutdown.note(run_id=run_id)
-    events.run_started(config)
+    events.run_started(config, run_id)
 
     registry = Registry(open_store(config.store), config.model_name)
     with clock.phase("check store"):
@@ -208,14 +208,21 @@ class Trained:
 def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock: Clock) -> Trained:
     """From data to a trained model, going on where an earlier try was stopped."""
     with clock.phase("import"):
-        reading = ThreadPoolExecutor(1).submit(read, config, scratch)
+        threads = ThreadPoolExecutor(2)  # this one stays free to hear signals
+        reading = threads.submit(read, config, scratch)
+        importing = threads.submit(device.import_libraries)
+        both: list[Future[Any]] = [reading, importing]
+        if reading in wait(both, return_when=FIRST_COMPLETED).done:
+            reading.result()  # bad data ends the job now
+        importing.result()
         info = device.prepare(config.device, seed=config.seed, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
     continuity.tell(registry, dataset)
-    with clock.phase("build"):
+    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
+    with clock.phase("build"), memory:
         network = model.build(config, dataset)
     checkpoints = Checkpoints(
         registry.store,

@@ -70,6 +70,14 @@ def requested() -> bool:
     return _pending is not None
 
 
+def reason() -> JobError | None:
+    """The end that a signal asked for; None when none has come.
+
+    A library that was interrupted may turn Stop into an error of its own, or forget it.
+    """
+    return _pending.error if _pending else None
+
+
 def _handle(number: int, _: FrameType | None) -> None:
     global _pending
     again = _pending is not None and number == signal.SIGINT

@@ -77,7 +77,12 @@ def promote(
     name: str | None = config_option("name"),
 ) -> None:
     """Make a version the champion, by hand."""
-    moved = registry_of(store, name).promote(ref, reason=reason)
+    registry = registry_of(store, name)
+    before = registry.champion()
+    moved = registry.promote(ref, reason=reason)
+    if before and before.version == moved.after:
+        print(f"champion: {moved.after}, as it was")
+        return
     print(f"champion: {moved.before or 'none'} → {moved.after}")
 
 

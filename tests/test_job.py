@@ -248,6 +248,7 @@ def test_a_million_rows_in_flat_memory(shared_store, tmp_path):
         (("--data", "unseen.npz"), 65, "never"),
         (("--data", "ftp://host/x"), 2, "ftp://"),
         (("--device", "gpu"), 69, "GPU"),
+        (("--hidden", "99999999999"), 71, "batches of 25 rows"),
         (("--store", "s3://no-such-bucket-here/models"), 77, "no-such-bucket-here"),
         (("--store", "file"), 77, "file"),
     ],
