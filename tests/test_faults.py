@@ -15,6 +15,8 @@ from proxy import Fault
 TERM = signal.SIGTERM
 IMPATIENT = {"AWS_MAX_ATTEMPTS": "1"}
 
+pytestmark = pytest.mark.timeout(1200)  # many processes, one after the other
+
 
 def epochs(ended):
     return [event["epoch"] for event in ended.events if event[EVENT] == "epoch.ended"]
