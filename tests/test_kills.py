@@ -8,6 +8,7 @@ import random
 import signal
 
 import kill
+import pytest
 from kill import Kill, expect_promises
 from proxy import Fault
 
