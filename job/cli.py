@@ -47,7 +47,7 @@ def _run(arguments: list[str], termination_log: str | None) -> int:
         if termination_log and isinstance(outcome, Mapping):
             _write(Path(termination_log), termination.succeeded(outcome))
     except (JobError, shutdown.Stop, typer.TyperException) as exc:
-        error = shutdown.reason() or _as_job_error(exc)
+        error = shutdown.reason() or _as_job_error(exc, arguments)
     except Exception:  # the program's edge: a signal in a library's guise, or else a bug
         error = shutdown.reason()
         if error is None:
@@ -211,12 +211,19 @@ def _early(arguments: list[str], field: str) -> str | None:
     return value
 
 
-def _as_job_error(exc: JobError | shutdown.Stop | typer.TyperException) -> JobError:
+def _as_job_error(
+    exc: JobError | shutdown.Stop | typer.TyperException, arguments: list[str]
+) -> JobError:
     if isinstance(exc, shutdown.Stop):
         return exc.error
     if isinstance(exc, JobError):
         return exc
-    return UsageError(exc.format_message(), hint="`mlp-job COMMAND --help` lists the options.")
+    message = exc.format_message().replace("Value error, ", "").rstrip(".") + "."
+    option = getattr(getattr(exc, "param", None), "name", None)
+    received = _early(arguments, option) if option else None
+    if received and "Received: " not in message:
+        message += f" Received: {received!r}."
+    return UsageError(message, hint="`mlp-job COMMAND --help` lists the options.")
 
 
 def _log_failure(error: JobError) -> None:

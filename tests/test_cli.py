@@ -94,9 +94,9 @@ def test_version():
 @pytest.mark.parametrize(
     ("arguments", "received"),
     [
-        (["--epochs", "ten"], "epochs"),
+        (["--epochs", "ten"], "Received: 'ten'."),
         (["--epochs", "0"], "Received: 0."),
-        (["--device", "tpu"], "'tpu'"),
+        (["--device", "tpu"], "Received: 'tpu'."),
         (["--hidden", "350 x"], "Received: '350 x'."),
         (["--learning-rate", "nan"], "Received: nan."),
         (["--data", "digits.npz"], "--name: expected"),
