@@ -130,6 +130,7 @@ def _columns(
             elif name == reading.group:
                 kind = "group"
             countable = kind != "not usable" or str(array.type) == "string"
+            countable = countable and str(typed.type) != "null"
             seen.append(
                 Seen(
                     name=name,

@@ -1,6 +1,7 @@
 """Folders of images: layouts, sizes, colours, and what is refused."""
 
 import io
+import shutil
 import struct
 import zlib
 
@@ -71,6 +72,14 @@ def test_train_and_test_folders_and_test_data(tmp_path):
     assert apart.digest == dataset.digest
     with refused(DataError, "6 of 6"):
         load(root, refuse_leakage=True)
+
+
+def test_one_class_gets_advice_about_folders(tmp_path):
+    root = folder(tmp_path / "in")
+    shutil.rmtree(root / "dog")
+    with pytest.raises(DataError, match="two classes") as caught:
+        load(root)
+    assert "a folder of images" in caught.value.hint
 
 
 def test_other_sizes_need_the_option(tmp_path):

@@ -15,7 +15,7 @@ from data_files import refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from job import data
+from job import data, inspection
 from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
@@ -257,6 +257,124 @@ def test_dates_are_refused_with_advice_and_can_be_excluded(tmp_path):
         load(path, label="label", exclude=())
     assert "--exclude 'day'" in caught.value.hint
     assert load(path, label="label", exclude=("day",)).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("value", "date"),
+    [
+        ("20/01/2026", True),
+        ("1/20/26", True),
+        ("20.1.2026", True),
+        ("20-01-2026 10:20", True),
+        ("2026/1/20", True),
+        ("120/80", False),
+        ("1.2.3", False),
+        ("99/99/2026", False),
+    ],
+)
+def test_dates_in_other_orders_are_refused_too(value, date, tmp_path):
+    path = three_columns(tmp_path / "dates.csv", [(value, "ab"[i % 2]) for i in range(60)])
+    if date:
+        with refused(DataError, f"dates such as '{value}'"):
+            load(path, label="y", exclude=())
+    else:
+        assert load(path, label="y", exclude=()).classes == ("a", "b")
+    assert load(path, label="y", exclude=(), category=("b",)).classes == ("a", "b")
+
+
+def three_columns(path, pairs):
+    """Rows of a (a number), b and y."""
+    lines = [f"{i}.5,{b},{y}" for i, (b, y) in enumerate(pairs)]
+    path.write_text("\n".join(["a,b,y", *lines]) + "\n")
+    return path
+
+
+def test_columns_without_values_and_labels_without_values_are_shown(tmp_path):
+    def seen(path):
+        reading = Reading(label="y")
+        return inspection.inspect(str(path), test_uri=None, reading=reading, scratch=tmp_path)
+
+    empty = three_columns(tmp_path / "empty.csv", [("", "ab"[i % 2]) for i in range(60)])
+    parquet = tmp_path / "null.parquet"
+    columns = {"a": np.arange(60) / 2, "b": pa.nulls(60), "y": ["a", "b"] * 30}
+    pyarrow.parquet.write_table(pa.table(columns), parquet)
+    for path in (empty, parquet):
+        [_, b, _] = seen(path).columns
+        assert (b.missing, b.distinct) == (60, 0)
+    unlabelled = three_columns(tmp_path / "unlabelled.csv", [("", "")] * 60)
+    pyarrow.parquet.write_table(pa.table(columns | {"y": pa.nulls(60)}), parquet)
+    for path in (unlabelled, parquet):
+        assert "labels in column 'y'" in seen(path).error.message
+
+
+@pytest.mark.parametrize("first", [10**18, 2**63 - 2, -(2**63) + 1])
+def test_large_whole_numbers_are_told_apart_as_labels(first, tmp_path):
+    labels = [first + i % 2 for i in range(60)]
+    path = three_columns(tmp_path / "large.csv", [("x", label) for label in labels])
+    assert load(path, label="y", exclude=()).classes == (first, first + 1)
+    types = (pa.int64(), pa.uint64()) if first > 0 else (pa.int64(),)
+    for kind in types:
+        table = pa.table({"a": np.arange(60) / 2, "y": pa.array(labels, kind)})
+        pyarrow.parquet.write_table(table, tmp_path / "large.parquet")
+        dataset = load(tmp_path / "large.parquet", label="y", exclude=())
+        assert dataset.classes == (first, first + 1)
+        _, y, _ = data.load_test_table(
+            str(path.with_suffix(".parquet")), test_uri=str(path.with_suffix(".parquet")),
+            classes=dataset.classes, schema=dataset.table.schema,
+            reading=Reading(label="y"), scratch=tmp_path,
+        )  # fmt: skip
+        assert y.tolist() == [0, 1] * 30
+
+
+def test_labels_larger_than_64_bits_are_refused_in_words_for_training(tmp_path):
+    path = three_columns(tmp_path / "y.csv", [("x", 10**20 + i % 2) for i in range(60)])
+    with pytest.raises(DataError, match="64-bit") as caught:
+        load(path, label="y", exclude=())
+    assert "as in training" not in caught.value.message
+
+
+def test_huge_whole_numbers_are_left_out_for_the_true_reason(tmp_path):
+    def said(b):
+        table = pa.table({"a": np.arange(60) / 2, "b": b, "y": ["a", "b"] * 30})
+        pyarrow.parquet.write_table(table, tmp_path / "huge.parquet")
+        return " ".join(load(tmp_path / "huge.parquet", label="y", exclude=()).warnings)
+
+    for kind in (pa.int64(), pa.uint64()):
+        assert "identifier" in said(pa.array([2**63 - 1 - i for i in range(60)], kind))
+    assert "too large to tell apart" in said(
+        pa.array([2**64 - 1 - i for i in range(60)], pa.uint64())
+    )
+    assert "one value" in said(pa.array([7] * 60, pa.uint64()))
+    path = three_columns(tmp_path / "a.csv", [(2**63 - 1 - i, "ab"[i % 2]) for i in range(60)])
+    assert "identifier" in " ".join(load(path, label="y", exclude=()).warnings)
+
+
+def test_advice_names_the_real_cause(tmp_path):
+    path = three_columns(tmp_path / "text.csv", [("x", "ab"[i % 2]) for i in range(60)])
+    with refused(DataError, "as --number says"):
+        load(path, label="y", exclude=(), number=("b",))
+    with refused(DataError, "in 1 of 3 rows: too few of a class"):
+        (tmp_path / "few.csv").write_text("a,y\n1,x\n2,y\n3,z\n")
+        load(tmp_path / "few.csv", label="y", exclude=())
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    with refused(DataError, "carriage returns"):
+        load(path, label="y", exclude=())
+
+
+def test_the_share_of_a_table_that_is_scored_is_told(table, tmp_path):
+    dataset = load(table)
+
+    def scored(test_uri):
+        _, y, said = data.load_test_table(
+            str(table), test_uri=test_uri, classes=dataset.classes, schema=dataset.table.schema,
+            reading=Reading(label="churned", exclude=("household",)), scratch=tmp_path,
+        )  # fmt: skip
+        return len(y), [sentence for sentence in said if "are scored" in sentence]
+
+    rows, [sentence] = scored(None)
+    assert rows == len(dataset.test)
+    assert f"{rows} of {rows + len(dataset.train)} rows" in sentence
+    assert scored(str(table)) == (rows + len(dataset.train), [])
 
 
 def test_a_label_that_training_never_saw_is_refused(table, tmp_path):

@@ -89,6 +89,7 @@ def test_evaluate_gives_the_published_accuracy_in_any_format(trained, tmp_path):
         done = mlp_job("evaluate", "champion", *where(place), "--json", *extra)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["accuracy"] == pytest.approx(published)
+        assert "of 800 rows of" in done.stderr
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])

@@ -46,8 +46,14 @@ def read(array: StoredArray) -> NDArray[Any]:
     return labels.view(np.uint8) if dtype.kind == "b" else labels
 
 
-def index(rows: Labelled) -> tuple[Classes, NDArray[np.int32]]:
+def index(
+    rows: Labelled, *, hint: str = "Check that the labels are the right array, and not cut off."
+) -> tuple[Classes, NDArray[np.int32]]:
     """Finds the classes in training rows.
+
+    Args:
+        rows: The training rows.
+        hint: What to do when there is only one class.
 
     Returns:
         The labels that occur, sorted, and (rows,) indices into them.
@@ -61,7 +67,7 @@ def index(rows: Labelled) -> tuple[Classes, NDArray[np.int32]]:
         raise DataError(
             f"{rows.name}: expected at least two classes. "
             f"Received: only the label {shown(classes[0])}, in all {len(rows.labels)} rows.",
-            hint="Check that the labels are the right array, and not cut off.",
+            hint=hint,
         )
     return classes, _lookup(found, classes)[inverse]
 

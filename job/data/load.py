@@ -64,7 +64,12 @@ def _load(
     source = _source(uri, found, scratch, reading, whole=whole)
     rows = source("train")
     _refuse_table_options(reading, uri)
-    classes, y = labels.index(rows)
+    folders = isinstance(source, partial) and source.func is images.read
+    classes, y = (
+        labels.index(rows, hint="Give each class a folder of images; its name is the label.")
+        if folders
+        else labels.index(rows)
+    )
     train = Split(x=rows.x, y=y)
     shape = rows.x.shape[1:]
     if test_uri is not None:

@@ -131,6 +131,12 @@ def _header(stream: BinaryIO, name: str) -> tuple[list[str], str]:
     try:
         names = next(csv.reader([text], delimiter=delimiter), [])
     except csv.Error as exc:  # a field of more than 131,072 characters
+        if "\r" in text:
+            raise DataError(
+                f"{name}: expected lines that end with a line feed. Received: carriage returns "
+                "alone, as old Macs wrote them.",
+                hint=r"Convert the file: tr '\r' '\n' < OLD.csv > NEW.csv",
+            ) from exc
         raise DataError(
             f"{name}: expected a header with the names of the columns. Received: {exc}.",
             hint="Write the names of the columns in the first line.",

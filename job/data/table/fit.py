@@ -115,6 +115,8 @@ def _useless(name: str, seen: Any, *, told: bool) -> str:
     present = seen.drop_null()
     distinct = pc.count_distinct(present).as_py() if len(present) else 0
     if distinct + bool(seen.null_count) < 2:
+        if distinct and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
+            return "its numbers are too large to tell apart as floating-point numbers"
         return "it has one value in all training rows" if distinct else "it has no values"
     if told or len(present) < ENOUGH:
         return ""

@@ -9,9 +9,23 @@ from job.data.table.frame import Frame
 from job.errors import DataError
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(inf|Inf|infinity|Infinity)\s*$"
-WHOLE = r"^\s*[+-]?\d{1,18}\s*$"
+LARGEST = str(2**63 - 1)
+WHOLE = (  # of up to 18 digits, or of 19 that int64 can hold
+    r"^\s*[+-]?(\d{1,18}|"
+    + "".join(
+        rf"{LARGEST[:i]}[{int(i == 0)}-{int(digit) - 1}]\d{{{18 - i}}}|"
+        for i, digit in enumerate(LARGEST)
+        if digit != "0"
+    )
+    + rf"{LARGEST})\s*$"
+)
 WHOLE_FLOAT = r"^\s*[+-]?\d{1,15}\.0*\s*$"
-DATE = r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?\s*$"
+DAY = r"(0?[1-9]|[12]\d|3[01])"  # or a month
+DATE = (
+    r"^\s*(\d{4}-\d\d-\d\d|(19|20)\d\d/\d\d?/\d\d?"
+    rf"|{DAY}/{DAY}/((19|20)?\d\d)|{DAY}\.{DAY}\.(19|20)\d\d|{DAY}-{DAY}-(19|20)\d\d)"
+    r"([T ]\d\d?:\d\d.*)?\s*$"
+)
 TRUE, FALSE = ["true"], ["false"]
 
 MOSTLY = 0.5
@@ -60,8 +74,17 @@ def guessed(frame: Frame, name: str) -> Any:
     return array
 
 
-def demanded(frame: Frame, name: str, target: Target) -> Any:
+def demanded(
+    frame: Frame, name: str, target: Target, *, why: str = ", as in training", way_out: str = ""
+) -> Any:
     """A column as what it must be: float64, bool, int64 or string; missing values are null.
+
+    Args:
+        frame: The table.
+        name: The column.
+        target: What its values must be.
+        why: Says so in the message.
+        way_out: Ends the hint.
 
     Raises:
         DataError: A value is something else.
@@ -78,6 +101,8 @@ def demanded(frame: Frame, name: str, target: Target) -> Any:
     }
     if pa.types.is_null(array.type):
         return array.cast(types[target])
+    if target == "integer" and array.type == pa.int64() and pc.min(array).as_py() != -(2**63):
+        return array  # exactly; the one number stands for missing ones
     is_text = pa.types.is_string(array.type)
     if array.type not in types.values():
         raise _unfit(frame, name, str(array.type)[:100])
@@ -109,9 +134,9 @@ def demanded(frame: Frame, name: str, target: Target) -> Any:
         raise frame.bad(
             row,
             name,
-            f"{what[target]}, as in training",
+            f"{what[target]}{why}",
             repr(str(array[row].as_py())[:80]),
-            hint="Correct the value, or leave it empty if it is not known.",
+            hint=f"Correct the value, or leave it empty if it is not known{way_out}.",
         )
     return _parsed(array, target) if is_text else array.cast(types[target], safe=False)
 
@@ -155,11 +180,7 @@ def _parsed(array: Any, target: Target) -> Any:
         return pc.if_else(pc.is_valid(text), yes, pa.scalar(None, pa.bool_()))
     bare = pc.if_else(pc.starts_with(text, "+"), pc.utf8_slice_codeunits(text, 1), text)
     if target == "integer":
-        try:
-            return bare.cast(pa.int64())
-        except pa.ArrowInvalid:
-            numbers = bare.cast(pa.float64())
-            return numbers.cast(pa.int64(), safe=False)
+        return pc.replace_substring_regex(bare, r"\.0*$", "").cast(pa.int64())
     return bare.cast(pa.float64())
 
 

@@ -44,8 +44,13 @@ def without_missing(frame: Frame, label: str, warnings: list[str]) -> Frame:
     return frame.take(rows)
 
 
-def classify(frame: Frame, label: str) -> tuple[Classes, NDArray[np.int32]]:
+def classify(frame: Frame, label: str, *, whole: Frame) -> tuple[Classes, NDArray[np.int32]]:
     """Finds the classes in training rows.
+
+    Args:
+        frame: The training rows.
+        label: The column.
+        whole: The rows that they were split from.
 
     Returns:
         The labels that occur, sorted, and (rows,) indices into them.
@@ -70,8 +75,18 @@ def classify(frame: Frame, label: str) -> tuple[Classes, NDArray[np.int32]]:
                 repr(array[row].as_py()),
                 hint="A classifier cannot learn a quantity: put it into classes first.",
             )
-        array = kinds.demanded(frame, label, "integer")
+        array = kinds.demanded(
+            frame, label, "integer", why=" that a signed 64-bit integer holds",
+            way_out="; write longer ones as text: a letter in front",
+        )  # fmt: skip
     classes: Classes = tuple(sorted(pc.unique(array).to_pylist()))
+    if len(classes) < 2 and len(pc.unique(whole.columns[label])) > 1:
+        raise DataError(
+            f"{frame.name}: expected training rows of at least two classes in column {label!r} "
+            f"when the test rows are held out. Received: only {shown(classes[0])}, "
+            f"in {len(frame)} of {len(whole)} rows: too few of a class to split.",
+            hint="Give more rows of each class, or a --test-data of your own.",
+        )
     if len(classes) < 2:
         raise DataError(
             f"{frame.name}: expected at least two classes in column {label!r}. "

@@ -64,7 +64,7 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     frame = frame.with_columns({name: _typed(frame, name, reading) for name in candidates})
     sides = _sides(frame, test, candidates, reading, warnings)
     train = sides.train
-    classes, y = classify(train, reading.label)
+    classes, y = classify(train, reading.label, whole=frame)
     fit_rows, validation_rows = splits.stratified(y, validation_split, found.uri)
     typed = {name: train.columns[name] for name in candidates}
     schema, dropped = fit.fit(train, typed, fit_rows, reading)
@@ -116,7 +116,12 @@ def load_test(
         frame = without_missing(frame, schema.label, warnings)
         if not whole:
             frame = frame.with_columns({n: _typed(frame, n, reading) for n in candidates})
+            rows_there = len(frame)
             frame = _sides(frame, None, candidates, reading, warnings).test
+            warnings.append(
+                f"{len(frame):,} of {rows_there:,} rows of {found.uri} are scored: the test share "
+                "that a hash holds out of training; --test-data scores all rows of a file."
+            )
         changed = (*changed, *drift.unseen(frame, schema))
         y = encode_labels(frame, schema.label, classes)
         return encode.raw(frame, schema), y, (*warnings, *changed)
@@ -165,7 +170,10 @@ def _typed(frame: Frame, name: str, reading: Reading) -> Any:
     import pyarrow as pa
 
     if name in reading.number:
-        return kinds.demanded(frame, name, "number")
+        return kinds.demanded(
+            frame, name, "number", why=", as --number says",
+            way_out="; if the column is text, leave it out of --number",
+        )  # fmt: skip
     if name in reading.category and pa.types.is_string(frame.columns[name].type):
         return kinds.demanded(frame, name, "text")
     return kinds.guessed(frame, name)

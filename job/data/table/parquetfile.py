@@ -35,11 +35,12 @@ def batches(path: Path, name: str) -> Iterator[Any]:
             names = file.schema_arrow.names
             check_names(names, name)
             memory.check((max(file.metadata.num_rows, 0), len(names)), 8, name)
-            yield _plain(file.schema_arrow.empty_table())
+            fits = _fits(file)
+            yield _plain(file.schema_arrow.empty_table(), fits)
             first = 0
             for batch in file.iter_batches(BATCH_ROWS):
                 batch.validate(full=True)
-                ready = _plain(batch)
+                ready = _plain(batch, fits)
                 _refuse_nul(ready, name, first)
                 first += batch.num_rows
                 yield ready
@@ -51,10 +52,27 @@ def batches(path: Path, name: str) -> Iterator[Any]:
             ) from exc
 
 
-def _plain(batch: Any) -> Any:
+def _fits(file: Any) -> frozenset[str]:
+    """The columns of uint64 that int64 holds exactly; the others become float64."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = [field.name for field in file.schema_arrow if pa.types.is_uint64(field.type)]
+    large = set()
+    for batch in file.iter_batches(BATCH_ROWS, columns=names) if names else ():
+        for name in names:
+            if (pc.max(batch.column(name)).as_py() or 0) >= 2**63:
+                large.add(name)
+    return frozenset(names) - large
+
+
+def _plain(batch: Any, fits: frozenset[str]) -> Any:
     import pyarrow as pa
 
-    columns = [plain(column) for column in batch.columns]
+    columns = [
+        column.cast(pa.int64()) if name in fits else plain(column)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
     if isinstance(batch, pa.Table):
         columns = [pa.array([], column.type) for column in columns]
     return pa.record_batch(columns, names=batch.schema.names)
