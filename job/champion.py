@@ -140,13 +140,21 @@ def predecessor(champion: Champion) -> Move | None:
     """The move that had made the previous champion, or None when there was none.
 
     A rollback takes back what was moved since, so that rolling back twice goes back two
-    champions and not to and fro.
+    champions and not to and fro. A champion made from the same as one that was rolled back, or
+    is about to be, has the same fault and is passed over, unless it was promoted by hand since.
     """
     reigns: list[Move] = []
+    faulty: set[str | None] = set()
     for move in champion.history:
         if move.command != "rollback":
             reigns.append(move)
+            if move.command == "promote":
+                faulty.discard(move.fingerprint)
             continue
         while reigns and reigns[-1].after != move.after:
-            reigns.pop()
-    return reigns[-2] if len(reigns) > 1 else None
+            faulty.add(reigns.pop().fingerprint)
+    if not reigns:
+        return None
+    faulty = (faulty | {reigns[-1].fingerprint}) - {None}
+    sound = (move for move in reversed(reigns[:-1]) if move.fingerprint not in faulty)
+    return next(sound, None)

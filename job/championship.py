@@ -104,7 +104,8 @@ class Championship(Catalogue):
         if before is None:
             raise DataNotFound(
                 f"Expected a version of {self.name} that was champion before. Received: none.",
-                hint="`mlp-job models` lists the versions, `mlp-job promote` chooses one.",
+                hint="`mlp-job models` lists the versions, `mlp-job promote` chooses one. What was "
+                "made from the same as a version that was rolled back does not count.",
             )
         self._expect_kept(champion, before.after)
         manifest, sha256 = self._vouched(before.after, before.manifest_sha256)
@@ -156,7 +157,8 @@ class Championship(Catalogue):
             return dataclasses.replace(verdict, promote=True)
         against = objection(champion, manifest)
         if against:
-            return dataclasses.replace(verdict, promote=False, reasons=(*verdict.reasons, against))
+            told = verdict.reasons if against in verdict.reasons else (*verdict.reasons, against)
+            return dataclasses.replace(verdict, promote=False, reasons=told)
         if decide:
             verdict = decide(champion)
         if verdict.promote:

@@ -4,14 +4,32 @@ Names and units: https://prometheus.io/docs/practices/naming/.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from job.errors import UsageError
 from job.log import WARNING, event
 from job.manifest import Manifest
 
 LAST_SUCCESS = "mlp_job_last_success_timestamp_seconds"
+
+
+def check(path: str | None) -> None:
+    """Refuses a file that cannot be written, before any work is done for its figures.
+
+    Raises:
+        UsageError: Its folder is not there or not writable, or it is a folder itself.
+    """
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir() or Path(path).is_dir():
+        raise UsageError(
+            f"--metrics-file: expected a file in a folder that can be written. Received: {path!r}.",
+            hint=f"Make the folder, or let user {os.getuid()}, as whom the job runs, write there.",
+        )
 
 
 def write(
@@ -64,7 +82,8 @@ def write(
     except OSError as exc:
         event(
             "metrics_file.failed",
-            f"--metrics-file: expected a file that can be written. Received: {exc}.",
+            f"--metrics-file: expected a file that can be written. Received: "
+            f"{path!r}: {exc.strerror}.",
             level=WARNING,
         )
 

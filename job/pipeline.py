@@ -63,6 +63,7 @@ def run(config: Config) -> Mapping[str, object]:
     log.bind({"run.id": run_id, "run.attempt": attempt})
     shutdown.note(run_id=run_id)
     events.run_started(config, run_id)
+    exposition.check(config.metrics_file)
 
     registry = Registry(open_store(config.store), config.model_name)
     with clock.phase("check store"):

@@ -1,6 +1,7 @@
 """Predictions of new rows, written block by block as CSV, Parquet or JSON Lines."""
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -30,6 +31,42 @@ def check_format(output: str) -> str:
             f"Received: {output!r}."
         )
     return suffix
+
+
+def check(output: str, rows: str) -> None:
+    """Refuses an output that cannot be, or that would replace the rows it is made from.
+
+    Args:
+        output: A path or an s3:// URI.
+        rows: What is predicted: a file, a glob, or several of these with commas between.
+
+    Raises:
+        UsageError: An unknown ending, no such folder, or a file that is also read.
+    """
+    check_format(output)
+    parts = {rows, *(part.strip() for part in rows.split(","))}
+    if output.startswith("s3://"):
+        same = output in parts
+    else:
+        folder = Path(output).parent
+        if not os.path.isdir(folder):  # noqa: PTH112 - false for whatever cannot be a folder
+            raise UsageError(
+                f"--output: expected a folder that exists. Received: {str(folder)!r}.",
+                hint="Make the folder first, or name another one.",
+            )
+        names = parts.union(*map(glob.glob, parts))
+        same = any(_same_file(output, name) for name in names)
+    if same:
+        raise UsageError(
+            f"--output: expected another file than the rows to predict. Received: {output!r}.",
+            hint="Name a new file; the rows would be lost.",
+        )
+
+
+def _same_file(one: str, other: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # what cannot be read is told when it is
+        return Path(one).samefile(other)
+    return False
 
 
 def write(output: str, blocks: Iterable[Block], classes: Classes) -> int:

@@ -116,11 +116,11 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
         The number of rows written.
 
     Raises:
-        UsageError: An output format that is not known.
+        UsageError: An output of no known format, in no folder, or that is the input.
         DataNotFound: No such version or input.
         DataError: Rows that do not fit the model's input.
     """
-    predictions.check_format(output)
+    predictions.check(output, rows)
     manifest = registry.resolve(ref)
     with scratch() as folder:
         if manifest.schema:

@@ -15,12 +15,15 @@ from job.registry import Listed
 from job.show import put, put_json, table
 from job.wording import duration
 
+OTHER_DATA = "≈"
+"""Marks a change between accuracies that were measured on different data."""
+
 
 def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
     """The versions of each model, the newest first.
 
-    The interval is the accuracy's; the change is in points against the champion's accuracy, each
-    on its own test rows; rows are for training and validation; time is the run's.
+    The interval is the accuracy's; the change is in points against the champion's accuracy, and
+    marked where the two were measured on different data; rows are for training and validation; time is the run's.
     """
     if as_json:
         put_json({"models": {name: [*map(_as_dict, listed)] for name, listed in named.items()}})
@@ -34,6 +37,10 @@ def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
         for each in listed:
             rows.add_row(*_row(each, reigning))
         put(rows)
+        if any(_change(each, reigning).startswith(OTHER_DATA) for each in listed):
+            print(
+                f"{OTHER_DATA}  measured on other data than the champion; `mlp-job evaluate` scores on any."
+            )
     if not any(named.values()):
         print("No versions yet. `mlp-job train` makes one.")
 
@@ -88,18 +95,25 @@ def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
     if manifest is None:
         return (str(listed.version), *[""] * 6, f"[red]{escape(one_line(listed.problem))}", mark)
     low, high = manifest.metrics.accuracy_interval
-    change = 100 * (manifest.metrics.accuracy - reigning.metrics.accuracy) if reigning else None
     return (
         str(listed.version),
         _age(manifest.created),
         f"{manifest.metrics.accuracy:.4f}",
         f"{low:.3f}–{high:.3f}",
-        "" if change is None or listed.champion else f"{change:+.2f}",
+        _change(listed, reigning),
         f"{manifest.data.train_rows + manifest.data.validation_rows:,}",
         duration(manifest.seconds),
         listed.fate,
         mark,
     )
+
+
+def _change(listed: Listed, reigning: Manifest | None) -> str:
+    manifest = listed.manifest
+    if manifest is None or reigning is None or listed.champion:
+        return ""
+    mark = OTHER_DATA if manifest.data.digest != reigning.data.digest else ""
+    return f"{mark}{100 * (manifest.metrics.accuracy - reigning.metrics.accuracy):+.2f}"
 
 
 def _as_dict(listed: Listed) -> dict[str, object]:

@@ -212,6 +212,26 @@ def test_a_prediction_that_fails_leaves_no_file(shared_store, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
+def test_predictions_never_replace_the_rows_they_are_made_from(shared_store, tmp_path):
+    rows, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    rows.write_text("1,2\n")
+    link.symlink_to(rows)
+    where = ("--store", shared_store, "--name", "corners")
+    for given, out, words in (
+        (rows, rows, "another file"),
+        (rows, link, "another file"),
+        (f"{tmp_path}/*.csv", rows, "another file"),
+        (f"nothing.csv, {link}", rows, "another file"),
+        ("s3://no-such-bucket-here/x.csv", "s3://no-such-bucket-here/x.csv", "another file"),
+        (rows, tmp_path / "nowhere" / "out.csv", "a folder that exists"),
+    ):
+        done = mlp_job("predict", "no-such-version", given, "-o", out, *where)
+        assert done.returncode == 2, done.stderr
+        assert words in failure(done)["message"]
+        assert failure(done)["hint"]
+    assert rows.read_text() == "1,2\n"
+
+
 def test_a_million_rows_in_flat_memory(shared_store, tmp_path):
     code = (
         "import resource, sys, os\n"

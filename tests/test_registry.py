@@ -17,6 +17,7 @@ import seaweed
 from drafts import PROMOTE, REJECT, draft
 from proxy import Fault
 
+from job.champion import second_chance
 from job.championship import Published
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
 from job.gate import Verdict
@@ -382,6 +383,30 @@ def test_what_is_made_from_the_same_does_not_come_back_either(
     assert registry.promote("3").after == 3
     fates = {listed.version: listed.fate for listed in registry.versions()}
     assert fates == {4: "promoted", 3: "promoted by hand", 1: "promoted"}
+
+
+def test_a_rollback_passes_over_what_is_made_from_the_same(registry: Registry, files: Path) -> None:
+    for i, letter in enumerate("abcbb", start=1):
+        made = dataclasses.replace(draft(f"run-{i}"), fingerprint=letter * 64)
+        registry.publish(files, made)
+    assert registry.rollback().after == 3
+    assert registry.rollback().after == 1
+    with pytest.raises(DataNotFound, match="champion before"):
+        registry.rollback()
+    registry.promote("4")
+    registry.promote("3")
+    assert registry.rollback().after == 4  # a person stood up for it since
+    assert registry.rollback().after == 1
+
+
+def test_an_objection_is_told_once(registry: Registry, files: Path) -> None:
+    for i, letter in enumerate("ab", start=1):
+        registry.publish(files, dataclasses.replace(draft(f"run-{i}"), fingerprint=letter * 64))
+    registry.rollback()
+    against = second_chance(registry.champion(), "b" * 64)
+    judged = Verdict(promote=False, reasons=("It is good enough.", against))
+    twin = dataclasses.replace(draft("run-3", verdict=judged), fingerprint="b" * 64)
+    assert registry.publish(files, twin, lambda champion: judged).verdict == judged
 
 
 def test_rollback_works_when_the_champion_is_gone(registry: Registry, files: Path) -> None:

@@ -79,6 +79,34 @@ def test_an_old_store_is_read_in_full(place: Path) -> None:
     assert mlp_job("rollback", *WHERE).stdout == "champion: 2 → 1\n"
 
 
+def test_a_change_between_accuracies_on_other_data_is_marked(place: Path) -> None:
+    same = mlp_job("models", *WHERE).stdout
+    assert "other data" not in same
+    path = place / "store/corners/versions/1/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["data"]["digest"] = "f" * 64
+    path.write_text(json.dumps(manifest))
+    other = mlp_job("models", *WHERE).stdout
+    assert "≈  measured on other data" in other.splitlines()[-1]
+    [before], [after] = ([x.split() for x in said.splitlines() if x.split()[:1] == ["1"]]
+                         for said in (same, other))  # fmt: skip
+    [(number, mark)] = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert mark == f"≈{number}"
+
+
+def test_figures_that_cannot_be_written_are_told_at_once(place: Path) -> None:
+    for path in ("nowhere/a.prom", "store", "corners.npz/a.prom"):
+        done = mlp_job("train", *QUICK, "--data", "corners.npz", *WHERE, "--metrics-file", path)
+        assert done.returncode == 2, done.stdout
+        last = json.loads(done.stdout.splitlines()[-1])
+        assert (
+            f"--metrics-file: expected a file in a folder that can be written. Received: '{path}"
+            in (last["message"])
+        )
+        assert last["hint"]
+    assert sorted(each.name for each in (place / "store/corners/versions").iterdir()) == ["1", "2"]
+
+
 def test_an_old_champion_is_challenged(place: Path, registry: Registry) -> None:
     figures = place / "mlp_job.prom"
     words = ("train", *QUICK, "--data", "corners.npz", *WHERE, "--metrics-file", figures)
