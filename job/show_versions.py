@@ -23,7 +23,8 @@ def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
     """The versions of each model, the newest first.
 
     The interval is the accuracy's; the change is in points against the champion's accuracy, and
-    marked where the two were measured on different data; rows are for training and validation; time is the run's.
+    marked where the two were measured on different data; rows are for training and validation;
+    time is the run's.
     """
     if as_json:
         put_json({"models": {name: [*map(_as_dict, listed)] for name, listed in named.items()}})
@@ -39,7 +40,8 @@ def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
         put(rows)
         if any(_change(each, reigning).startswith(OTHER_DATA) for each in listed):
             print(
-                f"{OTHER_DATA}  measured on other data than the champion; `mlp-job evaluate` scores on any."
+                f"{OTHER_DATA}  measured on other data than the champion; "
+                "`mlp-job evaluate` scores on any."
             )
     if not any(named.values()):
         print("No versions yet. `mlp-job train` makes one.")
