@@ -1,5 +1,6 @@
 """What the manifests promise, and what they share with the code, is so."""
 
+import copy
 import dataclasses
 import json
 import re
@@ -67,7 +68,8 @@ def test_the_cronjob_creates_the_very_job(names: tuple[str, ...]) -> None:
 
 
 def test_scheduled_is_production_at_night_when_there_is_something_new() -> None:
-    scheduled, production = (render(K8S / "overlays" / n) for n in ("scheduled", "production"))
+    scheduled = render(K8S / "overlays/scheduled")
+    production = copy.deepcopy(render(K8S / "overlays/production"))
     options = find(production, "ConfigMap")
     old = options["metadata"]["name"]
     new = find(scheduled, "ConfigMap")["metadata"]["name"]
