@@ -14,20 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import tiny
+from program import PROGRAM, mlp_job
 
-PROGRAM = Path(sys.executable).with_name("mlp-job")
 QUICK = ("--epochs=3", "--hidden=16", "--batch-size=25", "--learning-rate=0.01", "--device=cpu")
-
-
-def mlp_job(*arguments, **environment):
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | environment,
-        check=False,
-    )
 
 
 def events(output):

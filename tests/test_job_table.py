@@ -1,31 +1,18 @@
 """Tables and images from outside: the real command, its files, its answers."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import churn
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from program import mlp_job
 from test_data_images import folder
 
-PROGRAM = Path(sys.executable).with_name("mlp-job")
 QUICK = ("--epochs=12", "--hidden=16", "--batch-size=25", "--device=cpu")
-
-
-def mlp_job(*arguments, **environment):
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | environment,
-        check=False,
-    )
 
 
 def events(output):
