@@ -232,12 +232,11 @@ def now() -> datetime:
 
 @contextlib.contextmanager
 def in_mid_run() -> Iterator[None]:
-    """Credentials that worked at the start have expired: another pod may have better luck."""
+    """What could be written at the start cannot any more: another pod may have better luck."""
     try:
         yield
     except AccessDenied as exc:
         raise StoreError(
             exc.message,
-            hint="These credentials worked at the start: renew them, and run again with the same "
-            "--run-id.",
+            hint=f"It was allowed when the run began. {exc.hint}",
         ) from exc

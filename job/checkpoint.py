@@ -4,6 +4,7 @@ A checkpoint is a safetensors file, so there is no pickle in it. The two slots a
 turn: a write that is cut off costs one checkpoint, never both.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from job import events
 from job.documents import decode, encode
-from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
+from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
 from job.shutdown import GRACE
 from job.state import Position, State
 from job.storage import Store
@@ -26,6 +27,8 @@ SHARE = 0.02
 """Of a run's time that saving may take, when nothing else was asked for."""
 SHORTEST = 10.0
 """Seconds between two checkpoints, at least."""
+PATIENCE = 10.0
+"""Seconds for which training waits when the store fails, before a checkpoint goes to the spare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,15 +206,17 @@ class Checkpoints:
 
     def _written(self, store: Store, sequence: int, data: bytes) -> bool:
         try:
-            store.write(f"{self._folder}/{SLOTS[sequence % 2]}", data)
-        except (AccessDenied, DataNotFound, StoreError) as error:
+            with store.within(PATIENCE):
+                store.write(f"{self._folder}/{SLOTS[sequence % 2]}", data)
+        except (AccessDenied, DataError, DataNotFound, StoreError) as error:
             events.checkpoint_failed(error)
             return False
         return True
 
     def _clear_spare(self) -> None:
         for slot in SLOTS:
-            self._spare.delete(f"{self._folder}/{slot}")
+            with contextlib.suppress(JobError):  # the newest counts: an older one does no harm
+                self._spare.delete(f"{self._folder}/{slot}")
 
     def _newest(self, store: Store) -> tuple[Header, State] | None:
         found = [pair for slot in SLOTS if (pair := self._read(store, slot))]

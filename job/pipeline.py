@@ -60,9 +60,9 @@ def run(config: Config) -> Mapping[str, object]:
     exposition.check(config.metrics_file)
 
     registry = Registry(open_store(config.store), config.model_name)
-    with clock.phase("check store"):
+    with clock.phase("check store"), registry.store.within(config.store_timeout):
         published = registry.check(run_id)
-    with scratch() as folder:
+    with persistence.resumable(run_id), scratch() as folder:
         if published:
             provenance.expect_same(config, read(config, folder), published.manifest)
             judge = contest.retrial(registry, published, config)
@@ -78,7 +78,7 @@ def run(config: Config) -> Mapping[str, object]:
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
             published = persistence.keep_trying(
-                publish, seconds=config.store_timeout, run_id=run_id
+                publish, registry.store, seconds=config.store_timeout
             )
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
@@ -144,8 +144,8 @@ def make(
             judge = contest.judge(registry, challenger, config)
             verdict, past = persistence.keep_trying(
                 lambda: (registry.judged(judge), registry.recent(TREND)),
+                registry.store,
                 seconds=config.store_timeout,
-                run_id=run_id,
             )
         events.decided(verdict)
         record = report.Record(

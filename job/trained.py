@@ -69,7 +69,7 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
         made_on={**provenance.library_versions(), "device": info.name},
         every=config.checkpoint_every,
     )
-    with clock.phase("resume"):
+    with clock.phase("resume"), registry.store.within(config.store_timeout):
         state = checkpoints.latest()
     shutdown.note(checkpoint=checkpoints.last)
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)

@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from job.errors import AccessDenied, DataNotFound, StoreError
+from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError
 from job.storage.store import Conflict, Entry, as_prefix, checked
 
 MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
-DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+STRAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}
 LOCK_TRIES = 1000
@@ -36,6 +37,9 @@ class LocalStore:
         self.uri = uri
         self._root = Path(uri)
         self._made: set[Path] = set()
+
+    def within(self, seconds: float) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
+        return contextlib.nullcontext()  # a disk is asked once
 
     def read(self, key: str) -> tuple[bytes, str]:
         path = self._path(key)
@@ -199,8 +203,14 @@ def _writing(path: Path) -> Iterator[None]:
         raise _failure("write", path, exc) from exc
 
 
-def _failure(verb: str, path: Path, exc: OSError) -> AccessDenied | StoreError:
+def _failure(verb: str, path: Path, exc: OSError) -> JobError:
     message = f"Expected to {verb} {path}. Received: {exc.strerror}."
+    if exc.errno in STRAY:
+        stray = next(each for each in (path, *path.parents) if each.exists())
+        return DataError(
+            f"Expected to {verb} {path}. Received: {exc.strerror}: {stray}.",
+            hint="Move it away, and run the same command again.",
+        )
     if exc.errno in DENIED:
         return AccessDenied(message, hint="Check the folder's owner, mode and mount options.")
     if exc.errno in FULL:

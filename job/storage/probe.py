@@ -4,7 +4,7 @@ import contextlib
 import uuid
 from typing import Any
 
-from job.errors import AccessDenied, DataNotFound, JobError
+from job.errors import AccessDenied, DataError, DataNotFound, JobError
 from job.storage.store import Conflict, Store
 
 
@@ -15,7 +15,8 @@ def probe(store: Store, folder: str) -> None:
     of the two, a write is tried that must be refused.
 
     Raises:
-        AccessDenied: No such bucket, no permission, or a store that ignores a condition.
+        AccessDenied: No such bucket, no permission, a file in a folder's place, or a store that
+            ignores a condition.
         StoreError: The store does not answer, or is full.
     """
     key = f"{folder}/{uuid.uuid4().hex}"
@@ -33,6 +34,8 @@ def _try_writes(store: Store, key: str) -> None:
         first = store.write(key, b"first", if_none_match=True)
     except DataNotFound as exc:
         raise AccessDenied(exc.message, hint="Create the bucket, or correct --store.") from exc
+    except DataError as exc:
+        raise AccessDenied(exc.message, hint="Move it away, or correct --store.") from exc
     _expect_refusal(store, key, "If-None-Match: *", if_none_match=True)
     second = store.write(key, b"second", if_match=first)
     _expect_refusal(store, key, "If-Match", if_match=first)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from job.errors import AccessDenied, DataNotFound, JobError, StoreError, UsageError
+from job.storage.s3_budget import ATTEMPTS, READ_SECONDS, Budget
 from job.storage.s3_errors import code, status, translated
 from job.storage.store import Conflict, Entry, as_prefix, checked
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_SECONDS = 5
-READ_SECONDS = 30
-ATTEMPTS = 8
-"""Tries of a request; AWS_MAX_ATTEMPTS overrides. botocore's pauses between them double: up to
-0.05 s at first and 6 s in all, or 1 s and 127 s when the server asks for patience."""
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds between the tries of what botocore itself does not try again."""
 
@@ -46,6 +43,11 @@ class S3Store:
         self._bucket = bucket
         self._prefix = as_prefix(prefix)
         self._client = _client(self.uri)
+        self._budget = Budget()
+        self._budget.attach(self._client)
+
+    def within(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        return self._budget.within(seconds)
 
     def read(self, key: str) -> tuple[bytes, str]:
         from botocore.exceptions import (
@@ -60,6 +62,8 @@ class S3Store:
                 try:
                     return self._read(key)
                 except broken_body:
+                    if self._budget.spent:
+                        raise
                     time.sleep(pause)
             return self._read(key)
 

@@ -1,6 +1,7 @@
 """What every store can do: Store, Entry and Conflict."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,10 +35,19 @@ class Store(Protocol):
     A write is seen whole or not at all. Every method raises:
         DataNotFound: No such key, bucket or folder.
         AccessDenied: Wrong or missing credentials, no permission, or read-only.
+        DataError: Something else stands where a folder or an object belongs.
         StoreError: Anything else, after the retries are spent.
     """
 
     uri: str
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Bounds the time for what fails in the block, in all threads.
+
+        When so many seconds have passed, nothing that failed is tried again, and no request
+        waits longer than five more for an answer. What gets answers goes on.
+        """
+        ...
 
     def read(self, key: str) -> tuple[bytes, str]:
         """The body and the ETag of a small object."""

@@ -1,0 +1,71 @@
+"""A budget of time for requests that fail, kept by botocore's events; it has no option for that."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+READ_SECONDS = 30.0
+"""Seconds without a byte after which an answer is given up."""
+LAST_SECONDS = 5.0
+"""The same where little time is left, or none."""
+ATTEMPTS = 8
+"""Tries of a request; AWS_MAX_ATTEMPTS overrides."""
+BUSY_SECONDS = 1.0
+"""botocore's pause between two tries is at most this, doubled by each, when the server has
+answered (`botocore.retries.standard.ExponentialBackoff`),"""
+LOST_SECONDS = 0.05
+"""or this, when there was no answer."""
+
+
+class Budget:
+    """Until when the failing requests of a client are tried again; without an end outside `within`.
+
+    What gets its answers is never cut short, however long it takes.
+    """
+
+    def __init__(self) -> None:
+        self._deadline: float | None = None
+        self.spent = False
+        """True when a request has failed after the time was over: no other one is begun."""
+
+    def attach(self, client: "S3Client") -> None:
+        """Watches over all requests of a client."""
+        client.meta.events.register_first("needs-retry.s3", self._judge)
+        client.meta.events.register("request-created.s3", self._limit)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """As `Store.within`."""
+        before = self._deadline
+        self._deadline, self.spent = time.monotonic() + seconds, False
+        try:
+            yield
+        finally:
+            self._deadline, self.spent = before, False
+
+    def _limit(self, request: Any, **_: object) -> None:
+        """Before each try: what is left is shared among the tries that a request may have."""
+        from botocore.exceptions import HTTPClientError
+
+        if self._deadline is None:
+            return
+        if self.spent:
+            raise HTTPClientError(error="no time is left after the failures before")
+        left = self._deadline - time.monotonic()
+        request.context["read_timeout"] = min(READ_SECONDS, max(LAST_SECONDS, left / ATTEMPTS))
+
+    def _judge(self, response: Any, attempts: int, **_: object) -> bool | None:
+        """After each try: False forbids another one, None leaves it to botocore."""
+        answered = response is not None
+        failed = not answered or response[0].status_code >= 500
+        if self._deadline is None or not failed:
+            return None
+        now = time.monotonic()
+        pause = (BUSY_SECONDS if answered else LOST_SECONDS) * 2 ** (attempts - 1)
+        if now >= self._deadline:
+            self.spent = True
+        return False if now + pause >= self._deadline else None
