@@ -1,0 +1,58 @@
+"""What needs the store after training, while it has a bad time: again and again, for a while."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from job import events, shutdown
+from job.errors import DataError, StoreError
+from job.registry.championship import in_mid_run
+from job.storage import Store
+
+Result = TypeVar("Result")
+
+PAUSES = (1.0, 2.0, 5.0, 10.0)
+"""Seconds between two tries; the last one holds for all that follow. Inside each try, S3's requests
+have tries of their own."""
+
+
+def keep_trying(use: Callable[[], Result], store: Store, *, seconds: float) -> Result:
+    """Calls what is safe to repeat until it works.
+
+    Args:
+        use: Is called again when the store fails, or has come to refuse the credentials.
+        store: What it uses.
+        seconds: The time for all tries; what fails after it is not tried again.
+
+    Raises:
+        StoreError: The last try's.
+    """
+    deadline = time.monotonic() + seconds
+    tries = 0
+    with store.within(seconds):
+        while True:
+            try:
+                with in_mid_run():
+                    return use()
+            except StoreError as error:
+                pause = PAUSES[min(tries, len(PAUSES) - 1)]
+                if time.monotonic() + pause > deadline:
+                    raise
+                events.store_failed(error, pause=pause)
+                time.sleep(pause)
+                tries += 1
+
+
+@contextlib.contextmanager
+def resumable(run_id: str) -> Iterator[None]:
+    """When a disk or a store ends a run that has a checkpoint, tells how to go on."""
+    try:
+        yield
+    except (DataError, StoreError) as error:
+        if shutdown.noted().get("checkpoint"):
+            error.hint = (
+                f"{error.hint} The same command with --run-id {run_id} goes on from the checkpoint "
+                "in the details: what is trained is published, not trained again."
+            )
+        raise
