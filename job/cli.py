@@ -13,7 +13,7 @@ from job import __version__, log, shutdown, termination
 from job.commands.versions import COMMANDS, AsJson, Ref, registry_of
 from job.config import Config, envvar, flag
 from job.errors import JobError, UsageError
-from job.options import config_option, from_config
+from job.options import MAKING, config_option, from_config
 
 app = typer.Typer(
     help="Train, evaluate and publish a Keras MLP classifier.",
@@ -75,7 +75,7 @@ def _root(
 
 
 @app.command()
-@from_config
+@from_config()
 def train(**values: Any) -> Mapping[str, object]:
     """Train, evaluate and publish a model: the main job."""
     from job import pipeline
@@ -161,14 +161,8 @@ def inspect_data(
 
 
 @app.command()
+@from_config(("data", "test_data", "refuse_leakage", "store", "name", "device", *MAKING))
 def doctor(
-    data: str = config_option("data"),
-    test_data: str | None = config_option("test_data"),
-    store: str = config_option("store"),
-    name: str | None = config_option("name"),
-    device: Any = config_option("device"),
-    precision: Any = config_option("precision"),
-    xla: bool = config_option("xla"),
     resume: Annotated[
         bool,
         typer.Option(
@@ -176,20 +170,13 @@ def doctor(
         ),
     ] = False,
     as_json: AsJson = False,
+    **values: Any,
 ) -> None:
     """Prove GPU, driver, disk, data and store before GPU time is spent."""
     from job.commands import doctor as checks
     from job.commands import show
 
-    config = Config(
-        data=data,
-        test_data=test_data,
-        store=store,
-        name=name,
-        device=device,
-        precision=precision,
-        xla=xla,
-    )
+    config = Config(**values)
     done = checks.run(config, resume=resume)
     show.diagnosis(done, as_json=as_json)
     for check in done:

@@ -3,12 +3,12 @@
 import dataclasses
 import inspect
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from job.config import Config, envvar, flag
+from job.config import BESIDE, Config, envvar, flag
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,21 +48,45 @@ PANELS = {
 METAVARS = {"hidden": "UNITS", "image_size": "PIXELS"}
 """What the help screen calls a list's elements, if not NAMES."""
 
+FIELDS = tuple(field.name for field in dataclasses.fields(Config))
+MAKING = tuple(name for name in FIELDS if name not in BESIDE)
+"""What makes the model, apart from the data and the device."""
 
-def from_config(command: Command) -> Command:
-    """Replaces a command's `**options` by one option for each field of Config."""
-    parameters = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=_annotation(field.name),
-            default=config_option(field.name, rich_help_panel=PANELS.get(field.name, "Training")),
-        )
-        for field in dataclasses.fields(Config)
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
+
+def from_config(names: Iterable[str] = FIELDS) -> Callable[[Command], Command]:
+    """Replaces a command's `**values` by one option for each of these fields of Config."""
+
+    def replaced(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=_annotation(name),
+                default=config_option(name, rich_help_panel=PANELS.get(name, "Training")),
+            )
+            for name in names
+        ]
+        parameters = [*(p.replace(kind=p.KEYWORD_ONLY) for p in own), *options]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return replaced
+
+
+def arguments(config: Config, names: Iterable[str]) -> list[str]:
+    """Some fields of Config as a command line that says the same."""
+    said = []
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool):
+            said.append(flag(name) if value else f"--no-{flag(name).removeprefix('--')}")
+        elif isinstance(value, tuple):
+            said.append(f"{flag(name)}={shlex.join(map(str, value))}")
+        elif value is not None:
+            said.append(f"{flag(name)}={value}")
+    return said
 
 
 def config_option(name: str, **changes: Any) -> Any:

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM, Signals
 from typing import Any
 
 import h5py
@@ -39,21 +39,26 @@ OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """One end of a process.
+    """What is done to a process, once.
 
     Attributes:
         signal: SIGTERM or SIGKILL.
-        event: The process is killed `delay` seconds after this event's `count`th occurrence,
+        act: What happens in place of a signal.
+        event: It happens `delay` seconds after this event's `count`th occurrence,
         put: or at the first PUT of a key that ends so; "#7" is the seventh PUT of all,
-        fault: which suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows;
+        method: which may be another method,
+        count: and another one than the first,
+        fault: and suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows;
             STALL, no answer comes, to this request and to all that follow.
     """
 
-    signal: signal.Signals
+    signal: Signals = SIGTERM
+    act: Callable[[], None] | None = None
     event: str = ""
     count: int = 1
     delay: float = 0.0
     put: str = ""
+    method: str = "PUT"
     fault: Fault = Fault.CUT
 
     def __str__(self) -> str:
@@ -100,6 +105,7 @@ class Bench:
         self.prefix = f"{prefix}/{name}/"
         self.options = [*options, f"--store={uri}", f"--name={name}"]
         self.looked = 0
+        self.enter: Sequence[str] = ()
 
     def train(self, run_id: str, kill: Kill | None = None, *more: str, **env: str) -> Ended:
         """Starts one process, kills it when told so, and waits for its end."""
@@ -107,6 +113,7 @@ class Bench:
         note.unlink(missing_ok=True)
         process = subprocess.Popen(
             [
+                *self.enter,
                 PROGRAM,
                 "train",
                 *self.options,
@@ -123,7 +130,10 @@ class Bench:
 
         def end() -> None:
             killed_at.append(time.monotonic())
-            process.send_signal(kill.signal)
+            if kill.act:
+                kill.act()
+            else:
+                process.send_signal(kill.signal)
 
         if kill and kill.put:
             self.proxy.released.clear()
@@ -158,9 +168,10 @@ class Bench:
     def at(self, kill: Kill, end: Callable[[], None]) -> Callable[[Request], Fault]:
         """A fault for the proxy: the process ends at one PUT, and the store is looked at in all."""
         puts = [0]
+        left = [kill.count]
 
         def fault(request: Request) -> Fault:
-            if request.method != "PUT" or "/.probe/" in request.path:
+            if request.method != kill.method or "/.probe/" in request.path:
                 return Fault.NONE
             puts[0] += 1
             if puts[0] < 0 and kill.fault is Fault.STALL:
@@ -171,7 +182,8 @@ class Bench:
                 if kill.put[0] == "#"
                 else request.path.partition("?")[0].endswith(kill.put)
             )
-            if not wanted or puts[0] < 0:
+            left[0] -= wanted
+            if not wanted or left[0] > 0 or puts[0] < 0:
                 return Fault.NONE
             puts[0] = -1_000_000  # once
             end()
@@ -249,6 +261,35 @@ class Bench:
         last = max(range(len(slots)), key=lambda i: headers[i]["sequence"])
         assert headers[last]["position"]["finished"]
         return {name: array.tobytes() for name, array in loaded[last].items()}
+
+
+class FolderBench(Bench):
+    """The same for a store in a folder.
+
+    Args:
+        bench: What is tried there as well; its options, proxy and scratch are used.
+        store: The folder, as the job sees it.
+        seen: The same folder, as this process sees it.
+        enter: What goes in front of the command.
+    """
+
+    def __init__(self, bench: Bench, store: Path, seen: Path, enter: Sequence[str]):
+        super().__init__(
+            bench.proxy, bench.client, f"s3://{bench.bucket}", bench.name, bench.folder, ()
+        )
+        self.options = [*bench.options, f"--store={store}"]
+        self.whole, self.enter, self.root = bench.whole, enter, seen / bench.name
+
+    def get(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+    def keys(self, below: str = "") -> list[str]:
+        paths = (self.root / below).rglob("*")
+        return [path.relative_to(self.root).as_posix() for path in paths if path.is_file()]
+
+    def pointer(self) -> dict[str, Any] | None:
+        there = (self.root / "champion.json").exists()
+        return json.loads(self.get("champion.json")) if there else None
 
 
 def published_weights(body: bytes) -> dict[str, bytes]:

@@ -11,16 +11,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from job.config import Config, flag
+from job.config import Config
 from job.errors import DataError, DeviceUnavailable, JobError
+from job.options import MAKING, arguments
 from job.training.checkpoint import SLOTS, digest, unpack
 
-EPOCHS = 4
-"""Enough to be killed twice and resumed twice."""
-LIKE_THIS = ("data", "test_data", "device", "precision")
+LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MAKING)
 """Options that the proof hands on."""
+DROPOUT = 0.2
+"""Where the options have none: the random state is to be proved, too."""
 RUN = "proof"
 
 
@@ -28,7 +30,7 @@ def prove(config: Config, folder: Path) -> str:
     """Trains undisturbed and disturbed, and compares weights, optimizer, history, predictions.
 
     Args:
-        config: data, test_data, device, precision and xla are honoured.
+        config: The data, the device and all that makes the model are honoured.
         folder: Is made; gets two stores, and what killed runs leave behind.
 
     Returns:
@@ -52,7 +54,7 @@ def prove(config: Config, folder: Path) -> str:
             hint="Runs are resumed here, not to the bit. Try --no-xla.",
         )
     return (
-        f"Killed, resumed, stopped by SIGTERM and resumed again, a run of {EPOCHS} epochs has the "
+        "Killed, resumed, stopped by SIGTERM and resumed again, a run of these options has the "
         f"same bits as an undisturbed one: {', '.join(whole)}."
     )
 
@@ -71,9 +73,9 @@ def _train(config: Config, store: Path, end: signal.Signals | None = None) -> No
     expected = {None: 0, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[end]
     if code == 0 and end:
         raise DataError(
-            f"Expected a run that takes long enough to be killed. Received: {EPOCHS} epochs had "
-            "ended before.",
-            hint="Prove it on more data: --data mnist.",
+            f"Expected a run that takes long enough to be killed. Received: {config.epochs} "
+            "epochs had ended before.",
+            hint="Prove it with more --epochs or on more data, such as --data mnist.",
         )
     if code != expected:
         told = events[-1] if events else {}
@@ -86,18 +88,12 @@ def _train(config: Config, store: Path, end: signal.Signals | None = None) -> No
 
 @contextlib.contextmanager
 def _process(config: Config, store: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    like_this = replace(config, dropout=config.dropout or DROPOUT)
     options = [
-        f"{flag(name)}={value}"
-        for name in LIKE_THIS
-        if (value := getattr(config, name)) is not None
-    ]
-    options += [
-        "--xla" if config.xla else "--no-xla",
+        *arguments(like_this, LIKE_THIS),
         f"--store={store}",
         f"--name={config.model_name}",
         f"--run-id={RUN}",
-        f"--epochs={EPOCHS}",
-        "--dropout=0.2",
         "--checkpoint-every=0.2",
         "--log-format=json",
     ]

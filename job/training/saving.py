@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from job.errors import Preempted
+from job.errors import Preempted, TrainingDiverged
+from job.training.callbacks import SLOWER
 from job.training.state import (
     EpochResult,
     Position,
@@ -62,6 +64,22 @@ class Memory:
         put_back_metrics(self._model, state)
 
 
+def finite(state: State) -> State:
+    """The state itself, when its weights are finite; a loss tells of them one step too late.
+
+    Raises:
+        TrainingDiverged: They are not.
+    """
+    for name, array in state.arrays.items():
+        if name.startswith("model/") and not np.isfinite(array).all():
+            raise TrainingDiverged(
+                "Expected finite weights to save. Received: others, in epoch "
+                f"{state.position.epoch + 1} by step {state.position.step}.",
+                hint=SLOWER,
+            )
+    return state
+
+
 def saving(
     memory: Memory,
     resume: State | None,
@@ -89,7 +107,7 @@ def saving(
     def safe_point() -> None:
         stopping = should_stop()
         if stopping or due():
-            save(memory.take())
+            save(finite(memory.take()))
         if stopping:
             raise Preempted("Expected to train to the end. Received: SIGTERM.")
 

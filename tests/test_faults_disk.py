@@ -1,0 +1,84 @@
+"""The real job on a disk that fills up, goes read-only, or holds what does not belong there."""
+
+import pytest
+from disks import disk
+from kill import EVENT, FolderBench, Kill, expect_promises
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    with disk(tmp_path) as made:
+        yield made
+
+
+def epochs(ended):
+    return [event["epoch"] for event in ended.events if event[EVENT] == "epoch.ended"]
+
+
+def failures(ended):
+    return [event[EVENT] for event in ended.events if event[EVENT].endswith(".failed")]
+
+
+def expect_a_way_on(ended, code, received):
+    """The end says what was received, and how to publish what is trained."""
+    assert ended.code == code, ended
+    assert received in ended.said["message"], ended.said
+    assert "--run-id disk goes on" in ended.said["hint"], ended.said
+    assert "not trained again" in ended.said["hint"], ended.said
+    assert ended.said["checkpoint"]["epoch"] == 12, ended.said
+    assert "Traceback" not in ended.errors, ended
+
+
+def test_a_store_on_a_disk_with_bad_days(bench, small_disk):
+    store = small_disk.path / "store"
+    here = FolderBench(bench, store, small_disk.seen / "store", small_disk.enter)
+    brief = "--store-timeout=2"
+
+    full = Kill(event="epoch.ended", count=2, act=small_disk.fill)
+    ended = here.train("disk", full, brief)
+    expect_a_way_on(ended, 74, "No space left on device")
+    assert "Free some space" in ended.said["hint"]
+    assert {"checkpoint.failed", "store.failed"} <= set(failures(ended))
+    assert ended.said["checkpoint"]["key"].startswith(f"{bench.folder}/mlp-job-")
+
+    small_disk.make_room()
+    read_only = Kill(event="evaluated", act=small_disk.make_read_only)
+    ended = here.train("disk", read_only, brief)
+    expect_a_way_on(ended, 74, "Read-only file system")
+    assert "allowed when the run began" in ended.said["hint"]
+    assert epochs(ended) == []
+
+    small_disk.make_writable()
+
+    taken = len(list((here.root / "versions").iterdir()))  # the full disk has room for folders
+    stray = here.root / f"versions/{taken + 1}"
+    put_a_file_there = Kill(event="evaluated", act=lambda: stray.write_text("stray"))
+    ended = here.train("disk", put_a_file_there)
+    expect_a_way_on(ended, 65, "Not a directory")
+    assert str(store / bench.name / "versions" / stray.name) in ended.said["message"]
+    assert "Move it away" in ended.said["hint"]
+    assert "store.failed" not in failures(ended)  # no second try
+
+    stray.unlink()
+    ended = here.train("disk")
+    assert (ended.code, epochs(ended)) == (0, []), ended
+    expect_promises(here, "disk")
+
+
+def test_scratch_on_a_disk_with_bad_days(bench, small_disk):
+    def train(kill=None):
+        return bench.train("disk", kill, TMPDIR=str(small_disk.path))
+
+    bench.enter = small_disk.enter
+    try:
+        full = Kill(event="epoch.ended", count=2, act=small_disk.fill)
+        expect_a_way_on(train(full), 74, "No space left on device")
+        small_disk.make_room()
+        ended = train(Kill(event="data.loaded", act=small_disk.make_read_only))
+        expect_a_way_on(ended, 74, "Read-only file system")
+        small_disk.make_writable()
+        ended = train()
+    finally:
+        bench.enter = ()
+    assert (ended.code, epochs(ended)) == (0, []), ended
+    expect_promises(bench, "disk")
