@@ -8,9 +8,12 @@ import subprocess
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tiny
-from kill import EVENT, PROGRAM, Kill, expect_promises
+from kill import EVENT, PROGRAM, Bench, Kill, expect_promises
 from proxy import Fault
+
+from job.training.checkpoint import PATIENCE
 
 TERM = signal.SIGTERM
 IMPATIENT = {"AWS_MAX_ATTEMPTS": "1"}
@@ -26,33 +29,76 @@ def epochs(ended):
 def _good_weather(bench):
     yield
     bench.proxy.fault = lambda request: Fault.NONE
+    bench.proxy.delay = 0.0
+    bench.proxy.released.set()
 
 
 PHASES = {
     "check store": Kill(signal=TERM, event="run.started"),
     "import": Kill(signal=TERM, event="run.started", delay=0.8),
     "build": Kill(signal=TERM, event="data.loaded"),
+    "compile": Kill(signal=TERM, event="data.loaded", delay=0.4),
     "train": Kill(signal=TERM, event="epoch.ended", count=2),
+    "evaluate": Kill(signal=TERM, event="checkpoint.saved", delay=0.02),
     "export": Kill(signal=TERM, event="evaluated", delay=0.05),
+    "compare": Kill(signal=TERM, method="GET", put="/champion.json", count=2, fault=Fault.STALL),
     "report": Kill(signal=TERM, event="verdict", delay=0.05),
     "publish": Kill(signal=TERM, put="/README.md", fault=Fault.STALL),
 }
 
+PLACES = {
+    "build": ("data.loaded", "epoch.ended"),
+    "compile": ("data.loaded", "epoch.ended"),
+    "evaluate": ("checkpoint.saved", "evaluated"),
+    "export": ("evaluated", "verdict"),
+    "compare": ("evaluated", "verdict"),
+    "report": ("verdict", "published"),
+}
+"""What has been told when a phase is stopped, and what has not."""
+
 
 def test_sigterm_ends_each_phase_within_ten_seconds(bench):
     for phase, kill in PHASES.items():
-        ended = bench.train("phases", kill)
+        saving = ("--checkpoint-every=1000",) if phase == "evaluate" else ()  # at its end only
+        ended = bench.train("phases", kill, *saving)
         assert ended.code == 143, (phase, ended)
         assert ended.seconds < 10, (phase, ended)
         assert ended.said["run_id"] == "phases", phase
         assert "Traceback" not in ended.errors, (phase, ended)
-        if phase in ("train", "export", "report", "publish"):
+        if phase in PLACES:
+            after, before = PLACES[phase]
+            told = [event[EVENT] for event in ended.events]
+            assert after in told, (phase, told)
+            assert before not in told, (phase, told)
+        if phase in ("train", "evaluate", "export", "compare", "report", "publish"):
             where = ended.said["checkpoint"]
             assert where["key"].startswith("corners/runs/phases/checkpoint-"), phase
             assert where["epoch"] >= 2, phase
     ended = bench.train("phases")
     assert ended.code == 0, ended
     expect_promises(bench, "phases")
+
+
+def test_sigterm_in_validation(bench, tmp_path):
+    train, test = tiny.split(20_000, 0), tiny.split(200, 1)
+    data = tmp_path / "long.npz"
+    np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
+    steps = 4
+    options = (
+        f"--data={data}", "--hidden=1000 1000", "--validation-split=0.98",
+        f"--batch-size={400 // steps}", "--epochs=3", "--device=cpu",
+    )  # fmt: skip
+    uri = f"s3://{bench.bucket}/kills"
+    here = Bench(bench.proxy, bench.client, uri, "validated", tmp_path, options)
+    ended = here.train("stopped", Kill(signal=TERM, event="epoch.ended", delay=0.2))
+    assert ended.code == 143, ended
+    assert ended.seconds < 10, ended
+    where = ended.said["checkpoint"]
+    assert (where["epoch"], where["step"]) == (1, steps), ended
+    for run_id in ("stopped", "whole"):
+        ended = here.train(run_id)
+        assert ended.code == 0, ended
+    assert here.bits("stopped") == here.bits("whole")
 
 
 def test_sigterm_while_a_checkpoint_stalls(bench):
@@ -119,6 +165,71 @@ def test_a_store_that_comes_back_in_time(bench):
     expect_promises(bench, "back")
 
 
+def test_a_slow_store(bench):
+    bench.proxy.delay = 0.3
+    ended = bench.train("slow")
+    assert ended.code == 0, ended
+    expect_promises(bench, "slow")
+
+
+WRITES = ("/checkpoint-b", "/claim.json", "/version", "/model.keras", "/history.csv",
+          "/manifest.json", "/champion.json")  # fmt: skip
+
+
+def test_each_kind_of_write_stalls_once(bench):
+    left = list(WRITES)
+
+    def fault(request):
+        for write in left:
+            if request.method == "PUT" and request.path.partition("?")[0].endswith(write):
+                left.remove(write)
+                return Fault.STALL
+        return Fault.NONE
+
+    bench.proxy.released.clear()
+    bench.proxy.fault = fault
+    ended = bench.train("stalls", None, "--store-timeout=40")
+    assert (ended.code, left) == (0, []), ended
+    assert "store.failed" not in [event[EVENT] for event in ended.events]
+    expect_promises(bench, "stalls")
+
+
+def test_a_store_that_stalls_for_good_ends_the_job_in_time(bench):
+    def stall():
+        bench.proxy.released.clear()
+        bench.proxy.fault = lambda request: Fault.STALL
+
+    budget, beyond, overhead = 1, 10, 30
+    in_training = Kill(event="epoch.ended", count=12, act=stall)
+    in_uploading = Kill(put="/model.keras", fault=Fault.STALL, act=stall)
+    for kill, before in ((in_training, PATIENCE), (in_uploading, 0)):
+        ended = bench.train("stalled-for-good", kill, f"--store-timeout={budget}")
+        assert (ended.code, ended.said["error"]) == (74, "StoreError"), ended
+        assert "--run-id stalled-for-good goes on" in ended.said["hint"]
+        assert "timeout" in ended.said["message"].lower()
+        assert ended.seconds < before + budget + beyond + overhead, ended
+        bench.proxy.fault = lambda request: Fault.NONE
+    ended = bench.train("stalled-for-good")
+    assert (ended.code, epochs(ended)) == (0, []), ended
+    expect_promises(bench, "stalled-for-good")
+
+
+def test_a_run_that_diverges_leaves_a_finite_checkpoint(bench):
+    before = bench.keys("versions/"), bench.pointer()
+    wild = ("--hidden=64 64 64 64", "--learning-rate=1e4", "--checkpoint-every=0")
+    ended = bench.train("diverged", None, *wild)
+    assert (ended.code, ended.said["error"]) == (70, "TrainingDiverged"), ended
+    assert "Lower --learning-rate" in ended.said["hint"]
+    assert (bench.keys("versions/"), bench.pointer()) == before
+    slots = bench.keys("runs/diverged/")
+    assert f"{bench.name}/{slots[-1]}" == ended.said["checkpoint"]["key"]
+    for slot in slots:
+        arrays = safetensors.numpy.load(bench.get(slot))
+        assert all(np.isfinite(array).all() for array in arrays.values()), slot
+    again = bench.train("diverged", None, *wild)
+    assert (again.code, bench.pointer()) == (70, before[1]), again
+
+
 def test_a_used_run_id_is_not_for_other_options_or_other_data(bench, tmp_path):
     ended = bench.train("whole", None, "--epochs=13")
     assert ended.code == 2, ended
@@ -144,12 +255,24 @@ def test_a_store_without_conditions_is_refused(bench):
     assert bench.keys("runs/unconditional") == []
 
 
-def test_the_doctor_proves_exact_resume(tmp_path):
+def test_the_doctor_proves_exact_resume_of_a_table(tmp_path):
+    chance, table = random.Random(0), tmp_path / "table.csv"
+    rows = [(chance.gauss(), chance.choice("abc"), chance.random()) for _ in range(3000)]
+    lines = [f"{x:.3f},{kind},{noise},{'yn'[x > 0]}" for x, kind, noise in rows]
+    table.write_text("\n".join(["x,a kind,noise,answer", *lines]))
     done = subprocess.run(
         [
             PROGRAM,
             "doctor",
             "--resume",
+            f"--data={table}",
+            "--name=table",
+            "--label=answer",
+            "--exclude=noise",
+            "--category='a kind'",
+            "--test-split=0.3",
+            "--epochs=40",
+            "--batch-size=20",
             "--device=cpu",
             "--no-xla",
             f"--store={tmp_path / 'store'}",

@@ -16,7 +16,7 @@ import pytest
 import seaweed
 from proxy import Fault
 
-from job.errors import AccessDenied, DataNotFound, JobError, StoreError, UsageError
+from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
 from job.storage import Conflict, Store, open_store
 from job.storage.s3_errors import translated
 
@@ -291,8 +291,27 @@ def test_files_have_the_modes_that_the_user_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("store_path", ["file", "file/below"])
 def test_a_file_in_the_folders_place(tmp_path: Path, store_path: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(AccessDenied, match="Not a directory"):
+    with pytest.raises(DataError, match=f"Not a directory: {tmp_path / 'file'}"):
         open_store(str(tmp_path / store_path)).write("m/a", b"")
+
+
+def test_a_folder_in_a_files_place(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "m" / "a").mkdir(parents=True)
+    writes = (
+        lambda: store.write("m/a", b""),
+        lambda: store.write("m/a", b"", if_none_match=True),
+        lambda: store.upload(tmp_path / "file", "m/a"),
+        lambda: store.delete("m/a"),
+    )
+    for write in writes:
+        with pytest.raises(DataError, match="Is a directory") as caught:
+            write()
+        assert "Move it away" in caught.value.hint
+    with pytest.raises(DataNotFound):
+        store.read("m/a")
+    assert [entry.key for entry in store.list("m")] == []
 
 
 IN_A_SUBPROCESS = """
@@ -501,6 +520,32 @@ def test_a_store_that_stays_bad(
     for call in reads if fault is Fault.TRUNCATE else reads + writes:
         with pytest.raises(StoreError):
             call()
+
+
+def test_a_budget_bounds_what_fails_and_only_that(
+    proxy: proxies.Proxy, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
+    store = open_store(s3_uri)
+    store.write("a", b"x" * 1000)
+    calls = each_call(store, tmp_path)
+    with store.within(0):  # the time is over at once
+        for key in "bcd":
+            store.write(key, b"x")
+            assert store.read(key)[0] == b"x"
+        for fault in (Fault.STALL, Fault.CUT, Fault.BUSY):
+            proxy.seen.clear()
+            proxy.fault = lambda request, fault=fault: fault
+            with store.within(0):
+                for call in calls:
+                    with pytest.raises(StoreError):
+                        call()
+            assert len(proxy.seen) == 1  # what came after was not even tried
+    proxy.fault = lambda request: Fault.NONE
+    proxy.once(Fault.CUT)
+    with store.within(60):
+        store.write("e", b"x")
+    assert store.read("e")[0] == b"x"
 
 
 def test_expired_credentials(proxy: proxies.Proxy, s3_uri: str, tmp_path: Path) -> None:

@@ -155,6 +155,21 @@ def test_a_loss_that_is_not_finite_ends_training():
         trained(dataset, learning_rate=1e30)
 
 
+def test_nothing_is_saved_that_is_not_finite(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
+    kept = []
+    with pytest.raises(TrainingDiverged, match="loss nan"):
+        fit(
+            tiny.corners(),
+            Config(hidden=(64, 64, 64, 64), learning_rate=1e4, batch_size=5),
+            due=lambda: True,
+            save=kept.append,
+        )
+    assert kept
+    for state in kept:
+        assert all(np.isfinite(array).all() for array in state.arrays.values())
+
+
 def test_a_validation_loss_that_is_not_finite_ends_training():
     dataset = tiny.flat(tiny.corners(), scale=1e-4)
     x = dataset.train.x.copy()

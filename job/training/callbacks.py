@@ -9,8 +9,6 @@ import numpy as np
 from job.errors import TrainingDiverged
 from job.training.state import EpochResult
 
-SLOWER = "Lower --learning-rate, or look for extreme values in the data."
-
 
 def early_stopping(patience: int | None) -> Any:
     """Keras's callback, which restores the best weights; None without patience."""
@@ -58,7 +56,7 @@ def divergence(model: Any) -> Any:
         if bad:
             raise TrainingDiverged(
                 f"Expected finite numbers in training. Received: {', '.join(bad)} {when}.",
-                hint=SLOWER,
+                hint="Lower --learning-rate, or look for extreme values in the data.",
             )
 
     def batch_end(step: int, logs: dict[str, float]) -> None:

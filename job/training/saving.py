@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from job.errors import Preempted, TrainingDiverged
-from job.training.callbacks import SLOWER
+from job.errors import Preempted
 from job.training.state import (
     EpochResult,
     Position,
@@ -64,22 +62,6 @@ class Memory:
         put_back_metrics(self._model, state)
 
 
-def finite(state: State) -> State:
-    """The state itself, when its weights are finite; a loss tells of them one step too late.
-
-    Raises:
-        TrainingDiverged: They are not.
-    """
-    for name, array in state.arrays.items():
-        if name.startswith("model/") and not np.isfinite(array).all():
-            raise TrainingDiverged(
-                "Expected finite weights to save. Received: others, in epoch "
-                f"{state.position.epoch + 1} by step {state.position.step}.",
-                hint=SLOWER,
-            )
-    return state
-
-
 def saving(
     memory: Memory,
     resume: State | None,
@@ -107,7 +89,9 @@ def saving(
     def safe_point() -> None:
         stopping = should_stop()
         if stopping or due():
-            save(finite(memory.take()))
+            state = memory.take()
+            if state.finite:  # else the next block tells of it, and the last one saved stays
+                save(state)
         if stopping:
             raise Preempted("Expected to train to the end. Received: SIGTERM.")
 

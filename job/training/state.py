@@ -65,6 +65,11 @@ class State:
     position: Position
     arrays: Mapping[str, NDArray[Any]]
 
+    @property
+    def finite(self) -> bool:
+        """False when a value is NaN or infinite."""
+        return all(np.isfinite(array).all() for array in self.arrays.values())
+
 
 def take(
     model: Any, position: Position, stopper: Any, metrics: Mapping[str, NDArray[Any]]
