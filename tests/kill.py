@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGTERM, Signals
+from signal import Signals
 from typing import Any
 
 import h5py
@@ -42,28 +43,28 @@ class Kill:
     """What is done to a process, once.
 
     Attributes:
-        signal: SIGTERM or SIGKILL.
-        act: What happens in place of a signal.
+        signal: SIGTERM or SIGKILL; SIGSTOP puts it to sleep; None sends none.
         event: It happens `delay` seconds after this event's `count`th occurrence,
         put: or at the first PUT of a key that ends so; "#7" is the seventh PUT of all,
         method: which may be another method,
         count: and another one than the first,
         fault: and suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows;
             STALL, no answer comes, to this request and to all that follow.
+        meanwhile: Called with the process after the signal and before the PUT goes on.
     """
 
-    signal: Signals = SIGTERM
-    act: Callable[[], None] | None = None
+    signal: Signals | None = None
     event: str = ""
     count: int = 1
     delay: float = 0.0
     put: str = ""
     method: str = "PUT"
     fault: Fault = Fault.CUT
+    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
 
     def __str__(self) -> str:
         where = f"{self.event}×{self.count}+{self.delay:.2f}s" if self.event else self.put
-        return f"{self.signal.name}, {where}, {self.fault.name}"
+        return f"{self.signal and self.signal.name}, {where}, {self.fault.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,7 @@ class Bench:
 
     def train(self, run_id: str, kill: Kill | None = None, *more: str, **env: str) -> Ended:
         """Starts one process, kills it when told so, and waits for its end."""
-        note = self.folder / "termination.json"
-        note.unlink(missing_ok=True)
+        note = self.folder / f"termination-{secrets.token_hex(4)}.json"
         process = subprocess.Popen(
             [
                 *self.enter,
@@ -130,10 +130,10 @@ class Bench:
 
         def end() -> None:
             killed_at.append(time.monotonic())
-            if kill.act:
-                kill.act()
-            else:
+            if kill.signal:
                 process.send_signal(kill.signal)
+            if kill.meanwhile:
+                kill.meanwhile(process)
 
         if kill and kill.put:
             self.proxy.released.clear()

@@ -195,13 +195,13 @@ def test_each_kind_of_write_stalls_once(bench):
 
 
 def test_a_store_that_stalls_for_good_ends_the_job_in_time(bench):
-    def stall():
+    def stall(_process):
         bench.proxy.released.clear()
         bench.proxy.fault = lambda request: Fault.STALL
 
     budget, beyond, overhead = 1, 10, 30
-    in_training = Kill(event="epoch.ended", count=12, act=stall)
-    in_uploading = Kill(put="/model.keras", fault=Fault.STALL, act=stall)
+    in_training = Kill(event="epoch.ended", count=12, meanwhile=stall)
+    in_uploading = Kill(put="/model.keras", fault=Fault.STALL, meanwhile=stall)
     for kill, before in ((in_training, PATIENCE), (in_uploading, 0)):
         ended = bench.train("stalled-for-good", kill, f"--store-timeout={budget}")
         assert (ended.code, ended.said["error"]) == (74, "StoreError"), ended

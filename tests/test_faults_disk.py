@@ -34,7 +34,7 @@ def test_a_store_on_a_disk_with_bad_days(bench, small_disk):
     here = FolderBench(bench, store, small_disk.seen / "store", small_disk.enter)
     brief = "--store-timeout=2"
 
-    full = Kill(event="epoch.ended", count=2, act=small_disk.fill)
+    full = Kill(event="epoch.ended", count=2, meanwhile=lambda _: small_disk.fill())
     ended = here.train("disk", full, brief)
     expect_a_way_on(ended, 74, "No space left on device")
     assert "Free some space" in ended.said["hint"]
@@ -42,7 +42,7 @@ def test_a_store_on_a_disk_with_bad_days(bench, small_disk):
     assert ended.said["checkpoint"]["key"].startswith(f"{bench.folder}/mlp-job-")
 
     small_disk.make_room()
-    read_only = Kill(event="evaluated", act=small_disk.make_read_only)
+    read_only = Kill(event="evaluated", meanwhile=lambda _: small_disk.make_read_only())
     ended = here.train("disk", read_only, brief)
     expect_a_way_on(ended, 74, "Read-only file system")
     assert "allowed when the run began" in ended.said["hint"]
@@ -52,7 +52,7 @@ def test_a_store_on_a_disk_with_bad_days(bench, small_disk):
 
     taken = len(list((here.root / "versions").iterdir()))  # the full disk has room for folders
     stray = here.root / f"versions/{taken + 1}"
-    put_a_file_there = Kill(event="evaluated", act=lambda: stray.write_text("stray"))
+    put_a_file_there = Kill(event="evaluated", meanwhile=lambda _: stray.write_text("stray"))
     ended = here.train("disk", put_a_file_there)
     expect_a_way_on(ended, 65, "Not a directory")
     assert str(store / bench.name / "versions" / stray.name) in ended.said["message"]
@@ -71,10 +71,10 @@ def test_scratch_on_a_disk_with_bad_days(bench, small_disk):
 
     bench.enter = small_disk.enter
     try:
-        full = Kill(event="epoch.ended", count=2, act=small_disk.fill)
+        full = Kill(event="epoch.ended", count=2, meanwhile=lambda _: small_disk.fill())
         expect_a_way_on(train(full), 74, "No space left on device")
         small_disk.make_room()
-        ended = train(Kill(event="data.loaded", act=small_disk.make_read_only))
+        ended = train(Kill(event="data.loaded", meanwhile=lambda _: small_disk.make_read_only()))
         expect_a_way_on(ended, 74, "Read-only file system")
         small_disk.make_writable()
         ended = train()
