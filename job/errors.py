@@ -57,7 +57,7 @@ class GateRejected(JobError):
 
 
 class DataError(JobError):
-    """The data is there and bad."""
+    """The data, or what a store holds, is there and bad."""
 
     exit_code = 65
     rule = "FailJob"

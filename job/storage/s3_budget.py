@@ -1,4 +1,4 @@
-"""A budget of time for requests that fail, kept by botocore's events; it has no option for that."""
+"""A budget of time for requests that fail, kept by botocore's events."""
 
 import contextlib
 import time
