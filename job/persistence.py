@@ -13,7 +13,7 @@ from job.storage import Store
 Result = TypeVar("Result")
 
 PAUSES = (1.0, 2.0, 5.0, 10.0)
-"""Seconds between two tries; the last one holds for all that follow. Inside each try, S3's requests
+"""Seconds between two tries, at most; the last one holds for all that follow. Inside each try, S3's requests
 have tries of their own."""
 
 
@@ -36,9 +36,10 @@ def keep_trying(use: Callable[[], Result], store: Store, *, seconds: float) -> R
                 with in_mid_run():
                     return use()
             except StoreError as error:
-                pause = PAUSES[min(tries, len(PAUSES) - 1)]
-                if time.monotonic() + pause > deadline:
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise
+                pause = min(left, PAUSES[min(tries, len(PAUSES) - 1)])
                 events.store_failed(error, pause=pause)
                 time.sleep(pause)
                 tries += 1
