@@ -13,8 +13,8 @@ from job.storage import Store
 Result = TypeVar("Result")
 
 PAUSES = (1.0, 2.0, 5.0, 10.0)
-"""Seconds between two tries, at most; the last one holds for all that follow. Inside each try, S3's requests
-have tries of their own."""
+"""Seconds between two tries, at most; the last one holds for all that follow. Inside each try, the
+requests to S3 have tries of their own."""
 
 
 def keep_trying(use: Callable[[], Result], store: Store, *, seconds: float) -> Result:
