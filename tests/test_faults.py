@@ -226,8 +226,6 @@ def test_a_run_that_diverges_leaves_a_finite_checkpoint(bench):
     for slot in slots:
         arrays = safetensors.numpy.load(bench.get(slot))
         assert all(np.isfinite(array).all() for array in arrays.values()), slot
-    again = bench.train("diverged", None, *wild)
-    assert (again.code, bench.pointer()) == (70, before[1]), again
 
 
 def test_a_used_run_id_is_not_for_other_options_or_other_data(bench, tmp_path):
