@@ -533,12 +533,16 @@ def test_a_budget_bounds_what_fails_and_only_that(
         for key in "bcd":
             store.write(key, b"x")
             assert store.read(key)[0] == b"x"
-        for fault in (Fault.STALL, Fault.CUT, Fault.BUSY):
+        for fault, told in (
+            (Fault.STALL, "Read timeout"),
+            (Fault.CUT, "Connection was closed"),
+            (Fault.BUSY, "SlowDown"),
+        ):
             proxy.seen.clear()
             proxy.fault = lambda request, fault=fault: fault
             with store.within(0):
-                for call in calls:
-                    with pytest.raises(StoreError):
+                for call, received in zip(calls, [told] + ["no time is left"] * 8, strict=True):
+                    with pytest.raises(StoreError, match=received):
                         call()
             assert len(proxy.seen) == 1  # what came after was not even tried
     proxy.fault = lambda request: Fault.NONE
