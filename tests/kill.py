@@ -135,9 +135,15 @@ class Bench:
             if kill.meanwhile:
                 kill.meanwhile(process)
 
+        broken: list[Exception] = []
+
+        def give_up(promise: Exception) -> None:
+            broken.append(promise)
+            process.kill()
+
         if kill and kill.put:
             self.proxy.released.clear()
-            self.proxy.fault = self.at(kill, end)
+            self.proxy.fault = self.at(kill, end, give_up)
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
         reader.start()
@@ -157,6 +163,8 @@ class Bench:
         if kill and kill.put:
             self.proxy.fault = lambda request: Fault.NONE
             self.proxy.released.set()
+        if broken:
+            raise broken[0]
         return Ended(
             code=code,
             events=events,
@@ -165,7 +173,9 @@ class Bench:
             seconds=ended - killed_at[0] if killed_at else 0.0,
         )
 
-    def at(self, kill: Kill, end: Callable[[], None]) -> Callable[[Request], Fault]:
+    def at(
+        self, kill: Kill, end: Callable[[], None], give_up: Callable[[Exception], None]
+    ) -> Callable[[Request], Fault]:
         """A fault for the proxy: the process ends at one PUT, and the store is looked at in all."""
         puts = [0]
         left = [kill.count]
@@ -176,7 +186,11 @@ class Bench:
             puts[0] += 1
             if puts[0] < 0 and kill.fault is Fault.STALL:
                 return Fault.STALL
-            self.look()
+            try:
+                self.look()
+            except Exception as broken:
+                give_up(broken)
+                raise
             wanted = (
                 puts[0] == int(kill.put[1:])
                 if kill.put[0] == "#"
