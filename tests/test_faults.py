@@ -86,7 +86,7 @@ def test_sigterm_in_validation(bench, tmp_path):
     steps = 5  # each class holds out its share, rounded down
     options = (
         f"--data={data}", "--hidden=1000 1000", "--validation-split=0.98",
-        "--batch-size=100", "--epochs=3", "--device=cpu",
+        "--batch-size=100", "--epochs=3", "--device=cpu", "--margin=0.5",
     )  # fmt: skip
     uri = f"s3://{bench.bucket}/kills"
     here = Bench(bench.proxy, bench.client, uri, "validated", tmp_path, options)
