@@ -85,7 +85,8 @@ class Catalogue:
             if path not in manifest.files:
                 raise DataNotFound(
                     f"Expected a file of {self.name} version {manifest.version}. "
-                    f"Received: {path!r}; it has {', '.join(sorted(manifest.files))}."
+                    f"Received: {path!r}; it has {', '.join(sorted(manifest.files))}.",
+                    hint="Take another version: this one was published without that file.",
                 )
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +158,10 @@ class Catalogue:
                 except DataNotFound:
                     continue  # claimed, and not or not yet complete
             raise self._no_version(ref)
-        raise UsageError(f"Expected a version number, champion or latest. Received: {ref!r}.")
+        raise UsageError(
+            f"Expected a version number, champion or latest. Received: {ref!r}.",
+            hint="`mlp-job models` lists the versions.",
+        )
 
     def _reigning(self) -> tuple[Manifest, str]:
         champion = self.champion()

@@ -28,7 +28,8 @@ def check_format(output: str) -> str:
     if suffix not in _WRITERS:
         raise UsageError(
             "--output: expected a name that ends in .csv, .parquet or .jsonl. "
-            f"Received: {output!r}."
+            f"Received: {output!r}.",
+            hint="The ending says the format: name the file so.",
         )
     return suffix
 
@@ -113,7 +114,8 @@ def _destination(output: str) -> Iterator[Path]:
         path.replace(output)
     except OSError as exc:
         raise StoreError(
-            f"--output: expected a file that can be written. Received: {output!r}: {exc.strerror}."
+            f"--output: expected a file that can be written. Received: {output!r}: {exc.strerror}.",
+            hint="Check the folder's mode and the space on its disk, or name another one.",
         ) from exc
     finally:
         path.unlink(missing_ok=True)

@@ -113,7 +113,10 @@ class LocalStore:
                     return
             finally:
                 os.close(descriptor)
-        raise StoreError(f"Expected a folder {folder} that stays. Received: one that vanishes.")
+        raise StoreError(
+            f"Expected a folder {folder} that stays. Received: one that vanishes.",
+            hint="Find out what keeps removing it, and run the same command again.",
+        )
 
     def _make(self, folder: Path) -> None:
         if folder.exists():
