@@ -19,8 +19,10 @@ OTHER_DATA = "≈"
 """Marks a change between accuracies that were measured on different data."""
 
 
-def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
-    """The versions of each model, the newest first.
+def models(
+    named: Mapping[str, Sequence[Listed]], store: str, others: Sequence[str], *, as_json: bool
+) -> None:
+    """The versions of each model, the newest first; when there are none, the other names.
 
     The interval is the accuracy's; the change is in points against the champion's accuracy, and
     marked where the two were measured on different data; rows are for training and validation;
@@ -37,14 +39,22 @@ def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
         )  # fmt: skip
         for each in listed:
             rows.add_row(*_row(each, reigning))
-        put(rows)
+        if listed:
+            put(rows)
         if any(_change(each, reigning).startswith(OTHER_DATA) for each in listed):
             print(
                 f"{OTHER_DATA}  measured on other data than the champion; "
                 "`mlp-job evaluate` scores on any."
             )
-    if not any(named.values()):
-        print("No versions yet. `mlp-job train` makes one.")
+        if any(each.champion and each.manifest is None for each in listed):
+            print(
+                "The champion cannot be read. `mlp-job rollback` goes back to the one before, "
+                "`mlp-job promote VERSION` chooses another."
+            )
+    if others:
+        print(f"No versions of {', '.join(named)} in {store}. Names there: {', '.join(others)}.")
+    elif not any(named.values()):
+        print(f"No versions in {store} yet. `mlp-job train` makes one.")
 
 
 def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) -> None:

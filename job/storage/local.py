@@ -83,7 +83,7 @@ class LocalStore:
     def folders(self, folder: str) -> Iterator[str]:
         top = self._root / as_prefix(folder)
         with _reading(top):
-            if top.is_dir():
+            if not folder or top.is_dir():
                 yield from sorted(path.name for path in top.iterdir() if path.is_dir())
 
     def delete(self, key: str) -> None:
