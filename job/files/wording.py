@@ -64,7 +64,7 @@ def yaml(value: str | float) -> str:
     if isinstance(value, float):
         return np.format_float_positional(value, trim="0")
     text = value.encode(errors="replace").decode()
-    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    plain = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
     return '"' + "".join(plain) + '"'
 
 
