@@ -66,7 +66,8 @@ def test_a_champion_that_is_gone(place: Path, left: str, repair: tuple[str, ...]
         (folder / "claim.json").write_text("{}")
     models = mlp_job("models", *WHERE)
     assert models.returncode == 0, models.stderr
-    assert "The champion cannot be read." in models.stdout
+    assert "damaged champion" in models.stdout
+    assert "2: expected a manifest, received none\nThe champion cannot be read." in models.stdout
     listed = json.loads(mlp_job("models", *WHERE, "--json").stdout)["models"]["corners"]
     assert [(each["version"], each["champion"]) for each in listed] == [(2, True), (1, False)]
     assert listed[0]["problem"] == "expected a manifest, received none"
@@ -102,3 +103,18 @@ def test_a_pointer_that_cannot_be_read(place: Path, content: object) -> None:
     assert registry.promote("1").after == 1
     assert registry.check("run") is None
     assert registry.verify("champion").damaged == ()
+
+
+def test_tables_are_no_wider_than_people_read(place: Path) -> None:
+    manifest = place / "store/corners/versions/2/manifest.json"
+    long = "nightly-29384756-" + "0123456789-" * 8
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"run_id": long}))
+    compared = mlp_job("compare", "1", "2", *WHERE).stdout.splitlines()
+    assert max(map(len, compared)) <= 100
+    at = next(i for i, line in enumerate(compared) if "run id" in line)
+    said = "".join("".join(line.split()[-2:]) for line in compared[at : at + 5])
+    assert long in said.replace("night-1", "").replace("≠", "")
+    (place / "store/corners/versions/1/manifest.json").write_text("{")
+    models = mlp_job("models", *WHERE).stdout
+    assert max(map(len, models.split("1: ")[0].splitlines())) <= 80
+    assert "1: store/corners/versions/1/manifest.json: expected a manifest in JSON." in models
