@@ -116,5 +116,5 @@ def test_tables_are_no_wider_than_people_read(place: Path) -> None:
     assert long in said.replace("night-1", "").replace("≠", "")
     (place / "store/corners/versions/1/manifest.json").write_text("{")
     models = mlp_job("models", *WHERE).stdout
-    assert max(map(len, models.split("1: ")[0].splitlines())) <= 80
+    assert max(map(len, models.split("1: ")[0].splitlines())) <= 70
     assert "1: store/corners/versions/1/manifest.json: expected a manifest in JSON." in models

@@ -90,7 +90,14 @@ def diagnosis(checks: Sequence[Check], *, as_json: bool) -> None:
 
 def table(*columns: str, title: str = "") -> Table:
     """A table; a column whose name begins with > is aligned to the right."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for column in columns:
         if column.startswith(">"):
             table.add_column(column.lstrip(">"), justify="right", no_wrap=True)
