@@ -93,7 +93,10 @@ def saving(
             if state.finite:  # else the next block tells of it, and the last one saved stays
                 save(state)
         if stopping:
-            raise Preempted("Expected to train to the end. Received: SIGTERM.")
+            raise Preempted(
+                "Expected to train to the end. Received: SIGTERM.",
+                hint="Run the same command again with the same --run-id.",
+            )
 
     def train_batch_end(step: int, logs: object) -> None:  # noqa: ARG001
         memory.trained(step + 1)
