@@ -210,13 +210,16 @@ def change(row, text):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (change(8, b"1.5,x"), ("fields", "line 9")),
-        (change(8, b"1.5,x,a,b"), ("fields", "line 9")),
+        (change(8, b"1.5,x"), ("3 fields", "row 7", "Received: 2")),
+        (change(8, b"1.5,x,a,b"), ("3 fields", "row 7", "Received: 4")),
         (change(8, b"1.5,\xfc,a"), ("UTF-8", "row 7", "'city'")),
-        (change(0, b"age,\xfc,label"), ("UTF-8", "line 1")),
-        (change(8, b"1.5,x\0,a"), ("NUL", "line 9")),
+        (change(0, b"age,\xfc,label"), ("UTF-8", "line 1", "byte 4")),
+        (change(8, b"1.5,x\0,a"), ("NUL", "row 7", "'city'")),
+        (change(0, b"age,\0,label"), ("NUL", "line 1", "byte 4")),
         (GOOD.decode().encode("utf-16"), ("NUL",)),
         (change(8, b"1.5,%s,a" % (b"x" * (2 << 20))), ("row 7", "'city'", "1,048,576 bytes")),
+        (change(8, b"1.5,%s,a" % (b"x" * (20 << 20))), ("row 7", "'city'", "8 MiB")),
+        (change(8, b'1.5,"x,a') + b"2.5,x,a\n" * (3 << 20), ("row 7", "'city'", "quote")),
         (change(8, b'1.5,"x,a'), ("quote",)),
         (change(0, b"age,age,label"), ("'age' twice",)),
         (change(0, b"age,,label"), ("position 1",)),
@@ -408,6 +411,15 @@ def test_torn_parquet_and_odd_types_are_refused(tmp_path):
     for size in (0, 3, len(body) // 2, len(body) - 1):
         path.write_bytes(body[:size])
         with refused(DataError, "t.parquet"):
+            load(path)
+    pyarrow.parquet.write_table(churn.typed(churn.rows(200)), path, row_group_size=50)
+    body = bytearray(path.read_bytes())
+    groups = pyarrow.parquet.read_metadata(path)
+    for group, column in ((0, "churned"), (2, "city")):
+        at = groups.schema.names.index(column)
+        begin = groups.row_group(group).column(at).dictionary_page_offset
+        path.write_bytes(body[:begin] + b"\xff" * 9 + body[begin + 9 :])
+        with refused(DataError, "t.parquet", f"row group {group}", repr(column)):
             load(path)
     nested = churn.typed(churn.rows(200)).append_column("when", pa.array([[1]] * 200))
     pyarrow.parquet.write_table(nested, path)
