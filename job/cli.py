@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from job import __version__, log, shutdown, termination
+from job.commands.versions import COMMANDS, AsJson, Ref, registry_of
 from job.config import Config, envvar, flag
 from job.errors import JobError, UsageError
 from job.options import config_option, from_config
-from job.versions import COMMANDS, AsJson, Ref, registry_of
 
 app = typer.Typer(
     help="Train, evaluate and publish a Keras MLP classifier.",
@@ -93,7 +93,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a published version, by default on the data that its manifest names."""
-    from job import scoring, show
+    from job.commands import show
+    from job.judging import scoring
 
     registry = registry_of(store, name)
     manifest, metrics = scoring.evaluate(registry, ref, data=data, test_data=test_data)
@@ -117,7 +118,7 @@ def predict(
     name: str | None = config_option("name"),
 ) -> None:
     """Write the class and the probabilities of new rows, streamed."""
-    from job import scoring
+    from job.judging import scoring
 
     count = scoring.predict(registry_of(store, name), ref, rows, output)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)
@@ -138,7 +139,7 @@ def inspect_data(
     as_json: AsJson = False,
 ) -> None:
     """Print what the job sees: rows, columns, classes, missing values, problems."""
-    from job import inspection, show_data
+    from job.commands import inspection, show_data
     from job.data import Reading
     from job.scratch import scratch
 
@@ -177,8 +178,8 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Prove GPU, driver, disk, data and store before GPU time is spent."""
-    from job import doctor as checks
-    from job import show
+    from job.commands import doctor as checks
+    from job.commands import show
 
     config = Config(
         data=data,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import JobError
-from job.evaluation import Metrics
-from job.gate import Verdict
+from job.judging.evaluation import Metrics
+from job.judging.gate import Verdict
 from job.log import WARNING, event
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
-    from job.manifest import Manifest
     from job.registry import Published
-    from job.state import EpochResult, Position
+    from job.registry.manifest import Manifest
+    from job.training.state import EpochResult, Position
 
 
 def run_started(config: Config, run_id: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from job.errors import UsageError
 from job.log import WARNING, event
-from job.manifest import Manifest
+from job.registry.manifest import Manifest
 
 LAST_SUCCESS = "mlp_job_last_success_timestamp_seconds"
 

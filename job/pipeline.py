@@ -7,32 +7,20 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from job import (
-    artifacts,
-    contest,
-    device,
-    evaluation,
-    events,
-    export,
-    exposition,
-    log,
-    model,
-    persistence,
-    provenance,
-    report,
-    shutdown,
-    training,
-)
-from job.championship import Decide
+from job import device, events, exposition, log, provenance, shutdown, training
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
-from job.fingerprint import fingerprint, twin
-from job.manifest import Draft, Manifest
-from job.registry import Registry
+from job.files import artifacts, export, report
+from job.judging import contest, evaluation
+from job.registry import Registry, persistence
+from job.registry.championship import Decide
+from job.registry.fingerprint import fingerprint, twin
+from job.registry.manifest import Draft, Manifest
 from job.scratch import scratch
 from job.storage import open_store
 from job.trained import read, train
+from job.training import model
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""

@@ -12,9 +12,9 @@ from job import __version__
 from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import UsageError
-from job.manifest import DataRecord, Draft, Manifest, Scores, input_of
+from job.files.report import Record
 from job.registry import Published
-from job.report import Record
+from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
@@ -63,7 +63,7 @@ def draft(
         record: The run.
         info: What it trained on.
         attempt: The identity of this try.
-        made_from: What the model was made from, as one hash; see `job.fingerprint`.
+        made_from: What the model was made from, as one hash; see `job.registry.fingerprint`.
         exact: Whether resuming gives the same bits; None when nothing was resumed.
     """
     dataset, metrics = record.dataset, record.metrics

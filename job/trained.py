@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from job import continuity, data, device, events, model, progress, provenance, shutdown, training
-from job.checkpoint import Checkpoints
+from job import data, device, events, progress, provenance, shutdown, training
 from job.clock import Clock
 from job.config import Config
 from job.data.dataset import Dataset
+from job.judging import continuity
 from job.registry import Registry
 from job.scratch import spare
 from job.storage import open_store
+from job.training import model
+from job.training.checkpoint import Checkpoints
 
 
 def read(config: Config, scratch: Path) -> Dataset:

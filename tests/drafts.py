@@ -1,7 +1,7 @@
 """What a run would have to say about a model, for tests that publish without training."""
 
-from job.gate import Verdict
-from job.manifest import DataRecord, Draft, InputRecord, Scores
+from job.judging.gate import Verdict
+from job.registry.manifest import DataRecord, Draft, InputRecord, Scores
 
 PROMOTE = Verdict(promote=True, reasons=("It is good enough.",))
 REJECT = Verdict(promote=False, reasons=("It is not good enough.",))

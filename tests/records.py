@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from job import data, evaluation, gate, model, training
+from job import data, training
 from job.config import Config
 from job.data.dataset import Dataset, Split
-from job.report import Record
-from job.state import EpochResult
+from job.files.report import Record
+from job.judging import evaluation, gate
+from job.training import model
+from job.training.state import EpochResult
 
 ABOUT: dict[str, Any] = {
     "device": "CPU, 2 cores",

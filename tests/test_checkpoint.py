@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from job import checkpoint
-from job.checkpoint import Checkpoints, Header, digest, pack, unpack
 from job.errors import DataError, UsageError
-from job.state import EpochResult, Patience, Position, State
 from job.storage import open_store
+from job.training import checkpoint
+from job.training.checkpoint import Checkpoints, Header, digest, pack, unpack
+from job.training.state import EpochResult, Patience, Position, State
 
 RESULT = EpochResult(epoch=1, seconds=0.5, loss=0.1, accuracy=0.9, val_loss=0.25, val_accuracy=None)
 

@@ -15,7 +15,8 @@ from data_files import refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from job import data, inspection
+from job import data
+from job.commands import inspection
 from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes

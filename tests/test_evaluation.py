@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from job.evaluation import evaluate, wilson_interval
+from job.judging.evaluation import evaluate, wilson_interval
 
 
 def predictions(seed, rows=500, classes=4):

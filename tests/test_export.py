@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tiny
 
-from job import device, export, model, training
+from job import device, training
 from job.config import Config
+from job.files import export
+from job.training import model
 
 
 def trained(dataset):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tiny
 
-from job import device, model
+from job import device
 from job.config import Config
 from job.data.dataset import Split
+from job.training import model
 
 
 @pytest.fixture(autouse=True, scope="module")

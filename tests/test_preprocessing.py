@@ -8,10 +8,13 @@ import churn
 import numpy as np
 import pytest
 
-from job import data, device, evaluation, export, model, preprocessing, training
+from job import data, device, training
 from job.config import Config
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, Column, Schema
+from job.files import export
+from job.judging import evaluation
+from job.training import model, preprocessing
 
 NAMES = ("n/1", "n-1", "n 1", "1", "n_1", "with", "ü", "a\nb")
 

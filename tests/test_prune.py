@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from drafts import PROMOTE, REJECT, draft
 
-from job import prune
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry import Registry
+from job.registry import Registry, prune
 from job.storage import open_store
 
 ROOT = Path(__file__).parent
@@ -125,7 +124,7 @@ def test_without_a_champion_nothing_goes(registry: Registry, files: Path) -> Non
 DIE_AT = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
-from job import prune
+from job.registry import prune
 from job.registry import Registry
 from job.storage import open_store
 

@@ -17,12 +17,12 @@ import seaweed
 from drafts import PROMOTE, REJECT, draft
 from proxy import Fault
 
-from job.champion import second_chance
-from job.championship import Published
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
-from job.gate import Verdict
-from job.manifest import Draft, Manifest
+from job.judging.gate import Verdict
 from job.registry import Registry, names
+from job.registry.champion import second_chance
+from job.registry.championship import Published
+from job.registry.manifest import Draft, Manifest
 from job.storage import open_store
 
 ROOT = Path(__file__).parent

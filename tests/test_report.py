@@ -17,10 +17,11 @@ import records
 import yaml
 from PIL import Image
 
-from job import artifacts, evaluation, export, plots, report
 from job.config import Config
-from job.gate import Verdict
-from job.manifest import Manifest, Scores
+from job.files import artifacts, export, plots, report
+from job.judging import evaluation
+from job.judging.gate import Verdict
+from job.registry.manifest import Manifest, Scores
 
 
 class Page(html.parser.HTMLParser):

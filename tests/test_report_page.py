@@ -14,7 +14,7 @@ import pytest
 import records
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from job import report
+from job.files import report
 
 ARTIFACTS = Path(__file__).with_name("artifacts") / "report"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

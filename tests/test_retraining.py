@@ -16,11 +16,12 @@ import tiny
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from job import contest, exposition, fingerprint, provenance
+from job import exposition, provenance
 from job.config import Config
 from job.data.identity import identity
 from job.errors import DataNotFound
-from job.registry import Registry
+from job.judging import contest
+from job.registry import Registry, fingerprint
 from job.storage import open_store
 
 PROGRAM = Path(sys.executable).with_name("mlp-job")

@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from job import blocks, device, model, training
+from job import device, training
 from job.config import Config
 from job.data import memory
 from job.errors import Preempted, TrainingDiverged
+from job.training import blocks, fitting, model
 
 
 def trained(dataset=None, **options):
@@ -181,11 +182,11 @@ def test_any_other_table_is_copied(kind):
     assert tf.gather(table.x, [3]).numpy().tolist() == [x[3].tolist()]
 
 
-def test_predictions_come_in_pieces_of_any_size(monkeypatch):
+def test_predictions_come_in_pieces_of_any_size():
     net, _ = trained(epochs=1)
-    x = tiny.corners().test.x
+    corners = tiny.corners().test.x
+    x = np.resize(corners, (2 * fitting.PREDICT_BATCH + 33, *corners.shape[1:]))
     expected = net.predict(x, verbose=0)
-    monkeypatch.setattr(training, "PREDICT_BATCH", 33)
     np.testing.assert_allclose(training.predict(net, x), expected, atol=1e-6)
     assert training.predict(net, x[:0]).shape == (0, 4)
 

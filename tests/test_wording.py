@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job import evaluation, wording
+from job.files import wording
+from job.judging import evaluation
 
 
 @pytest.mark.parametrize(

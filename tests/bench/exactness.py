@@ -20,10 +20,11 @@ VARIANTS = {
 
 
 def one(xla: bool, deterministic: bool) -> dict[str, float]:
-    from job import data, device, model, training
-    from job.checkpoint import Checkpoints
+    from job import data, device, training
     from job.config import Config
     from job.storage import open_store
+    from job.training import model
+    from job.training.checkpoint import Checkpoints
 
     config = Config(epochs=4, xla=xla)
     device.prepare("cpu", seed=0)

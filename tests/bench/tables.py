@@ -17,8 +17,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from job import data, device, model, training
+from job import data, device, training
 from job.config import Config
+from job.training import model
 
 TABLES = {
     "breast cancer": datasets.load_breast_cancer,

@@ -1,7 +1,7 @@
 """Typed columns → what the model takes, by name, and → the matrix that is trained on.
 
-The matrix is what the layers of `job.preprocessing` compute from the raw columns; a test compares
-them.
+The matrix is what the layers of `job.training.preprocessing` compute from the raw columns; a test
+compares them.
 """
 
 from typing import Any

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from common import HELD_OUT, Stopwatch, arguments
 
-from job import data, device, model, training
+from job import data, device, training
 from job.config import Config
 from job.data.dataset import Split
 from job.data.memory import aligned
+from job.training import model
 
 options = arguments()
 config = Config(epochs=options.epochs, batch_size=options.batch_size, device="cpu")

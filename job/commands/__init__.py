@@ -1,0 +1,1 @@
+"""The commands beside `train`, and how their results look on standard output."""

@@ -1,0 +1,132 @@
+"""The third promise, proved on this machine: killed and resumed, a run ends with the same bits.
+
+The real command trains twice into a temporary store: once undisturbed, once killed by SIGKILL,
+resumed, ended by SIGTERM and resumed again.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from job.config import Config, flag
+from job.errors import DataError, DeviceUnavailable, JobError
+from job.training.checkpoint import SLOTS, digest, unpack
+
+EPOCHS = 4
+"""Enough to be killed twice and resumed twice."""
+LIKE_THIS = ("data", "test_data", "device", "precision")
+"""Options that the proof hands on."""
+RUN = "proof"
+
+
+def prove(config: Config, folder: Path) -> str:
+    """Trains undisturbed and disturbed, and compares weights, optimizer, history, predictions.
+
+    Args:
+        config: data, test_data, device, precision and xla are honoured.
+        folder: Is made; gets two stores, and what killed runs leave behind.
+
+    Returns:
+        What was proved.
+
+    Raises:
+        DeviceUnavailable: The bits differ.
+        DataError: The data is so small that a run cannot be killed in time.
+        JobError: A run ended otherwise.
+    """
+    folder.mkdir()
+    _train(config, folder / "whole")
+    for end in (signal.SIGKILL, signal.SIGTERM, None):
+        _train(config, folder / "killed", end)
+    whole, resumed = _bits(folder / "whole"), _bits(folder / "killed")
+    differing = [name for name in whole if whole[name] != resumed[name]]
+    if differing:
+        raise DeviceUnavailable(
+            "Expected a killed and resumed run to end with the same bits. "
+            f"Received: other {', '.join(differing)}.",
+            hint="Runs are resumed here, not to the bit. Try --no-xla.",
+        )
+    return (
+        f"Killed, resumed, stopped by SIGTERM and resumed again, a run of {EPOCHS} epochs has the "
+        f"same bits as an undisturbed one: {', '.join(whole)}."
+    )
+
+
+def _train(config: Config, store: Path, end: signal.Signals | None = None) -> None:
+    """One process; it is sent a signal after its first checkpoint."""
+    sent = False
+    events: list[dict[str, object]] = []
+    with _process(config, store) as process:
+        for line in process.stdout or ():
+            events.append(json.loads(line))
+            if end and not sent and events[-1]["event.name"] == "checkpoint.saved":
+                sent = True
+                process.send_signal(end)
+        code = process.wait()
+    expected = {None: 0, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[end]
+    if code == 0 and end:
+        raise DataError(
+            f"Expected a run that takes long enough to be killed. Received: {EPOCHS} epochs had "
+            "ended before.",
+            hint="Prove it on more data: --data mnist.",
+        )
+    if code != expected:
+        told = events[-1] if events else {}
+        kinds = [kind for kind in JobError.__subclasses__() if kind.exit_code == code]
+        message = str(told.get("message", f"Received: exit code {code}."))
+        if not kinds:
+            raise RuntimeError(message)
+        raise kinds[0](message, hint=str(told.get("hint", "")))
+
+
+@contextlib.contextmanager
+def _process(config: Config, store: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    options = [
+        f"{flag(name)}={value}"
+        for name in LIKE_THIS
+        if (value := getattr(config, name)) is not None
+    ]
+    options += [
+        "--xla" if config.xla else "--no-xla",
+        f"--store={store}",
+        f"--name={config.model_name}",
+        f"--run-id={RUN}",
+        f"--epochs={EPOCHS}",
+        "--dropout=0.2",
+        "--checkpoint-every=0.2",
+        "--log-format=json",
+    ]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLP_JOB_")}
+    environment["TMPDIR"] = str(store.parent)  # a killed process leaves its scratch behind
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "job", "train", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _bits(store: Path) -> dict[str, object]:
+    import pyarrow.parquet as pq
+
+    slots = [path for name in SLOTS for path in store.glob(f"*/runs/{RUN}/{name}")]
+    found = [unpack(path.read_bytes(), uri=str(path)) for path in slots]
+    header, state = max(found, key=lambda pair: pair[0].sequence)
+    (predictions,) = store.glob("*/versions/1/*/predictions.parquet")
+    return {
+        "weights, optimizer and random state": digest(state.arrays),
+        "history": [
+            (e.loss, e.accuracy, e.val_loss, e.val_accuracy) for e in header.position.history
+        ],
+        "predictions": pq.read_table(predictions).to_pydict(),
+    }

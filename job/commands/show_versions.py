@@ -1,0 +1,156 @@
+"""Versions on standard output: the table of all, two side by side, and what `prune` removes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import groupby
+
+from rich.markup import escape
+
+from job.commands.comparison import Line
+from job.commands.show import put, put_json, table
+from job.files.wording import duration
+from job.log import one_line
+from job.registry import Listed
+from job.registry.manifest import Manifest
+from job.registry.prune import Plan
+
+OTHER_DATA = "≈"
+"""Marks a change between accuracies that were measured on different data."""
+
+
+def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
+    """The versions of each model, the newest first.
+
+    The interval is the accuracy's; the change is in points against the champion's accuracy, and
+    marked where the two were measured on different data; rows are for training and validation;
+    time is the run's.
+    """
+    if as_json:
+        put_json({"models": {name: [*map(_as_dict, listed)] for name, listed in named.items()}})
+        return
+    for name, listed in named.items():
+        reigning = next((each.manifest for each in listed if each.champion), None)
+        rows = table(
+            ">version", ">age", ">accuracy", ">95 %", ">change", ">rows", ">time", "verdict", "",
+            title=name,
+        )  # fmt: skip
+        for each in listed:
+            rows.add_row(*_row(each, reigning))
+        put(rows)
+        if any(_change(each, reigning).startswith(OTHER_DATA) for each in listed):
+            print(
+                f"{OTHER_DATA}  measured on other data than the champion; "
+                "`mlp-job evaluate` scores on any."
+            )
+    if not any(named.values()):
+        print("No versions yet. `mlp-job train` makes one.")
+
+
+def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) -> None:
+    """Two versions side by side; what differs is marked."""
+    if as_json:
+        sections = groupby(lines, key=lambda line: line.section)
+        put_json(
+            {
+                section: {line.name: [line.left, line.right] for line in group}
+                for section, group in sections
+            }
+        )
+        return
+    rows = table("", "", *title, "")
+    section = ""
+    for line in lines:
+        if section and line.section != section:
+            rows.add_section()
+        differs = line.left != line.right
+        rows.add_row(
+            escape(one_line(line.section)) if line.section != section else "",
+            escape(one_line(line.name)),
+            _shown(line.left),
+            _shown(line.right),
+            "[yellow]≠" if differs else "",
+        )
+        section = line.section
+    put(rows)
+
+
+def pruning(decided: Plan, *, removed: bool, as_json: bool) -> None:
+    """What goes, and what stays why."""
+    if as_json:
+        kept = {str(version): why for version, why in sorted(decided.kept.items())}
+        put_json({"removed": removed, "doomed": list(decided.doomed), "kept": kept})
+        return
+    rows = table(">version", "", "")
+    for version in sorted({*decided.doomed, *decided.kept}):
+        word = "removed" if removed else "would be removed"
+        doomed = version in decided.doomed
+        rows.add_row(str(version), f"[red]{word}" if doomed else "kept", decided.kept.get(version))
+    put(rows)
+    if decided.doomed and not removed:
+        print("Nothing was removed; --yes removes.")
+
+
+def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
+    manifest = listed.manifest
+    mark = "[green]champion" if listed.champion else ""
+    if manifest is None:
+        return (str(listed.version), *[""] * 6, f"[red]{escape(one_line(listed.problem))}", mark)
+    low, high = manifest.metrics.accuracy_interval
+    return (
+        str(listed.version),
+        _age(manifest.created),
+        f"{manifest.metrics.accuracy:.4f}",
+        f"{low:.3f}–{high:.3f}",
+        _change(listed, reigning),
+        f"{manifest.data.train_rows + manifest.data.validation_rows:,}",
+        duration(manifest.seconds),
+        listed.fate,
+        mark,
+    )
+
+
+def _change(listed: Listed, reigning: Manifest | None) -> str:
+    manifest = listed.manifest
+    if manifest is None or reigning is None or listed.champion:
+        return ""
+    mark = OTHER_DATA if manifest.data.digest != reigning.data.digest else ""
+    return f"{mark}{100 * (manifest.metrics.accuracy - reigning.metrics.accuracy):+.2f}"
+
+
+def _as_dict(listed: Listed) -> dict[str, object]:
+    manifest = listed.manifest
+    about: dict[str, object] = {"version": listed.version, "champion": listed.champion}
+    if manifest is None:
+        return about | {"problem": listed.problem}
+    return about | {
+        "created": manifest.created.isoformat(),
+        "run_id": manifest.run_id,
+        "accuracy": manifest.metrics.accuracy,
+        "accuracy_interval": list(manifest.metrics.accuracy_interval),
+        "loss": manifest.metrics.loss,
+        "bytes": sum(record.size for record in manifest.files.values()),
+        "promote": manifest.verdict.promote,
+        "reasons": list(manifest.verdict.reasons),
+        "comparisons": [asdict(each) for each in manifest.verdict.comparisons],
+        "fate": listed.fate,
+        "data": asdict(manifest.data),
+        "seconds": manifest.seconds,
+        "fingerprint": manifest.fingerprint,
+    }
+
+
+def _age(created: datetime) -> str:
+    seconds = int((datetime.now(UTC) - created).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{max(seconds, 0)} s"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value)) or "–"
+    return "–" if value is None else escape(one_line(str(value)))

@@ -1,0 +1,160 @@
+"""The champion pointer, `champion.json`: which version reigns and how it came to that. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from job.registry.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One move of the pointer.
+
+    Attributes:
+        at: When; no decision depends on it.
+        before: The version that reigned before, or None for the first champion.
+        after: The version that reigns since.
+        manifest_sha256: SHA-256 (hex) of the manifest of `after`.
+        run_id: The run that moved it, or None when it was moved by hand.
+        command: train, promote or rollback.
+        reason: Why, in the words of the gate or of the user.
+        fingerprint: What `after` was made from, so that a rollback needs no manifest to tell;
+            None when it is not known.
+    """
+
+    at: datetime
+    before: int | None
+    after: int
+    manifest_sha256: str
+    run_id: str | None
+    command: str
+    reason: str
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The pointer.
+
+    Attributes:
+        schema_version: The version of this format.
+        version: The version that reigns.
+        manifest_sha256: SHA-256 (hex) of its manifest.
+        history: The moves, oldest first.
+        doomed: Versions that are removed, or about to be; none of them ever reigns again.
+    """
+
+    schema_version: Literal[1]
+    version: int
+    manifest_sha256: str
+    history: tuple[Move, ...]
+    doomed: tuple[int, ...] = ()
+
+
+def moved(champion: Champion | None, move: Move) -> Champion:
+    """The pointer after one more move."""
+    return Champion(
+        schema_version=1,
+        version=move.after,
+        manifest_sha256=move.manifest_sha256,
+        history=(*(champion.history if champion else ()), move),
+        doomed=champion.doomed if champion else (),
+    )
+
+
+def was_moved_by(champion: Champion | None, run_id: str) -> bool:
+    """True when the run has made its one move already."""
+    return champion is not None and any(move.run_id == run_id for move in champion.history)
+
+
+def objection(champion: Champion | None, manifest: Manifest) -> str | None:
+    """Why a job may not make this version champion, or None when it may.
+
+    Order is by version number, never by clock, so a job that wakes up late moves nothing back.
+    """
+    version = manifest.version
+    if champion is None:
+        return None
+    if version <= champion.version:
+        return f"Version {version} is not newer than the champion, version {champion.version}."
+    if version in champion.doomed:
+        return f"Version {version} was given up by `prune`."
+    if version in rolled_back(champion):
+        return f"Version {version} was rolled back; only `promote` makes it champion again."
+    return second_chance(champion, manifest.fingerprint)
+
+
+def second_chance(champion: Champion | None, fingerprint: str | None) -> str | None:
+    """What speaks against a model made from the same as one that was rolled back, or None."""
+    if champion and fingerprint:
+        for move in champion.history:
+            if move.fingerprint == fingerprint and move.after in rolled_back(champion):
+                return (
+                    f"It was made from the same data, configuration and versions as version "
+                    f"{move.after}, which was rolled back; only `promote` makes it champion."
+                )
+    return None
+
+
+def rolled_back(champion: Champion) -> frozenset[int]:
+    """The versions that a person took the title from."""
+    return frozenset(
+        move.before
+        for move in champion.history
+        if move.command == "rollback" and move.before is not None
+    )
+
+
+def ever(champion: Champion | None) -> frozenset[int]:
+    """The numbers that the pointer remembers; none of them is ever given to another version."""
+    if champion is None:
+        return frozenset()
+    return frozenset({move.after for move in champion.history} | set(champion.doomed))
+
+
+def reigned(champion: Champion) -> frozenset[int]:
+    """The versions that ever reigned and were neither rolled back nor given up."""
+    return ever(champion) - rolled_back(champion) - set(champion.doomed)
+
+
+def fate(champion: Champion | None, version: int, promote: bool) -> str:
+    """What became of a version, in two or three words: the final decision.
+
+    Args:
+        champion: The pointer.
+        version: The version.
+        promote: The verdict in its manifest, which the pointer's history has precedence over.
+    """
+    if champion:
+        if version in rolled_back(champion):
+            return "rolled back"
+        for move in champion.history:
+            if move.after == version:
+                return "promoted" if move.command == "train" else "promoted by hand"
+    waiting = promote and (champion is None or version > champion.version)
+    return "pending" if waiting else "not promoted"
+
+
+def predecessor(champion: Champion) -> Move | None:
+    """The move that had made the previous champion, or None when there was none.
+
+    A rollback takes back what was moved since, so that rolling back twice goes back two
+    champions and not to and fro. A champion made from the same as one that was rolled back, or
+    is about to be, has the same fault and is passed over, unless it was promoted by hand since.
+    """
+    reigns: list[Move] = []
+    faulty: set[str | None] = set()
+    for move in champion.history:
+        if move.command != "rollback":
+            reigns.append(move)
+            if move.command == "promote":
+                faulty.discard(move.fingerprint)
+            continue
+        while reigns and reigns[-1].after != move.after:
+            faulty.add(reigns.pop().fingerprint)
+    if not reigns:
+        return None
+    faulty = (faulty | {reigns[-1].fingerprint}) - {None}
+    sound = (move for move in reversed(reigns[:-1]) if move.fingerprint not in faulty)
+    return next(sound, None)

@@ -1,0 +1,144 @@
+"""What a published version says about itself: Manifest, its parts, and the Draft before it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from job.data.dataset import Classes, Dataset
+from job.data.schema import Schema
+from job.judging.gate import Verdict
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """What a file must be: its size in bytes and its SHA-256 in lower-case hex."""
+
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.size < 0 or not SHA256.fullmatch(self.sha256):
+            raise ValueError("a file's size is at least 0 and its SHA-256 has 64 hex digits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The data set.
+
+    Attributes:
+        uri: `--data`, as the user wrote it.
+        test_uri: `--test-data`, or None when the data set brought its own test rows.
+        digest: SHA-256 (hex) of the contents, independent of path and packing.
+        train_rows: Rows that the gradient saw.
+        validation_rows: Rows held out for validation.
+        test_rows: Rows that the metrics were measured on.
+    """
+
+    uri: str
+    test_uri: str | None
+    digest: str
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRecord:
+    """One row as the published model takes it: its shape, without the batch, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def input_of(dataset: Dataset) -> InputRecord:
+    """What a model of this data takes."""
+    return InputRecord(shape=dataset.shape, dtype=str(dataset.train.x.dtype))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The headline of `metrics.json`: accuracy with its 95 % interval, and the loss in nats."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a run knows before it has a version number.
+
+    Attributes:
+        run_id: Identity of the run, shared by its retries.
+        attempt: Identity of this try; its files lie in a folder of this name.
+        data: The data set.
+        classes: The labels, in the order of the model's outputs.
+        input: What the model takes.
+        config: The configuration that bears on the model (JSON values).
+        library_versions: Python and the libraries that made the model.
+        device: What the model was trained on (JSON values).
+        seconds: Wall-clock time from the start of the run until publishing.
+        metrics: Scores on the test rows.
+        verdict: Whether the model may become champion, and why.
+        exact: Whether resuming gives the same bits; None when nothing was resumed.
+        fingerprint: SHA-256 (hex) of what the model was made from, known before the data is
+            read; see `job.registry.fingerprint`.
+        schema: The columns of a table; `input` is then what its layers make of them.
+    """
+
+    run_id: str
+    attempt: str
+    data: DataRecord
+    classes: Classes
+    input: InputRecord
+    config: Mapping[str, Any]
+    library_versions: Mapping[str, str]
+    device: Mapping[str, Any]
+    seconds: float
+    metrics: Scores
+    verdict: Verdict
+    exact: bool | None = None
+    fingerprint: str | None = None
+    schema: Schema | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Draft):
+    """A complete version: `versions/{version}/manifest.json`.
+
+    Attributes:
+        schema_version: The version of this format.
+        name: The model's name in the store.
+        version: The number that the run claimed.
+        created: When the manifest was written; no decision depends on it.
+        files: Path, relative to the version's folder and so below `{attempt}/`, to what must
+            be there.
+    """
+
+    schema_version: Literal[1]
+    name: str
+    version: int
+    created: datetime
+    files: Mapping[str, FileRecord]
+
+    def __post_init__(self) -> None:
+        if self.version < 1 or self.created.tzinfo is None:
+            raise ValueError("a version is at least 1 and its time has a zone")
+        for path in self.files:
+            first, *rest = path.split("/")
+            if first != self.attempt or not rest or {"", ".", ".."} & set(rest) or "\0" in path:
+                raise ValueError(f"{path!r} is not a path below {self.attempt!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Who may complete a version: `versions/{version}/claim.json` and `runs/{run id}/version`."""
+
+    schema_version: Literal[1]
+    version: int
+    run_id: str
+    attempt: str

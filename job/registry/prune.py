@@ -1,0 +1,119 @@
+"""Old versions and the runs behind them: what may go, and its removal in a safe order.
+
+A version that goes is written into the pointer first, by compare-and-swap, so that no `promote`,
+`rollback` or job makes it champion from then on. Then its manifest goes, so that it does not
+exist for readers, then its files, then its run. Whoever is killed in between does the rest the
+next time. Runs without a version are left to the store's lifecycle rule on `runs/`: only a clock
+could tell that they are dead.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from job.errors import DataError, DataNotFound
+from job.registry.catalogue import Listed
+from job.registry.champion import Champion, predecessor, reigned
+from job.registry.documents import decode
+from job.registry.manifest import Claim
+
+if TYPE_CHECKING:
+    from job.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What goes and what stays.
+
+    Attributes:
+        doomed: The versions that go, ascending; also what an earlier, killed `prune` left, and
+            numbers that a run claimed and never completed.
+        kept: The versions that stay → why.
+        champion: The pointer on which this was decided.
+        etag: The pointer's ETag.
+    """
+
+    doomed: tuple[int, ...]
+    kept: Mapping[int, str]
+    champion: Champion
+    etag: str
+
+
+def plan(registry: "Registry", keep: int) -> Plan:
+    """Decides; nothing is written.
+
+    Args:
+        registry: The versions.
+        keep: How many of the newest stay, at least 1.
+
+    Raises:
+        DataNotFound: There is no champion, and so no pointer to record anything in.
+    """
+    champion, etag = registry.pointer()
+    if champion is None or etag is None:
+        raise DataNotFound(
+            f"Expected a champion of {registry.name} in {registry.store.uri}. Received: none yet.",
+            hint="`mlp-job promote` chooses one; what goes is recorded in its pointer first.",
+        )
+    numbers = registry.numbers()
+    listed = registry.listed(numbers)
+    kept = _kept(champion, listed, keep)
+    oldest = min((each.version for each in listed[:keep]), default=0)
+    doomed = [n for n in numbers if n not in kept and (n < oldest or n in champion.doomed)]
+    return Plan(doomed=tuple(doomed), kept=kept, champion=champion, etag=etag)
+
+
+def carry_out(registry: "Registry", decided: Plan) -> None:
+    """Removes what the plan dooms.
+
+    Raises:
+        StoreError: The champion was changed since the plan was made; nothing was removed.
+    """
+    registry.doom(decided.champion, decided.etag, decided.doomed)
+    for version in decided.doomed:
+        run_id = _run_of(registry, version)
+        folder = f"{registry.name}/versions/{version}"
+        manifest = registry.key(version, "manifest.json")
+        registry.store.delete(manifest)
+        claim = registry.key(version, "claim.json")
+        keys = [entry.key for entry in registry.store.list(folder)]
+        for key in sorted(keys, key=lambda key: key == claim):  # what names the run goes last
+            if key == claim and run_id:
+                _remove_run(registry, run_id)
+            registry.store.delete(key)
+
+
+def _kept(champion: Champion, listed: Sequence[Listed], keep: int) -> dict[int, str]:
+    kept = {each.version: f"one of the newest {keep}" for each in listed[:keep]}
+    once = reigned(champion) - {champion.version}
+    scored = [each.manifest for each in listed if each.manifest and each.version in once]
+    if scored:
+        best = max(scored, key=lambda manifest: (manifest.metrics.accuracy, manifest.version))
+        kept[best.version] = "the best that reigned: the gate compares with it"
+    left = champion.history[-1].before
+    if left is not None:
+        kept[left] = "champion until the last move: readers may be at it"
+    before = predecessor(champion)
+    if before:
+        kept[before.after] = "where `rollback` leads"
+    kept[champion.version] = "champion"
+    return {version: why for version, why in kept.items() if version not in champion.doomed}
+
+
+def _run_of(registry: "Registry", version: int) -> str | None:
+    key = registry.key(version, "claim.json")
+    with contextlib.suppress(DataNotFound, DataError):  # gone or damaged: then nobody knows
+        return decode(registry.store.read(key)[0], Claim, uri=key).run_id
+    return None
+
+
+def _remove_run(registry: "Registry", run_id: str) -> None:
+    """Removes a run's folder, unless the run has gone on to another number."""
+    folder = f"{registry.name}/runs/{run_id}"
+    with contextlib.suppress(DataNotFound):
+        claim = decode(registry.store.read(f"{folder}/version")[0], Claim, uri=folder)
+        champion = registry.champion()
+        if champion and claim.version in champion.doomed:
+            for entry in list(registry.store.list(folder)):
+                registry.store.delete(entry.key)

@@ -1,0 +1,127 @@
+"""build(...) → the Keras Sequential that is trained and published."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.config import Config
+from job.data.dataset import Dataset
+
+LOSS = "sparse_categorical_crossentropy"
+
+CHUNK = 65_536
+"""Rows that are converted to float64 at a time when a mean is taken."""
+
+
+def build(config: Config, dataset: Dataset) -> Any:
+    """A compiled `keras.Sequential` that takes raw rows and gives probabilities.
+
+    Input: (rows, *shape) as in `dataset.train.x`, uint8 or float32. Output: (rows, classes),
+    float32, softmax. Pixels are divided by 255, other numbers normalised with the mean and the
+    variance of `dataset.fit_rows`, so that neither validation nor test rows leak in. The loss is
+    categorical cross-entropy; labels are indices (`sparse_…`), which spares the one-hot table.
+    """
+    import keras
+
+    x = dataset.train.x
+    layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
+    if x.dtype == np.uint8:
+        layers.append(keras.layers.Rescaling(1 / 255, dtype=config.precision))
+    elif dataset.table is None:  # a table's columns are normalised already
+        layers.append(_normalization(x, dataset.fit_rows))
+    if x.ndim > 2:
+        layers.append(keras.layers.Flatten(dtype=config.precision))
+    for units in config.hidden:
+        layers.append(
+            keras.layers.Dense(units, activation=config.activation, dtype=config.precision)
+        )
+        if config.dropout > 0:
+            layers.append(keras.layers.Dropout(config.dropout, dtype=config.precision))
+    # float32 whatever the precision: half a precision's probabilities do not sum to 1.
+    layers.append(
+        keras.layers.Dense(
+            len(dataset.classes), activation="softmax", dtype="float32", name="probabilities"
+        )
+    )
+    model = keras.Sequential(layers, name="mlp")
+    optimizer = keras.optimizers.Adam(config.learning_rate)
+    if config.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(
+        optimizer=optimizer,
+        loss=_weighted_loss(dataset) if config.class_weights else LOSS,
+        metrics=["accuracy"],
+        auto_scale_loss=False,
+        jit_compile=False,  # fitting.py compiles the whole loop; predictions take any row count
+    )
+    return model
+
+
+def _weighted_loss(dataset: Dataset) -> Any:
+    """The loss with each row weighted by rows / (classes × rows of its class).
+
+    Source: scikit-learn's `class_weight="balanced"`, after King and Zeng, "Logistic Regression in
+    Rare Events Data", 2001.
+    """
+    import keras
+
+    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    table = weights.astype(np.float32)
+
+    def weighted(y_true: Any, y_pred: Any) -> Any:
+        truth = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
+        rows = keras.losses.sparse_categorical_crossentropy(truth, y_pred)
+        return rows * keras.ops.take(keras.ops.convert_to_tensor(table), truth)
+
+    return weighted
+
+
+def parameters(model: Any) -> int:
+    """Number of trained weights."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def _normalization(x: NDArray[Any], fit_rows: NDArray[np.int64]) -> Any:
+    """A Normalization layer: per feature for flat rows, one mean and variance for images."""
+    import keras
+
+    per_feature = x.ndim == 2
+    mean, variance = moments(x, fit_rows, per_feature=per_feature)
+    return keras.layers.Normalization(
+        axis=-1 if per_feature else None,
+        mean=mean,
+        variance=variance,
+        dtype="float32",
+    )
+
+
+def moments(
+    x: NDArray[Any], rows: NDArray[np.int64], *, per_feature: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of some rows, in float64 and two passes, in flat memory.
+
+    Args:
+        x: (n, *shape).
+        rows: Row numbers.
+        per_feature: For each position of `shape`, else over all of them.
+
+    A spread below float32's resolution is noise; its variance is given as 1, so that a constant
+    feature becomes 0 and stays finite on rows where it differs.
+    """
+    axis = 0 if per_feature else None
+
+    def average(function: Any) -> NDArray[np.float64]:
+        total: Any = 0.0
+        for start in range(0, len(rows), CHUNK):
+            chunk = x[rows[start : start + CHUNK]].astype(np.float64)
+            total = total + function(chunk).sum(axis=axis)
+        count = len(rows) if per_feature else len(rows) * int(np.prod(x.shape[1:]))
+        return np.asarray(total / count)
+
+    mean = average(lambda chunk: chunk)
+    variance = average(lambda chunk: (chunk - mean) ** 2)
+    noise = np.square(np.finfo(np.float32).eps * mean)
+    return mean, np.where(variance <= noise, 1.0, variance)
