@@ -71,7 +71,7 @@ def test_rows(
         for warning in warnings:
             events.data_warned(warning)
         return columns, y
-    test = labelled.load_test(
+    test, warnings = labelled.load_test(
         data,
         test_uri=test_data,
         classes=manifest.classes,
@@ -80,6 +80,8 @@ def test_rows(
         scratch=folder,
         reading=reading,
     )
+    for warning in warnings:
+        events.data_warned(warning)
     return test.x, test.y
 
 
