@@ -20,7 +20,7 @@ from job.commands import inspection
 from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
-from job.data.table import hashing
+from job.data.table import hashing, reader
 from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
 
 LEFT_OUT = {"customer_id", "country", "household"}
@@ -404,6 +404,53 @@ def test_shards_whose_schemas_differ_are_refused(tmp_path):
     pyarrow.parquet.write_table(other, tmp_path / "b.parquet")
     with refused(DataError, "'complaints'", "int64", "string"):
         load(tmp_path)
+
+
+def partitioned(root, rows, write):
+    """Six files in folders such as plan=gold/level=0; the same rows with two columns more."""
+    plans = {f"plan={reader.NO_VALUE}": "", "plan=caf%C3%A9%2F1": "café/1", "plan=gold": "gold"}
+    whole = []
+    for i, (folder, plan) in enumerate(plans.items()):
+        for level in "01":
+            part = rows[(2 * i + int(level)) * 40 :][:40]
+            (root / folder / f"level={level}").mkdir(parents=True)
+            write(root / folder / f"level={level}" / f"part.{write.__name__[6:]}", part)
+            whole += [row | {"plan": plan, "level": level} for row in part]
+    return whole
+
+
+@pytest.mark.parametrize("write", [churn.write_csv, churn.write_parquet])
+def test_folders_named_as_hive_does_are_columns(tmp_path, write):
+    root = tmp_path / "in"
+    whole = partitioned(root, churn.rows(240), write)
+    dataset = load(root)
+    assert dataset.digest == load(churn.write_csv(tmp_path / "all.csv", whole)).digest
+    assert dataset.digest == load(f"{root}/*/*/*").digest
+    columns = {column.name: column for column in dataset.table.schema.columns}
+    assert columns["plan"].categories == ("café/1", "gold")
+    assert columns["plan"].has_missing
+    assert columns["level"].categories == (0, 1)
+    schema = dataset.table.schema
+    raw = [block for block, _ in data.table_rows(str(root), schema, tmp_path)]
+    assert sum(block["plan"].tolist().count("gold") for block in raw) == 80
+    first = next(root.rglob("part.*"))
+    with refused(DataError, "'plan'", "without"):
+        list(data.table_rows(str(first), schema, tmp_path))
+    first.rename(root / first.name)
+    with refused(DataError, "'level'", "'plan'"):
+        load(root)
+
+
+def test_a_date_in_the_name_of_a_folder_gets_the_advice_of_a_date(tmp_path):
+    rows = churn.rows(200)
+    for i in range(2):
+        folder = tmp_path / f"date=2026-01-0{i + 1}"
+        folder.mkdir()
+        churn.write_csv(folder / "part.csv", rows[i * 100 :][:100])
+    with refused(DataError, "'date'", "2026-01-01"):
+        load(tmp_path)
+    assert "date" in load(tmp_path, exclude=("household", "date")).table.schema.ignored
+    assert "date" not in load(folder).table.schema.ignored
 
 
 def test_torn_parquet_and_odd_types_are_refused(tmp_path):
