@@ -129,6 +129,8 @@ def encoded(mode="L", form="PNG", pixels=None):
         ("text.png", b"no image at all", ("PNG or JPEG",)),
         ("gif.png", encoded(form="GIF"), ("PNG or JPEG",)),
         ("cut.png", encoded()[:-40], ("undamaged",)),
+        ("end.png", encoded()[:-8], ("undamaged",)),
+        ("flipped.png", encoded()[:-15] + b"?" + encoded()[-14:], ("undamaged",)),
         ("cut.jpg", encoded(mode="RGB", form="JPEG")[:-100], ("undamaged",)),
         ("deep.png", encoded(pixels=np.zeros((6, 5), np.uint16)), ("8 bits",)),
     ],
@@ -153,6 +155,10 @@ def test_bad_layouts_are_refused(tmp_path):
     (tmp_path / "secret.png").write_bytes(encoded())
     (root / "cat" / "link.png").symlink_to(tmp_path / "secret.png")
     with refused(DataError, "cat/link.png", "leads out"):
+        load(root)
+    (root / "cat" / "link.png").unlink()
+    (root / "bird").symlink_to(tmp_path / "single")
+    with refused(DataError, "'bird'", "leads out"):
         load(root)
     with pytest.raises(DataNotFound):
         load(tmp_path / "nowhere")

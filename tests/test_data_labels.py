@@ -89,6 +89,11 @@ def test_a_test_label_never_seen_in_training_is_named_with_its_row(path):
         load(with_labels(path, [0, 1, 2, 3], y_test=np.array(["0", "1", "2", "0"] * 2)))
 
 
+def test_a_class_for_each_row_is_none(path):
+    with refused(DataError, "two training rows for each class", "40 rows and 40 classes"):
+        load(write_npz(path, **(arrays() | {"y_train": np.arange(40)})))
+
+
 def load_test(path, classes=(0, 1, 2, 3), shape=(3, 2), dtype="uint8"):
     test, _ = data.load_test(
         str(path),

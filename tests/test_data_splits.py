@@ -97,7 +97,11 @@ def test_a_bad_row_that_was_held_out_has_its_number_in_the_file(tmp_path):
 
 
 def test_too_few_rows_to_hold_any_out_are_refused(tmp_path):
-    with refused(DataError, "enough rows", "a test split of 0.2"):
-        load(write_npz(tmp_path / "a.npz", **train_only(2)))
+    path = write_npz(tmp_path / "a.npz", **train_only(40))
+    with refused(DataError, "enough rows", "a test split of 1e-09", "40 and 0"):
+        data.load(
+            str(path), test_uri=None, validation_split=0.0, scratch=tmp_path,
+            reading=data.Reading(test_split=1e-9),
+        )  # fmt: skip
     with refused(DataError, "one label for each of the 40 rows"):
         load(write_npz(tmp_path / "a.npz", **train_only(40, y_train=np.zeros(30, np.uint8))))

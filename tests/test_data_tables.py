@@ -225,6 +225,7 @@ def change(row, text):
         (change(0, b"age,age,label"), ("'age' twice",)),
         (change(0, b"age,,label"), ("position 1",)),
         (change(0, b"1.5,x,b"), ("'label'", "'1.5'")),
+        (change(0, b"age,%s,label" % (b"x" * (2 << 20))), ("position 1", "2,097,152 characters")),
         (change(8, b"old,x,a"), ("row 7", "'age'", "'old'")),
         (change(8, b"inf,x,a"), ("row 7", "'age'", "infinite")),
         (change(8, b"1e39,x,a"), ("row 7", "'age'", "too large")),

@@ -175,9 +175,11 @@ def _header(path: Path, name: str) -> Header:
 def _decoded(path: Path, name: str, shape: tuple[int, ...], *, resize: bool) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    with _opened(path, name) as (image, _):
+    with _opened(path, name) as (image, body):
         if not resize and _size(image) != shape[:2]:
             raise _other_size(name, shape[:2], _size(image))
+        with Image.open(io.BytesIO(body), formats=("PNG", "JPEG")) as twin:
+            twin.verify()  # of a PNG the checksums, to its end; decoding stops before
         shown = ImageOps.exif_transpose(image)
         shown = shown.convert("RGB" if len(shape) == 3 else "L")
         if shown.size != (shape[1], shape[0]):

@@ -59,7 +59,8 @@ def index(
         The labels that occur, sorted, and (rows,) indices into them.
 
     Raises:
-        DataError: Inputs and labels differ in number, or there is only one class.
+        DataError: Inputs and labels differ in number, there is only one class, or hardly a row
+            for each.
     """
     found, inverse = _distinct(rows)
     classes: Classes = tuple(sorted(found))
@@ -68,6 +69,12 @@ def index(
             f"{rows.name}: expected at least two classes. "
             f"Received: only the label {shown(classes[0])}, in all {len(rows.labels)} rows.",
             hint=hint,
+        )
+    if 2 * len(classes) > len(rows.labels):
+        raise DataError(
+            f"{rows.name}: expected at least two training rows for each class. "
+            f"Received: {len(rows.labels)} rows and {len(classes)} classes.",
+            hint="Check that the labels are classes and no identifiers, or give more rows.",
         )
     return classes, _lookup(found, classes)[inverse]
 

@@ -99,13 +99,16 @@ def _local(uri: str) -> Found:
     elif files.is_folder(Path(uri), uri):
         root = Path(uri)
         with files.reading(uri):
-            paths = sorted(path for path in root.rglob("*") if not path.is_dir())
+            paths = sorted(
+                path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()
+            )
         keys = {path.relative_to(root).as_posix(): path for path in paths}
         keys = {key: path for key, path in keys.items() if not _hidden(key)}
         inside = os.path.realpath(root)
         for key, path in keys.items():
             if not Path(os.path.realpath(path)).is_relative_to(inside):
                 raise _climbs(uri, key)
+        keys = {key: path for key, path in keys.items() if not path.is_dir()}
     else:
         keys = {uri.rpartition("/")[2]: Path(uri)}
     return Found(

@@ -80,16 +80,17 @@ def batches(path: Path, name: str) -> Iterator[Any]:
                     f"{name}: row {row.number - 2} (counting from 0): expected "
                     f"{row.expected_columns} fields, as in the header. "
                     f"Received: {row.actual_columns}: {row.text[:80]!r}.",
-                    hint="Correct the row; a field that holds the delimiter needs quotes.",
+                    hint="Correct the row; a field that holds the delimiter needs quotes, and a "
+                    "quote that opens must close.",
                 ) from exc
             if "empty" in str(exc).lower():
                 return
             if "straddling" in str(exc):
-                stream.seek(0)
+                with files.opened(path, name) as again:  # the reader still reads the other one
+                    place = csvrows.giant(files.unpacked(again), delimiter, names, BLOCK_BYTES)
                 raise DataError(
-                    f"{name}: {csvrows.giant(stream, delimiter, names, BLOCK_BYTES)}: expected a "
-                    f"row of at most {BLOCK_BYTES >> 20} MiB. Received: a longer one, or a quote "
-                    "that is not closed.",
+                    f"{name}: {place}: expected a row of at most {BLOCK_BYTES >> 20} MiB. "
+                    "Received: a longer one, or a quote that is not closed.",
                     hint="Look for an open quote or a damaged line.",
                 ) from exc
             raise DataError(
@@ -117,8 +118,11 @@ def _header(stream: BinaryIO, name: str) -> tuple[list[str], str]:
                 "alone, as old Macs wrote them.",
                 hint=r"Convert the file: tr '\r' '\n' < OLD.csv > NEW.csv",
             ) from exc
+        fields = text.split(delimiter)
+        longest = max(range(len(fields)), key=lambda i: len(fields[i]))
         raise DataError(
-            f"{name}: expected a header with the names of the columns. Received: {exc}.",
+            f"{name}: line 1, position {longest} (counting from 0): expected the name of a column. "
+            f"Received: {len(fields[longest]):,} characters.",
             hint="Write the names of the columns in the first line.",
         ) from exc
     check_names(names, name)
