@@ -1,7 +1,9 @@
 """Tables: what is inferred, split, encoded and refused."""
 
+import csv
 import dataclasses
 import gzip
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from job.commands import inspection
 from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
-from job.data.table import hashing, reader
+from job.data.table import csvrows, hashing, reader
 from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
 
 LEFT_OUT = {"customer_id", "country", "household"}
@@ -250,6 +252,24 @@ def test_bad_csv_is_refused_with_its_place(body, words, tmp_path):
         assert str(file) in told
         for word in words:
             assert word in told, told
+
+
+FIELDS = st.text(alphabet='ab ,;"\n\r', max_size=5)
+
+
+@given(
+    table=st.lists(st.lists(FIELDS, min_size=3, max_size=3).filter(any), max_size=12),
+    at=st.integers(0, 11),
+    column=st.integers(0, 2),
+)
+def test_the_place_of_a_giant_row_is_found(table, at, column):
+    at = min(at, len(table))
+    table.insert(at, ["x"] * 3)
+    table[at][column] = 'q"\n,' * 20
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([["a", "b", "c"], *table])
+    place = csvrows.giant(io.BytesIO(file.getvalue().encode()), ",", ["a", "b", "c"], 60)
+    assert place == f"row {at} (counting from 0), column {'abc'[column]!r}"
 
 
 def test_dates_are_refused_with_advice_and_can_be_excluded(tmp_path):
