@@ -139,8 +139,10 @@ def test_data_prints_what_the_job_sees(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "customer_id" in done.stdout
     assert "left out" in done.stdout
+    assert "rows to test (held out by a hash)" in done.stdout
     images = mlp_job("data", folder(tmp_path / "in"), "--json")
     assert json.loads(images.stdout)["classes"].keys() == {"cat", "dog"}
+    assert json.loads(images.stdout)["held_out"]
 
 
 def test_images_train_score_and_predict(tmp_path):
