@@ -8,8 +8,8 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import JobError
 from job.judging.evaluation import Metrics
-from job.judging.gate import Verdict
 from job.log import WARNING, event
+from job.registry.gate import Verdict
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo

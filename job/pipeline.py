@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from job import device, events, exposition, log, provenance, shutdown, training
+from job import device, events, exposition, log, persistence, provenance, shutdown, training
 from job.clock import Clock
 from job.config import Config
 from job.errors import GateRejected
 from job.files import artifacts, export, report
 from job.judging import contest, evaluation
-from job.registry import Registry, persistence
+from job.registry import Registry
 from job.registry.championship import Decide
 from job.registry.fingerprint import fingerprint, twin
 from job.registry.manifest import Draft, Manifest

@@ -1,6 +1,6 @@
 """What a run would have to say about a model, for tests that publish without training."""
 
-from job.judging.gate import Verdict
+from job.registry.gate import Verdict
 from job.registry.manifest import DataRecord, Draft, InputRecord, Scores
 
 PROMOTE = Verdict(promote=True, reasons=("It is good enough.",))

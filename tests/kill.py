@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -42,11 +43,12 @@ class Kill:
     """One end of a process.
 
     Attributes:
-        signal: SIGTERM or SIGKILL.
+        signal: SIGTERM or SIGKILL; SIGSTOP puts it to sleep.
         event: The process is killed `delay` seconds after this event's `count`th occurrence,
         put: or at the first PUT of a key that ends so; "#7" is the seventh PUT of all,
         fault: which suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows;
             STALL, no answer comes, to this request and to all that follow.
+        meanwhile: Called with the process after the signal and before the PUT goes on.
     """
 
     signal: signal.Signals
@@ -55,6 +57,7 @@ class Kill:
     delay: float = 0.0
     put: str = ""
     fault: Fault = Fault.CUT
+    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
 
     def __str__(self) -> str:
         where = f"{self.event}×{self.count}+{self.delay:.2f}s" if self.event else self.put
@@ -103,8 +106,7 @@ class Bench:
 
     def train(self, run_id: str, kill: Kill | None = None, *more: str, **env: str) -> Ended:
         """Starts one process, kills it when told so, and waits for its end."""
-        note = self.folder / "termination.json"
-        note.unlink(missing_ok=True)
+        note = self.folder / f"termination-{secrets.token_hex(4)}.json"
         process = subprocess.Popen(
             [
                 PROGRAM,
@@ -124,6 +126,8 @@ class Bench:
         def end() -> None:
             killed_at.append(time.monotonic())
             process.send_signal(kill.signal)
+            if kill.meanwhile:
+                kill.meanwhile(process)
 
         if kill and kill.put:
             self.proxy.released.clear()

@@ -14,7 +14,8 @@ from job import data, training
 from job.config import Config
 from job.data.dataset import Dataset, Split
 from job.files.report import Record
-from job.judging import evaluation, gate
+from job.judging import evaluation
+from job.registry import gate
 from job.training import model
 from job.training.state import EpochResult
 

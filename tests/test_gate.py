@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from job.judging.gate import Rival, Rules, compare, decide, lower_bound
+from job.registry.gate import Rival, Rules, compare, decide, lower_bound
 
 GOOD = {"accuracy": 0.9, "recalls": {"cat": 0.95, "dog": 0.85}}
 

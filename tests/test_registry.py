@@ -18,10 +18,10 @@ from drafts import PROMOTE, REJECT, draft
 from proxy import Fault
 
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
-from job.judging.gate import Verdict
 from job.registry import Registry, names
 from job.registry.champion import second_chance
 from job.registry.championship import Published
+from job.registry.gate import Verdict
 from job.registry.manifest import Draft, Manifest
 from job.storage import open_store
 

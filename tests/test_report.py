@@ -20,7 +20,7 @@ from PIL import Image
 from job.config import Config
 from job.files import artifacts, export, plots, report
 from job.judging import evaluation
-from job.judging.gate import Verdict
+from job.registry.gate import Verdict
 from job.registry.manifest import Manifest, Scores
 
 

@@ -14,7 +14,7 @@ from job.config import Config, flag
 from job.data.dataset import Dataset
 from job.files import drawing, pictures, plots, wording
 from job.judging.evaluation import Metrics
-from job.judging.gate import Verdict
+from job.registry.gate import Verdict
 from job.registry.manifest import Manifest
 from job.training.state import EpochResult
 

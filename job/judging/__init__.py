@@ -1,1 +1,1 @@
-"""How good a model is: scored, compared with the champion, and let through the gate or not."""
+"""How good a model is: scored on a test split, and compared with the champion on the same rows."""

@@ -12,11 +12,12 @@ from job.config import Config
 from job.data.dataset import Classes, Dataset
 from job.data.schema import Schema
 from job.errors import DataError, DataNotFound
-from job.judging import evaluation, gate, scoring
+from job.judging import evaluation, scoring
 from job.judging.evaluation import Metrics
-from job.judging.gate import Rival, Role, Rules, Verdict
+from job.registry import gate
 from job.registry.champion import Champion, reigned, second_chance
 from job.registry.championship import Decide, Published
+from job.registry.gate import Rival, Role, Rules, Verdict
 from job.registry.manifest import InputRecord, Manifest, input_of
 from job.scratch import scratch
 

@@ -1,4 +1,4 @@
-"""Published versions of a model, and which one is champion: the Registry and its parts."""
+"""Published versions of a model: the Registry, the champion, and the gate that stands before it."""
 
 from job.registry.catalogue import Listed, names
 from job.registry.championship import Published

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError
-from job.judging.gate import Verdict
 from job.registry.catalogue import Catalogue
 from job.registry.champion import Champion, Move, moved, objection, predecessor, was_moved_by
 from job.registry.documents import encode
+from job.registry.gate import Verdict
 from job.registry.manifest import Manifest
 from job.storage import Conflict
 
