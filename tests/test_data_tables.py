@@ -374,6 +374,17 @@ def test_huge_whole_numbers_are_left_out_for_the_true_reason(tmp_path):
     assert "identifier" in " ".join(load(path, label="y", exclude=()).warnings)
 
 
+def test_a_huge_number_leaves_all_figures_finite(tmp_path):
+    lines = [f"{'1e38' if i % 10 else i},{i % 7}.5,{'ab'[i % 2]}" for i in range(60)]
+    path = tmp_path / "huge.csv"
+    path.write_text("\n".join(["a,b,y", *lines]))
+    dataset = load(path, label="y", exclude=())
+    huge = next(column for column in dataset.table.schema.columns if column.name == "a")
+    assert huge.maximum == pytest.approx(1e38)
+    assert huge.variance == np.finfo(np.float32).max
+    assert np.isfinite(dataset.train.x).all()
+
+
 def test_advice_names_the_real_cause(tmp_path):
     path = three_columns(tmp_path / "text.csv", [("x", "ab"[i % 2]) for i in range(60)])
     with refused(DataError, "as --number says"):

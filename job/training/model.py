@@ -102,7 +102,8 @@ def moments(
         per_feature: For each position of `shape`, else over all of them.
 
     A spread below float32's resolution is noise; its variance is given as 1, so that a constant
-    feature becomes 0 and stays finite on rows where it differs.
+    feature becomes 0 and stays finite on rows where it differs. One beyond float32's range is given
+    as the largest float32.
     """
     axis = 0 if per_feature else None
 
@@ -117,4 +118,4 @@ def moments(
     mean = average(lambda chunk: chunk)
     variance = average(lambda chunk: (chunk - mean) ** 2)
     noise = np.square(np.finfo(np.float32).eps * mean)
-    return mean, np.where(variance <= noise, 1.0, variance)
+    return mean, np.where(variance <= noise, 1.0, np.minimum(variance, np.finfo(np.float32).max))
