@@ -212,7 +212,8 @@ class Config:
             value, rule = getattr(self, field.name), field.metadata
             if value is not None and rule["valid"] is not None and not rule["valid"](value):
                 raise UsageError(
-                    f"{flag(field.name)}: expected {rule['expects']}. Received: {value!r}."
+                    f"{flag(field.name)}: expected {rule['expects']}. Received: {value!r}.",
+                    hint="`mlp-job COMMAND --help` lists the options.",
                 )
         if self.name is None and self.data != "mnist":
             raise UsageError(

@@ -26,16 +26,14 @@ class JobError(Exception):
 
     Args:
         message: What was expected and what was received.
-        hint: What to do next; one sentence.
+        hint: What to do next; one sentence or two.
         details: What the termination message tells besides (JSON values).
     """
 
     exit_code: ClassVar[int]
     rule: ClassVar[Rule | None]
 
-    def __init__(
-        self, message: str, *, hint: str = "", details: Mapping[str, object] | None = None
-    ):
+    def __init__(self, message: str, *, hint: str, details: Mapping[str, object] | None = None):
         super().__init__(message)
         self.message = message
         self.hint = hint

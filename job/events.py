@@ -124,7 +124,12 @@ def checkpoint_failed(error: JobError) -> None:
 
 def checkpoint_refused(error: JobError) -> None:
     """A checkpoint is there and cannot be used."""
-    event("checkpoint.refused", f"A checkpoint is left out. {error.message}", level=WARNING)
+    event(
+        "checkpoint.refused",
+        f"A checkpoint is left out. {error.message}",
+        level=WARNING,
+        hint=error.hint,
+    )
 
 
 def store_failed(error: JobError, *, pause: float) -> None:

@@ -12,14 +12,18 @@ from job.errors import Interrupted, JobError, Preempted
 
 
 class Stop(BaseException):
-    """Raised by a signal; `error` is the end that it means. No `except Exception` catches it."""
+    """Raised by a signal; no `except Exception` catches it."""
 
-    def __init__(self, error: JobError) -> None:
-        super().__init__(error.message)
-        self.error = error
+    def __init__(self, end: type[JobError], signal_name: str) -> None:
+        super().__init__(f"Stopped by {signal_name}.")
+        self._end = end
+
+    @property
+    def error(self) -> JobError:
+        """The end that it means, with what is known of the run by now."""
+        return self._end(str(self), hint=_advice())
 
 
-GO_ON = "The same command with the same --run-id goes on from the last checkpoint."
 GRACE = 8
 """Seconds for which a signal is held back, at most: a pod may be given no more than ten."""
 
@@ -82,13 +86,17 @@ def _handle(number: int, _: FrameType | None) -> None:
     global _pending
     again = _pending is not None and number == signal.SIGINT
     if _pending is None:
-        error: JobError = Preempted("Stopped by SIGTERM.", hint=GO_ON)
-        if number == signal.SIGINT:
-            error = Interrupted("Stopped by Ctrl-C.", hint=GO_ON)
-        _pending = Stop(error)
+        interrupted = number == signal.SIGINT
+        _pending = Stop(Interrupted, "Ctrl-C") if interrupted else Stop(Preempted, "SIGTERM")
     if again or not _deferred:
         raise _pending
     signal.alarm(GRACE)
+
+
+def _advice() -> str:
+    if not _notes.get("checkpoint"):
+        return "Run the same command again."
+    return f"The same command with --run-id {_notes['run_id']} goes on from the last checkpoint."
 
 
 def _overdue(_number: int, _: FrameType | None) -> None:

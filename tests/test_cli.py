@@ -116,6 +116,7 @@ def test_a_bad_option_ends_with_2_and_writes_nothing(arguments, received, tmp_pa
     assert event["event.name"] == "run.ended"
     assert event["error"] == "UsageError"
     assert received in event["message"]
+    assert event["hint"]
     assert json.loads(note.read_text())["error"] == "UsageError"
     assert [path.name for path in tmp_path.iterdir()] == ["termination"]
 

@@ -107,3 +107,9 @@ def test_one_object_is_read_without_the_right_to_list(tmp_path, s3, put, monkeyp
 def test_a_uri_that_names_no_object_is_refused(tmp_path, uri):
     with refused(UsageError):
         list(data.rows(uri, shape=(3,), dtype="uint8", scratch=tmp_path, block_rows=9))
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///", "s3:///x.npz", "s3:///x.csv"])
+def test_a_uri_without_a_bucket_is_refused(uri):
+    with refused(UsageError, "expected s3://BUCKET/KEY"):
+        load(uri)

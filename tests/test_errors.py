@@ -1,5 +1,7 @@
 import re
 
+import pytest
+
 from job import errors
 from job.errors import JobError
 
@@ -20,3 +22,9 @@ def test_the_tree_in_the_docstring_is_the_tree():
 def test_an_error_carries_its_message_hint_and_details():
     error = errors.DataError("Expected a. Received: b.", hint="Do c.", details={"row": 3})
     assert (error.message, error.hint, error.details) == (str(error), "Do c.", {"row": 3})
+
+
+def test_every_error_says_what_to_do():
+    for cls in JobError.__subclasses__():
+        with pytest.raises(TypeError, match="hint"):
+            cls("Expected a. Received: b.")

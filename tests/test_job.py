@@ -207,11 +207,15 @@ def test_predictions_never_replace_the_rows_they_are_made_from(shared_store, tmp
     link.symlink_to(rows)
     where = ("--store", shared_store, "--name", "corners")
     for given, out, words in (
-        (rows, rows, "another file"),
-        (rows, link, "another file"),
-        (f"{tmp_path}/*.csv", rows, "another file"),
-        (f"nothing.csv, {link}", rows, "another file"),
-        ("s3://no-such-bucket-here/x.csv", "s3://no-such-bucket-here/x.csv", "another file"),
+        (rows, rows, "among the rows to predict"),
+        (rows, link, "among the rows to predict"),
+        (f"{tmp_path}/*.csv", rows, "among the rows to predict"),
+        (f"nothing.csv, {link}", rows, "among the rows to predict"),
+        (
+            "s3://no-such-bucket-here/x.csv",
+            "s3://no-such-bucket-here/x.csv",
+            "among the rows to predict",
+        ),
         (rows, tmp_path / "nowhere" / "out.csv", "a folder that exists"),
     ):
         done = mlp_job("predict", "no-such-version", given, "-o", out, *where)
@@ -330,7 +334,14 @@ def test_a_signal_ends_the_run_and_nothing_is_published(number, code, moment, co
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == code, rest + errors
     assert events(rest)[-1]["event.name"] == "run.ended"
-    assert json.loads(note.read_text())["exit_code"] == code
+    told = json.loads(note.read_text())
+    assert told["exit_code"] == code
+    again = {
+        "run.started": "Run the same command again.",
+        "epoch.ended": f"The same command with --run-id {told['run_id']} goes on from the last "
+        "checkpoint.",
+    }
+    assert told["hint"] == events(rest)[-1]["hint"] == again[moment]
     assert "Traceback" not in errors
     assert not (store / "c/versions").exists()
     kept = [path.name for path in store.rglob("checkpoint-*")]

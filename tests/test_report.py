@@ -221,6 +221,7 @@ def test_the_cards_snippet_runs_beside_the_model(published: tuple[Path, report.R
 def test_the_card_of_own_data_claims_no_licence(tmp_path: Path) -> None:
     report.render(tmp_path, records.invented(uri='s3://b/"quoted": [x].npz'))
     matter, body = front_matter(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8").endswith("manifest.json.\n")
     assert matter["license"] == "unknown"
     assert matter["pipeline_tag"] == "tabular-classification"
     assert "datasets" not in matter

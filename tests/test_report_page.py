@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import churn
+import numpy as np
 import pytest
 import records
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from job import data
+from job.config import Config
 from job.files import report
 
 ARTIFACTS = Path(__file__).with_name("artifacts") / "report"
@@ -71,6 +75,29 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("table")
+    uri = str(churn.write_csv(folder / "churn.csv", churn.rows(400)))
+    config = Config(data=uri, name="churn", label="churned", exclude=("household",))
+    dataset = data.load(
+        uri,
+        test_uri=None,
+        validation_split=0.2,
+        scratch=folder,
+        reading=data.Reading(label="churned", exclude=("household",)),
+    )
+    sure = np.random.default_rng(0).random(len(dataset.test), np.float32)
+    record = records.record(
+        config=config,
+        dataset=dataset,
+        probabilities=np.stack([sure, 1 - sure], axis=1),
+        history=records.invented().history,
+    )
+    report.render(folder, record)
+    return folder / "report.html"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_the_page_looks_right(browser: Browser, mnist: Path, width: int, theme: Any) -> None:
@@ -93,6 +120,16 @@ def test_the_text_in_the_plots_stays_legible_on_a_phone(browser: Browser, mnist:
             "[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height)"
         )
         assert min(heights) >= 8
+
+
+def test_no_table_is_cut_on_a_phone(browser: Browser, mnist: Path, table: Path) -> None:
+    for file in (mnist, table):
+        with opened(browser, file, PHONE) as page:
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            assert page.locator(".scroll").evaluate_all(
+                "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+            ) == []  # fmt: skip
+            page.screenshot(path=ARTIFACTS / f"{file.parent.name[:5]}-phone.png", full_page=True)
 
 
 def test_it_prints_on_white_from_a_dark_desktop(browser: Browser, mnist: Path) -> None:

@@ -41,6 +41,11 @@ def test_a_yaml_scalar_reads_back(value: str | float) -> None:
     assert yaml.safe_load(wording.yaml(value)) == value
 
 
+def test_a_yaml_scalar_keeps_what_can_be_read() -> None:
+    assert wording.yaml("Zürich 数字 🙂") == '"Zürich 数字 🙂"'
+    assert wording.yaml('"\u202e\n') == r'"\U00000022\U0000202e\U0000000a"'
+
+
 @given(st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_top_confusions_are_the_largest_counts(classes: int, seed: int) -> None:
     random = np.random.default_rng(seed)

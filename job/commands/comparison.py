@@ -47,7 +47,8 @@ def read(registry: "Registry", ref: str) -> Side:
         except ValueError as exc:
             raise DataError(
                 f"{manifest.name} version {manifest.version}, {name}: expected JSON. "
-                f"Received: {exc}."
+                f"Received: {exc}.",
+                hint="Compare with another version, or train this one again.",
             ) from exc
     return Side(manifest=manifest, metrics=metrics)
 

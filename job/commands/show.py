@@ -90,17 +90,25 @@ def diagnosis(checks: Sequence[Check], *, as_json: bool) -> None:
 
 def table(*columns: str, title: str = "") -> Table:
     """A table; a column whose name begins with > is aligned to the right."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+        if column.startswith(">"):
+            table.add_column(column.lstrip(">"), justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
     return table
 
 
-def put(rows: Table) -> None:
-    """Prints a table."""
-    # A file or a pipe has no width: nothing is folded or cut there.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(rows)
+def put(rows: Table, *, width: int = 1000) -> None:
+    """Prints a table, folded where the terminal ends, or at `width` in a file or a pipe."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else width).print(rows)
 
 
 def put_json(content: object) -> None:

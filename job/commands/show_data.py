@@ -3,12 +3,11 @@
 import json
 from dataclasses import asdict
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from job.commands.inspection import Inspection
+from job.commands.show import put, table
 from job.log import one_line
 
 CLASSES = 20
@@ -30,29 +29,22 @@ def inspection(seen: Inspection, *, as_json: bool) -> None:
     each = f", each {seen.input}" if seen.input else ""
     console.print(f"[bold]{_safe(seen.uri)}[/]: {rows}{each}")
     if seen.columns:
-        table = Table(box=SIMPLE_HEAD)
-        for name in ("column", "kind"):
-            table.add_column(name)
-        for name in ("missing", "different"):
-            table.add_column(name, justify="right")
-        table.add_column("first values")
+        columns = table("column", "kind", ">missing", ">different", "first values")
         for column in seen.columns:
             samples = ", ".join(value or "–" for value in column.samples)
-            table.add_row(
+            columns.add_row(
                 _safe(column.name),
                 column.kind,
                 f"{column.missing:,}",
                 f"{column.distinct:,}",
                 _safe(samples),
             )
-        _print(console, table)
+        put(columns, width=10_000)
     if seen.classes:
-        table = Table(box=SIMPLE_HEAD)
-        table.add_column("class")
-        table.add_column("training rows", justify="right")
+        classes = table("class", ">training rows")
         for label, count in list(seen.classes.items())[:CLASSES]:
-            table.add_row(_safe(label), f"{count:,}")
-        _print(console, table)
+            classes.add_row(_safe(label), f"{count:,}")
+        put(classes, width=10_000)
         if len(seen.classes) > CLASSES:
             console.print(f"… and {len(seen.classes) - CLASSES:,} more classes")
     for problem in seen.problems:
@@ -73,8 +65,3 @@ def _fields(seen: Inspection) -> dict[str, object]:
 
 def _safe(text: str) -> str:
     return escape(one_line(text))
-
-
-def _print(console: Console, table: Table) -> None:
-    # A file or a pipe has no width: nothing is folded or cut there.
-    console.print(table, width=None if console.is_terminal else 10_000)

@@ -12,15 +12,17 @@ from job.commands.show import put, put_json, table
 from job.files.wording import duration
 from job.log import one_line
 from job.registry import Listed
-from job.registry.manifest import Manifest
+from job.registry.manifest import SHA256, Manifest
 from job.registry.prune import Plan
 
 OTHER_DATA = "≈"
 """Marks a change between accuracies that were measured on different data."""
 
 
-def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
-    """The versions of each model, the newest first.
+def models(
+    named: Mapping[str, Sequence[Listed]], store: str, others: Sequence[str], *, as_json: bool
+) -> None:
+    """The versions of each model, the newest first; when there are none, the other names.
 
     The interval is the accuracy's; the change is in points against the champion's accuracy, and
     marked where the two were measured on different data; rows are for training and validation;
@@ -32,19 +34,30 @@ def models(named: Mapping[str, Sequence[Listed]], *, as_json: bool) -> None:
     for name, listed in named.items():
         reigning = next((each.manifest for each in listed if each.champion), None)
         rows = table(
-            ">version", ">age", ">accuracy", ">95 %", ">change", ">rows", ">time", "verdict", "",
+            ">version", ">age", ">accuracy", ">95 %", ">change", ">rows", ">time", "verdict",
             title=name,
         )  # fmt: skip
         for each in listed:
             rows.add_row(*_row(each, reigning))
-        put(rows)
+        if listed:
+            put(rows)
         if any(_change(each, reigning).startswith(OTHER_DATA) for each in listed):
             print(
                 f"{OTHER_DATA}  measured on other data than the champion; "
                 "`mlp-job evaluate` scores on any."
             )
-    if not any(named.values()):
-        print("No versions yet. `mlp-job train` makes one.")
+        for each in listed:
+            if each.problem:
+                print(f"{each.version}: {one_line(each.problem)}")
+        if any(each.champion and each.problem for each in listed):
+            print(
+                "The champion cannot be read. `mlp-job rollback` goes back to the one before, "
+                "`mlp-job promote VERSION` chooses another."
+            )
+    if others:
+        print(f"No versions of {', '.join(named)} in {store}. Names there: {', '.join(others)}.")
+    elif not any(named.values()):
+        print(f"No versions in {store} yet. `mlp-job train` makes one.")
 
 
 def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) -> None:
@@ -72,7 +85,7 @@ def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) 
             "[yellow]≠" if differs else "",
         )
         section = line.section
-    put(rows)
+    put(rows, width=100)
 
 
 def pruning(decided: Plan, *, removed: bool, as_json: bool) -> None:
@@ -93,9 +106,10 @@ def pruning(decided: Plan, *, removed: bool, as_json: bool) -> None:
 
 def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
     manifest = listed.manifest
-    mark = "[green]champion" if listed.champion else ""
+    verdict = "[green]champion" if listed.champion else listed.fate
     if manifest is None:
-        return (str(listed.version), *[""] * 6, f"[red]{escape(one_line(listed.problem))}", mark)
+        damaged = "[red]damaged[/] champion" if listed.champion else "[red]damaged"
+        return (str(listed.version), *[""] * 6, damaged)
     low, high = manifest.metrics.accuracy_interval
     return (
         str(listed.version),
@@ -105,8 +119,7 @@ def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
         _change(listed, reigning),
         f"{manifest.data.train_rows + manifest.data.validation_rows:,}",
         duration(manifest.seconds),
-        listed.fate,
-        mark,
+        verdict,
     )
 
 
@@ -153,4 +166,6 @@ def _shown(value: object) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return " ".join(map(_shown, value)) or "–"
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return f"{value[:12]}…"  # the mark tells whether all of it is the same
     return "–" if value is None else escape(one_line(str(value)))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from job.config import DEFAULT_NAME
-from job.errors import DataError
+from job.errors import DataError, DataNotFound
 from job.options import config_option
 
 Ref = Annotated[str, typer.Argument(help="A version number, champion or latest.")]
@@ -32,9 +32,17 @@ def models(
     from job.storage import open_store
 
     opened = open_store(store)
-    wanted = [name] if name else names(opened)
-    listed = {each: Registry(opened, each).versions() for each in wanted}
-    show_versions.models(listed, as_json=as_json)
+    try:
+        wanted = [name] if name else names(opened)
+        listed = {each: Registry(opened, each).versions() for each in wanted}
+        there = [] if any(listed.values()) else names(opened)
+    except DataNotFound as exc:
+        raise DataNotFound(
+            exc.message,
+            hint="Correct --store. `mlp-job train` makes a folder; a bucket must be there.",
+        ) from exc
+    others = [each for each in there if each not in listed]
+    show_versions.models(listed, opened.uri, others, as_json=as_json)
 
 
 def compare(

@@ -45,7 +45,8 @@ class StoredArray:
         if not 1 <= len(self.shape) <= MAX_DIMENSIONS:
             raise DataError(
                 f"{self.name}: expected an array of 1 to {MAX_DIMENSIONS} dimensions. "
-                f"Received: {len(self.shape)}."
+                f"Received: {len(self.shape)}.",
+                hint="Save the rows as one array, whose first dimension counts them.",
             )
         if not all(1 <= size < 2**63 for size in self.shape) or self.dtype.itemsize < 1:
             raise DataError(

@@ -126,12 +126,17 @@ def is_s3(uri: str) -> bool:
     """Whether a URI names S3 rather than a local path.
 
     Raises:
-        UsageError: It names something else, as in http://.
+        UsageError: It names something else, as in http://, or no bucket.
     """
-    scheme, separator, _ = uri.partition("://")
+    scheme, separator, rest = uri.partition("://")
     if separator and scheme != "s3":
         raise UsageError(
             f"Data: expected a path, or a URI that starts with s3://. Received: {scheme}://….",
             hint="Download the data first, or copy it to S3.",
+        )
+    if separator and not rest.partition("/")[0]:
+        raise UsageError(
+            f"Data: expected s3://BUCKET/KEY. Received: {uri!r}, without a bucket.",
+            hint="Name the bucket, and the file or folder in it.",
         )
     return bool(separator)

@@ -138,6 +138,7 @@ def _environment(*, autoescape: bool) -> Any:
         loader=jinja2.PackageLoader("job.files"),
         autoescape=autoescape,  # noqa: S701 (the Markdown template escapes with its own filter)
         undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -64,7 +64,7 @@ def yaml(value: str | float) -> str:
     if isinstance(value, float):
         return np.format_float_positional(value, trim="0")
     text = value.encode(errors="replace").decode()
-    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    plain = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
     return '"' + "".join(plain) + '"'
 
 
@@ -166,10 +166,15 @@ def trend(past: Sequence["Manifest"], metrics: Metrics) -> str:
     """Where this run stands among the last ones."""
     best = max(past, key=lambda manifest: manifest.metrics.accuracy)
     change = 100 * (metrics.accuracy - past[-1].metrics.accuracy)
-    return (
+    text = (
         f"This run reached {percent(metrics.accuracy)}, {change:+.2f} points against version "
-        f"{past[-1].version}. The best of the {_plural(len(past), 'version')} before was version "
-        f"{best.version} with {percent(best.metrics.accuracy)}."
+        f"{past[-1].version}."
+    )
+    if len(past) == 1:
+        return text
+    return (
+        f"{text} The best of the {count(len(past))} versions before was version {best.version} "
+        f"with {percent(best.metrics.accuracy)}."
     )
 
 

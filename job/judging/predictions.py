@@ -1,7 +1,7 @@
 """Predictions of new rows, written block by block as CSV, Parquet or JSON Lines."""
 
 import contextlib
-import glob
+import fnmatch
 import json
 import os
 import tempfile
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Classes
+from job.data.listing import WILD
 from job.errors import StoreError, UsageError
 
 Block = NDArray[np.float32]
@@ -30,45 +31,53 @@ def check_format(output: str) -> str:
     if suffix not in _WRITERS:
         raise UsageError(
             "--output: expected a name that ends in .csv, .parquet or .jsonl. "
-            f"Received: {output!r}."
+            f"Received: {output!r}.",
+            hint="The ending says the format: name the file so.",
         )
     return suffix
 
 
 def check(output: str, rows: str) -> None:
-    """Refuses an output that cannot be, or that would replace the rows it is made from.
+    """Refuses an output that cannot be, or that lies among the rows it is made from.
 
     Args:
         output: A path or an s3:// URI.
-        rows: What is predicted: a file, a glob, or several of these with commas between.
+        rows: What is predicted: a file, a folder, a glob, or several of these with commas between.
 
     Raises:
-        UsageError: An unknown ending, no such folder, or a file that is also read.
+        UsageError: An unknown ending, no such folder, or a file that is also read, now or when the
+            same rows are predicted again.
     """
     check_format(output)
-    parts = {rows, *(part.strip() for part in rows.split(","))}
-    if output.startswith("s3://"):
-        same = output in parts
-    else:
+    if not output.startswith("s3://"):
         folder = Path(output).parent
         if not os.path.isdir(folder):  # noqa: PTH112 - false for whatever cannot be a folder
             raise UsageError(
                 f"--output: expected a folder that exists. Received: {str(folder)!r}.",
                 hint="Make the folder first, or name another one.",
             )
-        names = parts.union(*map(glob.glob, parts))
-        same = any(_same_file(output, name) for name in names)
-    if same:
+    parts = {rows, *filter(None, map(str.strip, rows.split(",")))}
+    if any(_is_read(output, part) for part in parts):
         raise UsageError(
-            f"--output: expected another file than the rows to predict. Received: {output!r}.",
-            hint="Name a new file; the rows would be lost.",
+            f"--output: expected a file that is not among the rows to predict. "
+            f"Received: {output!r}.",
+            hint="Name a file elsewhere: there it would replace rows, or be read as rows.",
         )
 
 
-def _same_file(one: str, other: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):  # what cannot be read is told when it is
-        return Path(one).samefile(other)
-    return False
+def _is_read(output: str, part: str) -> bool:
+    """Whether a part of the rows takes in the output: itself, a folder above it, or a pattern."""
+    remote, wild = part.startswith("s3://"), WILD.search(part)
+    if remote != output.startswith("s3://"):
+        return False
+    if not remote:
+        wild = None if os.path.exists(part) else wild  # noqa: PTH110 - false for any nonsense
+        with contextlib.suppress(OSError, ValueError):  # what cannot be read is told when it is
+            part, output = os.path.realpath(part), os.path.realpath(output)
+    read, written = part.rstrip("/").split("/"), output.split("/")
+    if wild:
+        return len(written) == len(read) and all(map(fnmatch.fnmatchcase, written, read))
+    return written[: len(read)] == read
 
 
 def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: Files = None) -> int:
@@ -116,7 +125,8 @@ def _destination(output: str) -> Iterator[Path]:
         path.replace(output)
     except OSError as exc:
         raise StoreError(
-            f"--output: expected a file that can be written. Received: {output!r}: {exc.strerror}."
+            f"--output: expected a file that can be written. Received: {output!r}: {exc.strerror}.",
+            hint="Check the folder's mode and the space on its disk, or name another one.",
         ) from exc
     finally:
         path.unlink(missing_ok=True)

@@ -16,6 +16,11 @@ from job.registry.manifest import Manifest
 from job.storage import Store
 
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+REPAIR = (
+    "If a newer mlp-job wrote it, use that one. Else put an older copy back, or move the file away "
+    "and choose with `mlp-job promote VERSION`; what it knew of rollbacks is gone then."
+)
+"""What to do about a pointer that cannot be read."""
 READERS = 8
 """Manifests that are read at a time for a listing."""
 
@@ -85,7 +90,8 @@ class Catalogue:
             if path not in manifest.files:
                 raise DataNotFound(
                     f"Expected a file of {self.name} version {manifest.version}. "
-                    f"Received: {path!r}; it has {', '.join(sorted(manifest.files))}."
+                    f"Received: {path!r}; it has {', '.join(sorted(manifest.files))}.",
+                    hint="Take another version: this one was published without that file.",
                 )
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +109,12 @@ class Catalogue:
         return self._verify(self.resolve(ref))
 
     def versions(self) -> tuple[Listed, ...]:
-        """Every version with a manifest, also a damaged one; the newest first."""
-        return self.listed(self.numbers())
+        """Every version with a manifest, also a damaged one, and the champion; newest first."""
+        champion = self.champion()
+        return self.listed(sorted({*self.numbers(), *([champion.version] if champion else [])}))
 
     def listed(self, numbers: Sequence[int]) -> tuple[Listed, ...]:
-        """Those of some versions that have a manifest; the last first."""
+        """Those of some versions that have a manifest, or reign without; the last first."""
         champion = self.champion()
         with ThreadPoolExecutor(READERS) as pool:
             listed = pool.map(lambda version: self._listed(version, champion), numbers)
@@ -115,17 +122,20 @@ class Catalogue:
 
     def _listed(self, version: int, champion: Champion | None) -> Listed | None:
         manifest, problem = None, ""
+        reigns = champion is not None and version == champion.version
         try:
             manifest, _ = self._manifest(version)
         except DataNotFound:
-            return None
+            if not reigns:
+                return None
+            problem = "expected a manifest, received none"
         except DataError as exc:
             problem = exc.message
         return Listed(
             version=version,
             manifest=manifest,
             problem=problem,
-            champion=champion is not None and version == champion.version,
+            champion=reigns,
             fate=fate(champion, version, promote=bool(manifest and manifest.verdict.promote)),
         )
 
@@ -157,7 +167,10 @@ class Catalogue:
                 except DataNotFound:
                     continue  # claimed, and not or not yet complete
             raise self._no_version(ref)
-        raise UsageError(f"Expected a version number, champion or latest. Received: {ref!r}.")
+        raise UsageError(
+            f"Expected a version number, champion or latest. Received: {ref!r}.",
+            hint="`mlp-job models` lists the versions.",
+        )
 
     def _reigning(self) -> tuple[Manifest, str]:
         champion = self.champion()
@@ -174,7 +187,14 @@ class Catalogue:
 
     def _vouched(self, version: int, sha256: str) -> tuple[Manifest, str]:
         """The version's manifest, when it is still the one with this hash."""
-        manifest, received = self._manifest(version)
+        try:
+            manifest, received = self._manifest(version)
+        except DataNotFound as exc:
+            raise DataNotFound(
+                f"Expected {self.name} version {version} in {self.store.uri}, which champion.json "
+                "names. Received: no manifest.",
+                hint="`mlp-job promote VERSION` chooses another one, `mlp-job rollback` goes back.",
+            ) from exc
         if received != sha256:
             raise DataError(
                 f"{self.name} version {version}, manifest.json: expected SHA-256 {sha256}. "
@@ -203,7 +223,7 @@ class Catalogue:
             data, etag = self.store.read(key)
         except DataNotFound:
             return None, None
-        return decode(data, Champion, uri=f"{self.store.uri}/{key}"), etag
+        return decode(data, Champion, uri=f"{self.store.uri}/{key}", hint=REPAIR), etag
 
     def numbers(self) -> list[int]:
         """The numbers that were ever claimed, ascending."""
@@ -211,7 +231,8 @@ class Catalogue:
         return sorted(int(folder) for folder in folders if NUMBER.fullmatch(folder))
 
     def _no_version(self, ref: str) -> DataNotFound:
-        there = ", ".join(str(listed.version) for listed in self.versions()) or "no version"
+        sound = (str(each.version) for each in self.versions() if each.manifest)
+        there = ", ".join(sound) or "no version"
         return DataNotFound(
             f"Expected {self.name} version {ref} in {self.store.uri}. Received: {there}.",
             hint="`mlp-job models` lists what there is.",
@@ -223,5 +244,5 @@ class Catalogue:
 
 
 def names(store: Store) -> list[str]:
-    """The models in a store."""
+    """The models in a store; DataNotFound when there is no such store."""
     return [name for name in store.folders("") if any(store.folders(f"{name}/versions"))]

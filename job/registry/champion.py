@@ -51,6 +51,10 @@ class Champion:
     history: tuple[Move, ...]
     doomed: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.history or self.history[-1].after != self.version:
+            raise ValueError("the history of a champion ends with the move that made it one")
+
 
 def moved(champion: Champion | None, move: Move) -> Champion:
     """The pointer after one more move."""

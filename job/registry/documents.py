@@ -14,13 +14,20 @@ def encode(document: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
 
 
-def decode(data: bytes, kind: type[T], *, uri: str) -> T:
+def decode(
+    data: bytes,
+    kind: type[T],
+    *,
+    uri: str,
+    hint: str = "The file is damaged, or a newer mlp-job wrote it.",
+) -> T:
     """The dataclass that JSON stands for; unknown keys are a newer writer's and are left out.
 
     Args:
         data: The JSON text, UTF-8.
         kind: The dataclass; every field is checked against its type.
         uri: Where the text was read; for the error message.
+        hint: What to do when it is no such document.
 
     Raises:
         DataError: No JSON, a missing key or a value of another type.
@@ -32,5 +39,5 @@ def decode(data: bytes, kind: type[T], *, uri: str) -> T:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise DataError(
             f"{uri}: expected a {kind.__name__.lower()} in JSON. Received: {exc}.",
-            hint="The file is damaged, or a newer mlp-job wrote it.",
+            hint=hint,
         ) from exc

@@ -83,7 +83,7 @@ class LocalStore:
     def folders(self, folder: str) -> Iterator[str]:
         top = self._root / as_prefix(folder)
         with _reading(top):
-            if top.is_dir():
+            if not folder or top.is_dir():
                 yield from sorted(path.name for path in top.iterdir() if path.is_dir())
 
     def delete(self, key: str) -> None:
@@ -113,7 +113,10 @@ class LocalStore:
                     return
             finally:
                 os.close(descriptor)
-        raise StoreError(f"Expected a folder {folder} that stays. Received: one that vanishes.")
+        raise StoreError(
+            f"Expected a folder {folder} that stays. Received: one that vanishes.",
+            hint="Find out what keeps removing it, and run the same command again.",
+        )
 
     def _make(self, folder: Path) -> None:
         if folder.exists():

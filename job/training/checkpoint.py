@@ -22,6 +22,7 @@ from job.training.state import Position, State
 
 SLOTS = ("checkpoint-a", "checkpoint-b")
 HEADER = "header"
+REFUSED = "The run goes on from its other checkpoint, or from the start."
 SHARE = 0.02
 """Of a run's time that saving may take, when nothing else was asked for."""
 SHORTEST = 10.0
@@ -74,14 +75,17 @@ def unpack(data: bytes, *, uri: str) -> tuple[Header, State]:
     try:
         arrays = load(data)
     except SafetensorError as exc:
-        raise DataError(f"{uri}: expected a checkpoint. Received: {exc}.") from exc
+        raise DataError(f"{uri}: expected a checkpoint. Received: {exc}.", hint=REFUSED) from exc
     if HEADER not in arrays:
-        raise DataError(f"{uri}: expected a checkpoint. Received: tensors of something else.")
+        raise DataError(
+            f"{uri}: expected a checkpoint. Received: tensors of something else.", hint=REFUSED
+        )
     header = decode(arrays.pop(HEADER).tobytes(), Header, uri=uri)
     received = digest(arrays)
     if received != header.sha256:
         raise DataError(
-            f"{uri}: expected arrays with SHA-256 {header.sha256}. Received: {received}."
+            f"{uri}: expected arrays with SHA-256 {header.sha256}. Received: {received}.",
+            hint=REFUSED,
         )
     return header, State(position=header.position, arrays=arrays)
 
@@ -229,7 +233,10 @@ class Checkpoints:
             return None
         if header.run_id != self._run_id:
             events.checkpoint_refused(
-                DataError(f"{key}: expected run {self._run_id}. Received: run {header.run_id}.")
+                DataError(
+                    f"{key}: expected run {self._run_id}. Received: run {header.run_id}.",
+                    hint=REFUSED,
+                )
             )
             return None
         return header, state

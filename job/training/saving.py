@@ -91,7 +91,10 @@ def saving(
         if stopping or due():
             save(memory.take())
         if stopping:
-            raise Preempted("Expected to train to the end. Received: SIGTERM.")
+            raise Preempted(
+                "Expected to train to the end. Received: SIGTERM.",
+                hint="Run the same command again with the same --run-id.",
+            )
 
     def train_batch_end(step: int, logs: object) -> None:  # noqa: ARG001
         memory.trained(step + 1)
