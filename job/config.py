@@ -80,7 +80,7 @@ class Config:
     refuse_leakage: bool = option(
         False, "End when test rows also occur among the training rows, in place of a warning."
     )
-    class_weights: bool = option(False, "Weigh each class by its rarity in the loss.")
+    class_weights: bool = option(False, "Weigh each class by its rarity in the training loss.")
     cache: str | None = option(
         None, "Folder that keeps what was read from S3, so that a retry reads it no second time."
     )

@@ -45,10 +45,12 @@ def data_loaded(dataset: Dataset) -> None:
         "validation": len(dataset.validation_rows),
         "test": len(dataset.test),
     }
+    of = dataset.held_out_of
+    held_out = f" ({rows['test']:,} of {of:,} rows held out by a hash)" if of else ""
     event(
         "data.loaded",
         f"Data: {rows['train']:,} rows to train, {rows['validation']:,} to validate, "
-        f"{rows['test']:,} to test; {row}, {len(dataset.classes)} classes.",
+        f"{rows['test']:,} to test{held_out}; {row}, {len(dataset.classes)} classes.",
         rows=rows,
         shape=list(dataset.train.x.shape[1:]),
         dtype=str(dataset.train.x.dtype),
@@ -56,6 +58,7 @@ def data_loaded(dataset: Dataset) -> None:
         class_count=len(dataset.classes),
         digest=dataset.digest,
         duplicates=dataset.duplicates,
+        held_out_of=of,
     )
     if dataset.table:
         columns = dataset.table.schema.columns

@@ -14,7 +14,7 @@ from PIL import Image
 
 from job import data
 from job.data.reading import Reading
-from job.errors import DataError, DataNotFound, JobError
+from job.errors import DataError, DataNotFound, JobError, UsageError
 
 
 def load(uri, test=None, scratch="/nowhere/scratch", **reading):
@@ -46,7 +46,7 @@ def test_class_folders_become_pixels(tmp_path, suffix, mode, shape):
     assert dataset.classes == ("cat", "dog")
     assert dataset.train.x.dtype == np.uint8
     assert dataset.train.x.shape[1:] == shape
-    assert len(dataset.train) + len(dataset.test) == 40
+    assert len(dataset.train) + len(dataset.test) == dataset.held_out_of == 40
     assert 0 < len(dataset.test) < 20
     assert dataset.duplicates == 0
     if suffix == "png":
@@ -129,6 +129,8 @@ def encoded(mode="L", form="PNG", pixels=None):
         ("text.png", b"no image at all", ("PNG or JPEG",)),
         ("gif.png", encoded(form="GIF"), ("PNG or JPEG",)),
         ("cut.png", encoded()[:-40], ("undamaged",)),
+        ("end.png", encoded()[:-8], ("undamaged",)),
+        ("flipped.png", encoded()[:-15] + b"?" + encoded()[-14:], ("undamaged",)),
         ("cut.jpg", encoded(mode="RGB", form="JPEG")[:-100], ("undamaged",)),
         ("deep.png", encoded(pixels=np.zeros((6, 5), np.uint16)), ("8 bits",)),
     ],
@@ -147,10 +149,16 @@ def test_bad_layouts_are_refused(tmp_path):
         load(root)
     with refused(DataError, "two classes"):
         load(only(tmp_path))
+    with refused(UsageError, "one folder"):
+        load(f"{root / 'cat'},{root / 'dog'}")
     (root / "stray.png").unlink()
     (tmp_path / "secret.png").write_bytes(encoded())
     (root / "cat" / "link.png").symlink_to(tmp_path / "secret.png")
     with refused(DataError, "cat/link.png", "leads out"):
+        load(root)
+    (root / "cat" / "link.png").unlink()
+    (root / "bird").symlink_to(tmp_path / "single")
+    with refused(DataError, "'bird'", "leads out"):
         load(root)
     with pytest.raises(DataNotFound):
         load(tmp_path / "nowhere")

@@ -89,8 +89,13 @@ def test_a_test_label_never_seen_in_training_is_named_with_its_row(path):
         load(with_labels(path, [0, 1, 2, 3], y_test=np.array(["0", "1", "2", "0"] * 2)))
 
 
+def test_a_class_for_each_row_is_none(path):
+    with refused(DataError, "two training rows for each class", "40 rows and 40 classes"):
+        load(write_npz(path, **(arrays() | {"y_train": np.arange(40)})))
+
+
 def load_test(path, classes=(0, 1, 2, 3), shape=(3, 2), dtype="uint8"):
-    return data.load_test(
+    test, _ = data.load_test(
         str(path),
         test_uri=None,
         classes=classes,
@@ -98,6 +103,7 @@ def load_test(path, classes=(0, 1, 2, 3), shape=(3, 2), dtype="uint8"):
         dtype=dtype,
         scratch=Path("/nowhere"),
     )
+    return test
 
 
 def test_test_rows_are_read_for_the_classes_of_a_model(path):

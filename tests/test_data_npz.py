@@ -50,7 +50,7 @@ def test_rows_that_take_several_blocks_arrive_in_order(path):
 
 def test_without_test_rows_both_ways_to_give_them_are_told(path, tmp_path):
     parts = arrays()
-    write_npz(path, x_train=parts["x_train"], y_train=parts["y_train"])
+    write_npz(path, **{key: parts[key] for key in ("x_train", "y_train", "x_test")})
     with pytest.raises(DataError, match="x_test and y_test") as caught:
         load(path)
     assert "x_test" in caught.value.hint

@@ -32,7 +32,13 @@ def test_a_prefix_of_idx_files_is_staged(tmp_path, put, packed):
     uri = put(folder)
     assert from_s3(uri, scratch).digest == load(folder).digest
     assert from_s3(uri + "/", scratch).uri == uri + "/"
-    assert len([path for path in scratch.rglob("*") if path.is_file()]) == 8  # four for each URI
+    kept = {path: path.stat().st_mtime_ns for path in scratch.rglob("*") if path.is_file()}
+    assert len(kept) == 4
+    from_s3(uri, scratch)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not read a second time
+    changed = arrays(seed=1) | {"y_train": arrays()["y_train"]}
+    put(write_idx(tmp_path / "idx", changed, packed=packed))
+    assert from_s3(uri, scratch).digest == load(folder).digest
 
 
 def test_an_npz_object_is_staged_and_test_rows_may_come_from_another(tmp_path, put):
@@ -41,8 +47,13 @@ def test_an_npz_object_is_staged_and_test_rows_may_come_from_another(tmp_path, p
     test = put(write_npz(tmp_path / "test.npz", x=parts["x_test"], y=parts["y_test"]))
     whole = write_npz(tmp_path / "whole.npz", **parts)
     assert from_s3(uri, tmp_path / "scratch", test).digest == load(whole).digest
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "scratch").rglob("*") if p.is_file()}
+    from_s3(uri, tmp_path / "scratch", test)
+    assert len(kept) == 2
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
     with pytest.raises(DataError) as caught:
-        from_s3(uri, tmp_path / "scratch")
+        from_s3(test, tmp_path / "scratch")
+    uri = test
     assert uri in caught.value.message
     assert "scratch" not in caught.value.message
 

@@ -1,8 +1,10 @@
 import numpy as np
-from data_files import refused
+import pytest
+from data_files import arrays, load, refused, write_idx, write_npz
 from hypothesis import given
 from hypothesis import strategies as st
 
+from job import data
 from job.data.splits import last_share, stratified
 from job.errors import DataError
 
@@ -51,3 +53,55 @@ def test_every_row_is_on_one_side_and_every_class_is_fitted(y, share):
     for label in set(y.tolist()):
         held = (y[validation] == label).sum()
         assert abs(held - share * (y == label).sum()) <= 1
+
+
+def write(path, parts, form):
+    return write_idx(path, parts) if form == "idx" else write_npz(path.with_suffix(".npz"), **parts)
+
+
+def train_only(rows, **changes):
+    parts = arrays(rows) | changes
+    return {key: parts[key] for key in ("x_train", "y_train")}
+
+
+@pytest.mark.parametrize("form", ["idx", "npz"])
+def test_arrays_without_test_rows_hold_out_a_share_by_a_hash(tmp_path, form):
+    half, whole = train_only(400), train_only(800)
+    assert (whole["x_train"][:400] == half["x_train"]).all()
+    before = load(write(tmp_path / "a", half, form))
+    after = load(write(tmp_path / "b", whole, form))
+    assert (before.held_out_of, after.held_out_of) == (400, 800)
+    assert len(after.train) + len(after.test) == 800
+    assert len(after.test) == pytest.approx(160, abs=40)
+    assert after.duplicates == 0
+    for side in ("train", "test"):  # a row stays on its side when the data grows
+        small, large = ({x.tobytes() for x in getattr(d, side).x} for d in (before, after))
+        assert small < large
+    truth = {x.tobytes(): y for x, y in zip(whole["x_train"], whole["y_train"], strict=True)}
+    assert [truth[x.tobytes()] for x in after.test.x] == after.test.y.tolist()
+    scored, [told] = data.load_test(
+        str(tmp_path / ("b" if form == "idx" else "b.npz")), test_uri=None, classes=after.classes,
+        shape=(3, 2), dtype="uint8", scratch=tmp_path,
+    )  # fmt: skip
+    np.testing.assert_array_equal(scored.x, after.test.x)
+    assert f"{len(after.test)} of 800 rows" in told
+
+
+def test_a_bad_row_that_was_held_out_has_its_number_in_the_file(tmp_path):
+    parts = train_only(60)
+    test = load(write_npz(tmp_path / "a.npz", **parts)).test
+    [at] = [i for i, x in enumerate(parts["x_train"]) if (x == test.x[-1]).all()]
+    parts["y_train"][at] = 99
+    with refused(DataError, "99", f"in row {at} "):
+        load(write_npz(tmp_path / "a.npz", **parts))
+
+
+def test_too_few_rows_to_hold_any_out_are_refused(tmp_path):
+    path = write_npz(tmp_path / "a.npz", **train_only(40))
+    with refused(DataError, "enough rows", "a test split of 1e-09", "40 and 0"):
+        data.load(
+            str(path), test_uri=None, validation_split=0.0, scratch=tmp_path,
+            reading=data.Reading(test_split=1e-9),
+        )  # fmt: skip
+    with refused(DataError, "one label for each of the 40 rows"):
+        load(write_npz(tmp_path / "a.npz", **train_only(40, y_train=np.zeros(30, np.uint8))))

@@ -1,7 +1,9 @@
 """Tables: what is inferred, split, encoded and refused."""
 
+import csv
 import dataclasses
 import gzip
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from job.commands import inspection
 from job.data import staging
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
-from job.data.table import hashing
+from job.data.table import csvrows, hashing, reader
 from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
 
 LEFT_OUT = {"customer_id", "country", "household"}
@@ -211,17 +213,21 @@ def change(row, text):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (change(8, b"1.5,x"), ("fields", "line 9")),
-        (change(8, b"1.5,x,a,b"), ("fields", "line 9")),
+        (change(8, b"1.5,x"), ("3 fields", "row 7", "Received: 2")),
+        (change(8, b"1.5,x,a,b"), ("3 fields", "row 7", "Received: 4")),
         (change(8, b"1.5,\xfc,a"), ("UTF-8", "row 7", "'city'")),
-        (change(0, b"age,\xfc,label"), ("UTF-8", "line 1")),
-        (change(8, b"1.5,x\0,a"), ("NUL", "line 9")),
+        (change(0, b"age,\xfc,label"), ("UTF-8", "line 1", "byte 4")),
+        (change(8, b"1.5,x\0,a"), ("NUL", "row 7", "'city'")),
+        (change(0, b"age,\0,label"), ("NUL", "line 1", "byte 4")),
         (GOOD.decode().encode("utf-16"), ("NUL",)),
         (change(8, b"1.5,%s,a" % (b"x" * (2 << 20))), ("row 7", "'city'", "1,048,576 bytes")),
+        (change(8, b"1.5,%s,a" % (b"x" * (20 << 20))), ("row 7", "'city'", "8 MiB")),
+        (change(8, b'1.5,"x,a') + b"2.5,x,a\n" * (3 << 20), ("row 7", "'city'", "quote")),
         (change(8, b'1.5,"x,a'), ("quote",)),
         (change(0, b"age,age,label"), ("'age' twice",)),
         (change(0, b"age,,label"), ("position 1",)),
         (change(0, b"1.5,x,b"), ("'label'", "'1.5'")),
+        (change(0, b"age,%s,label" % (b"x" * (2 << 20))), ("position 1", "2,097,152 characters")),
         (change(8, b"old,x,a"), ("row 7", "'age'", "'old'")),
         (change(8, b"inf,x,a"), ("row 7", "'age'", "infinite")),
         (change(8, b"1e39,x,a"), ("row 7", "'age'", "too large")),
@@ -246,6 +252,24 @@ def test_bad_csv_is_refused_with_its_place(body, words, tmp_path):
         assert str(file) in told
         for word in words:
             assert word in told, told
+
+
+FIELDS = st.text(alphabet='ab ,;"\n\r', max_size=5)
+
+
+@given(
+    table=st.lists(st.lists(FIELDS, min_size=3, max_size=3).filter(any), max_size=12),
+    at=st.integers(0, 11),
+    column=st.integers(0, 2),
+)
+def test_the_place_of_a_giant_row_is_found(table, at, column):
+    at = min(at, len(table))
+    table.insert(at, ["x"] * 3)
+    table[at][column] = 'q"\n,' * 20
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([["a", "b", "c"], *table])
+    place = csvrows.giant(io.BytesIO(file.getvalue().encode()), ",", ["a", "b", "c"], 60)
+    assert place == f"row {at} (counting from 0), column {'abc'[column]!r}"
 
 
 def test_dates_are_refused_with_advice_and_can_be_excluded(tmp_path):
@@ -350,6 +374,17 @@ def test_huge_whole_numbers_are_left_out_for_the_true_reason(tmp_path):
     assert "identifier" in " ".join(load(path, label="y", exclude=()).warnings)
 
 
+def test_a_huge_number_leaves_all_figures_finite(tmp_path):
+    lines = [f"{'1e38' if i % 10 else i},{i % 7}.5,{'ab'[i % 2]}" for i in range(60)]
+    path = tmp_path / "huge.csv"
+    path.write_text("\n".join(["a,b,y", *lines]))
+    dataset = load(path, label="y", exclude=())
+    huge = next(column for column in dataset.table.schema.columns if column.name == "a")
+    assert huge.maximum == pytest.approx(1e38)
+    assert huge.variance == np.finfo(np.float32).max
+    assert np.isfinite(dataset.train.x).all()
+
+
 def test_advice_names_the_real_cause(tmp_path):
     path = three_columns(tmp_path / "text.csv", [("x", "ab"[i % 2]) for i in range(60)])
     with refused(DataError, "as --number says"):
@@ -403,12 +438,68 @@ def test_shards_whose_schemas_differ_are_refused(tmp_path):
         load(tmp_path)
 
 
+def partitioned(root, rows, write):
+    """Six files in folders such as plan=gold/level=0; the same rows with two columns more."""
+    plans = {f"plan={reader.NO_VALUE}": "", "plan=caf%C3%A9%2F1": "café/1", "plan=gold": "gold"}
+    whole = []
+    for i, (folder, plan) in enumerate(plans.items()):
+        for level in "01":
+            part = rows[(2 * i + int(level)) * 40 :][:40]
+            (root / folder / f"level={level}").mkdir(parents=True)
+            write(root / folder / f"level={level}" / f"part.{write.__name__[6:]}", part)
+            whole += [row | {"plan": plan, "level": level} for row in part]
+    return whole
+
+
+@pytest.mark.parametrize("write", [churn.write_csv, churn.write_parquet])
+def test_folders_named_as_hive_does_are_columns(tmp_path, write):
+    root = tmp_path / "in"
+    whole = partitioned(root, churn.rows(240), write)
+    dataset = load(root)
+    assert dataset.digest == load(churn.write_csv(tmp_path / "all.csv", whole)).digest
+    assert dataset.digest == load(f"{root}/*/*/*").digest
+    columns = {column.name: column for column in dataset.table.schema.columns}
+    assert columns["plan"].categories == ("café/1", "gold")
+    assert columns["plan"].has_missing
+    assert columns["level"].categories == (0, 1)
+    schema = dataset.table.schema
+    raw = [block for block, _ in data.table_rows(str(root), schema, tmp_path)]
+    assert sum(block["plan"].tolist().count("gold") for block in raw) == 80
+    first = next(root.rglob("part.*"))
+    with refused(DataError, "'plan'", "without"):
+        list(data.table_rows(str(first), schema, tmp_path))
+    first.rename(root / first.name)
+    with refused(DataError, "'level'", "'plan'"):
+        load(root)
+
+
+def test_a_date_in_the_name_of_a_folder_gets_the_advice_of_a_date(tmp_path):
+    rows = churn.rows(200)
+    for i in range(2):
+        folder = tmp_path / f"date=2026-01-0{i + 1}"
+        folder.mkdir()
+        churn.write_csv(folder / "part.csv", rows[i * 100 :][:100])
+    with refused(DataError, "'date'", "2026-01-01"):
+        load(tmp_path)
+    assert "date" in load(tmp_path, exclude=("household", "date")).table.schema.ignored
+    assert "date" not in load(folder).table.schema.ignored
+
+
 def test_torn_parquet_and_odd_types_are_refused(tmp_path):
     path = churn.write_parquet(tmp_path / "t.parquet", churn.rows(200))
     body = path.read_bytes()
     for size in (0, 3, len(body) // 2, len(body) - 1):
         path.write_bytes(body[:size])
         with refused(DataError, "t.parquet"):
+            load(path)
+    pyarrow.parquet.write_table(churn.typed(churn.rows(200)), path, row_group_size=50)
+    body = bytearray(path.read_bytes())
+    groups = pyarrow.parquet.read_metadata(path)
+    for group, column in ((0, "churned"), (2, "city")):
+        at = groups.schema.names.index(column)
+        begin = groups.row_group(group).column(at).dictionary_page_offset
+        path.write_bytes(body[:begin] + b"\xff" * 9 + body[begin + 9 :])
+        with refused(DataError, "t.parquet", f"row group {group}", repr(column)):
             load(path)
     nested = churn.typed(churn.rows(200)).append_column("when", pa.array([[1]] * 200))
     pyarrow.parquet.write_table(nested, path)

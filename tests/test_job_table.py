@@ -7,6 +7,7 @@ import sys
 import churn
 import numpy as np
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 import pytest
 from program import mlp_job
@@ -138,8 +139,10 @@ def test_data_prints_what_the_job_sees(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "customer_id" in done.stdout
     assert "left out" in done.stdout
+    assert "rows to test (held out by a hash)" in done.stdout
     images = mlp_job("data", folder(tmp_path / "in"), "--json")
     assert json.loads(images.stdout)["classes"].keys() == {"cat", "dog"}
+    assert json.loads(images.stdout)["held_out"]
 
 
 def test_images_train_score_and_predict(tmp_path):
@@ -158,9 +161,19 @@ def test_images_train_score_and_predict(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     scored = mlp_job("evaluate", "champion", *store, "--json")
     assert json.loads(scored.stdout)["accuracy"] > 0.9
-    out = tmp_path / "out.csv"
-    done = mlp_job("predict", "champion", root / "red", "-o", out, *store)
-    assert done.returncode == 0, done.stderr
-    said = pyarrow.csv.read_csv(out)["class"].to_pylist()
-    assert said.count("red") > 50
-    assert len(said) == 60
+    assert "of 120 rows of" in scored.stderr
+    files = sorted(str(path) for path in (root / "red").iterdir())
+    for suffix, read in (
+        ("csv", pyarrow.csv.read_csv),
+        ("parquet", pyarrow.parquet.read_table),
+        ("jsonl", pyarrow.json.read_json),
+    ):
+        out = tmp_path / f"out.{suffix}"
+        done = mlp_job("predict", "champion", root / "red", "-o", out, *store)
+        assert done.returncode == 0, done.stderr
+        table = read(out)
+        assert table["class"].to_pylist().count("red") > 50
+        assert table["file"].to_pylist() == files
+    one = tmp_path / "one.csv"
+    mlp_job("predict", "champion", files[3], "-o", one, *store)
+    assert pyarrow.csv.read_csv(one)["file"].to_pylist() == [files[3]]

@@ -6,6 +6,8 @@ import sys
 
 import churn
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from job import data, device, training
@@ -16,7 +18,11 @@ from job.files import export
 from job.judging import evaluation
 from job.training import model, preprocessing
 
-NAMES = ("n/1", "n-1", "n 1", "1", "n_1", "with", "ü", "a\nb")
+NAMES = ("n/1", "n-1", "n 1", "1", "n_1", "n_1_2", "with", "ü", "a\nb")
+LAYERS = (
+    *("dense", "probabilities", "mlp", "network", "network_", "numbers", "number_columns", "isnan"),
+    *("where", "matrix", "concatenate", "lookup_0", "rows", "self", "class", "None"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +116,30 @@ def test_every_column_has_an_input_of_its_own():
     schema = Schema(columns=tuple(Column(name=name, kind="number") for name in NAMES), label="y")
     for names in (schema.inputs(), schema.identifiers()):
         assert len(set(names.values())) == len(NAMES)
+        assert names["n_1"] == "n_1"  # no other column gets the name of this one
+        assert names["n_1_2"] == "n_1_2"
     published = preprocessing.published(identity(len(NAMES)), schema)
     assert {each.name for each in published.inputs} == set(schema.inputs().values())
+
+
+def test_columns_may_have_the_names_of_layers(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [*NAMES, *LAYERS]
+    table = pa.table(
+        {name: rng.normal(size=200) for name in names}
+        | {"string_lookup": ["p", "q"] * 100, "y": rng.integers(0, 2, 200)}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    dataset = data.load(
+        str(tmp_path / "t.parquet"), test_uri=None, validation_split=0.2, scratch=tmp_path,
+        reading=Reading(label="y"),
+    )  # fmt: skip
+    net = model.build(Config(data="t", name="t", hidden=(8,)), dataset)
+    schema = dataset.table.schema
+    with export.Check() as check:
+        export.write(net, tmp_path, schema)
+        check.submit(tmp_path, dataset.table.test, schema)
+        check.result(training.predict(net, dataset.test.x), export.tolerance(net))
 
 
 def test_class_weights_weigh_the_rare_class_up(dataset):

@@ -36,16 +36,24 @@ def by_hand(dataset, config):
         rows = training.order(dataset.fit_rows, seed=config.seed, epoch=epoch)
         for start in range(0, len(rows), config.batch_size):
             batch = rows[start : start + config.batch_size]
-            net.train_on_batch(dataset.train.x[batch], dataset.train.y[batch])
+            weights = model.class_weights(dataset)
+            net.train_on_batch(
+                dataset.train.x[batch],
+                dataset.train.y[batch],
+                class_weight=dict(enumerate(weights)) if config.class_weights else None,
+            )
     return net
 
 
 @pytest.mark.parametrize("batch_size", [50, 64, 1000])
-@pytest.mark.parametrize("xla", [True, False])
-def test_the_loop_does_what_keras_does_step_by_step(batch_size, xla):
+@pytest.mark.parametrize(("xla", "weighted"), [(True, False), (True, True), (False, False)])
+def test_the_loop_does_what_keras_does_step_by_step(batch_size, xla, weighted):
     dataset = tiny.corners()
-    net, fitted = trained(dataset, batch_size=batch_size, xla=xla)
-    expected = by_hand(dataset, Config(hidden=(16,), epochs=3, batch_size=batch_size))
+    common = dataset.fit_rows[dataset.train.y[dataset.fit_rows] > 0]
+    dataset = dataclasses.replace(dataset, fit_rows=np.union1d(common, dataset.fit_rows[:150]))
+    options = {"hidden": (16,), "epochs": 3, "batch_size": batch_size, "class_weights": weighted}
+    net, fitted = trained(dataset, xla=xla, **options)
+    expected = by_hand(dataset, Config(**options))
     assert int(net.optimizer.iterations) == int(expected.optimizer.iterations)
     for ours, theirs in zip(net.weights, expected.weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)

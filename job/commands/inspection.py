@@ -43,6 +43,7 @@ class Inspection:
         uri: As the user wrote it.
         rows: Rows by what they are for; only "all" when the label is not known.
         input: What the model would take: a shape and a dtype; empty for a table.
+        held_out: Whether a hash held the test rows out.
         columns: Of a table.
         classes: Label → training rows, in the order of the model's outputs.
         problems: What is worth a word.
@@ -52,6 +53,7 @@ class Inspection:
     uri: str
     rows: Mapping[str, int]
     input: str = ""
+    held_out: bool = False
     columns: tuple[Seen, ...] = ()
     classes: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
         uri=uri,
         rows={"train": len(dataset.train), "test": len(dataset.test)},
         input="" if is_table else f"{shape} {dataset.train.x.dtype}",
+        held_out=dataset.held_out_of is not None,
         columns=columns,
         classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},
         problems=(*problems, *dataset.warnings),

@@ -25,6 +25,7 @@ def inspection(seen: Inspection, *, as_json: bool) -> None:
         f"{count:,} rows" if part == "all" else f"{count:,} rows to {part}"
         for part, count in seen.rows.items()
     )
+    rows += " (held out by a hash)" if seen.held_out else ""
     each = f", each {seen.input}" if seen.input else ""
     console.print(f"[bold]{_safe(seen.uri)}[/]: {rows}{each}")
     if seen.columns:
@@ -55,6 +56,7 @@ def _fields(seen: Inspection) -> dict[str, object]:
         "uri": seen.uri,
         "rows": dict(seen.rows),
         "input": seen.input,
+        "held_out": seen.held_out,
         "columns": [asdict(column) for column in seen.columns],
         "classes": dict(seen.classes),
         "problems": list(seen.problems),

@@ -4,7 +4,7 @@ from job.data.columns import load_test_table, table_rows
 from job.data.dataset import Classes, Dataset, Split
 from job.data.load import digest, load, load_test
 from job.data.reading import Reading
-from job.data.rows import rows
+from job.data.rows import images_of, rows
 
 __all__ = [
     "Classes",
@@ -12,6 +12,7 @@ __all__ = [
     "Reading",
     "Split",
     "digest",
+    "images_of",
     "load",
     "load_test",
     "load_test_table",

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import files
 from job.errors import DataError
 
 NUMBER_BYTES = 64
@@ -38,7 +40,7 @@ def blocks(batches: Any, name: str) -> Blocks:
 @contextlib.contextmanager
 def diagnosed(
     name: str,
-    stream: BinaryIO,
+    path: Path,
     width: int,
     problem: Callable[[str], str],
     *,
@@ -48,7 +50,7 @@ def diagnosed(
 
     Args:
         name: How messages call the file.
-        stream: The file; after an error it is read again from its start.
+        path: The file; after an error it is read again.
         width: Numbers in a row.
         problem: What is wrong with a line, or an empty text.
         skip: Whether the first line is a header.
@@ -61,11 +63,11 @@ def diagnosed(
     try:
         yield
     except pa.ArrowException as exc:
-        stream.seek(0)
-        for row, line in enumerate(lines(stream, width), start=-int(skip)):
-            text = problem(line) if row >= 0 else ""
-            if text:
-                raise bad_row(name, row, text) from exc
+        with files.opened(path, name) as again:  # pyarrow may still read ahead in the other one
+            for row, line in enumerate(lines(files.unpacked(again), width), start=-int(skip)):
+                text = problem(line) if row >= 0 else ""
+                if text:
+                    raise bad_row(name, row, text) from exc
         raise unreadable(name, exc) from exc
 
 

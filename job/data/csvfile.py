@@ -33,7 +33,7 @@ def blocks(path: Path, name: str, width: int) -> batches.Blocks:
     with files.opened(path, name) as packed:
         stream = files.unpacked(packed)
         header = _is_header(_fields(batches.first_line(stream, name, width)), width)
-        with batches.diagnosed(name, stream, width, problem, skip=header):
+        with batches.diagnosed(name, path, width, problem, skip=header):
             columns = [f"f{i}" for i in range(width)]
             reader = arrow.open_csv(
                 stream,

@@ -27,11 +27,15 @@ class Labelled:
         name: How messages call them.
         x: (rows, *shape), uint8 or float32; finite.
         labels: (rows,), integers, strings or bytes.
+        rows: (rows,) where each stood among all that were there, if a hash chose them.
+        of: How many were there, if a hash chose some of them.
     """
 
     name: str
     x: Inputs
     labels: NDArray[Any]
+    rows: NDArray[np.int64] | None = None
+    of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,7 @@ class Dataset:
         validation_rows: (m,), int64; the rows of `train` held out for validation, ascending.
         test: The test rows, never seen in training.
         duplicates: Test rows that also occur among the training rows; None when not counted.
+        held_out_of: Rows that a hash held the test rows out of; None when they came apart.
         warnings: What a person should know of the data, in sentences.
         table: The columns, when the data is a table; `x` is then what its layers make of them.
     """
@@ -88,6 +93,7 @@ class Dataset:
     validation_rows: NDArray[np.int64]
     test: Split
     duplicates: int | None = None
+    held_out_of: int | None = None
     warnings: tuple[str, ...] = ()
     table: Tabular | None = None
 

@@ -6,9 +6,7 @@ type, a byte for the number of dimensions, each dimension as a big-endian 32-bit
 elements, big-endian, the last axis varying fastest.
 """
 
-import os
 import re
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from job.data import files, labels, values
 from job.data.arrays import StoredArray, check_packing
 from job.data.dataset import Labelled, Part
+from job.data.listing import Found
 from job.errors import DataError, DataNotFound
 
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -33,28 +32,31 @@ NAME = re.compile(r"(train|t10k)-(images-idx[0-9]+|labels-idx1)-[a-z]+(\.gz)?")
 PREFIX = {"train": "train", "test": "t10k"}
 
 
-def read(uri: str, folder: Path, part: Part) -> Labelled:
+def has_test_rows(found: Found) -> bool:
+    """Whether a folder of IDX files holds anything of a test part."""
+    return any(NAME.fullmatch(key) and key.startswith(PREFIX["test"]) for key in found.keys)
+
+
+def read(found: Found, part: Part) -> Labelled:
     """Reads one part of a folder of IDX files.
 
     Args:
-        uri: The folder as the user wrote it.
-        folder: Where its files lie.
+        found: The files of the folder.
         part: `train` for train-images… and train-labels…, `test` for t10k-….
 
     Raises:
         DataNotFound: The folder lacks a file.
         DataError: A file is damaged, hostile, or not what a classifier learns from.
         AccessDenied: A file may not be read.
+        StoreError: S3 or the disk kept failing.
     """
-    images, label = (
-        _find(uri, folder, f"{PREFIX[part]}-{kind}-idx") for kind in ("images", "labels")
-    )
-    uri = uri.rstrip("/")
-    with files.opened(images, f"{uri}/{images.name}") as stream:
-        x = values.read(announce(stream, f"{uri}/{images.name}"))
-    with files.opened(label, f"{uri}/{label.name}") as stream:
-        y = labels.read(announce(stream, f"{uri}/{label.name}"))
-    return Labelled(name=f"{uri}/{PREFIX[part]}-*", x=x, labels=y)
+    keys = tuple(_find(found, f"{PREFIX[part]}-{kind}-idx") for kind in ("images", "labels"))
+    (images, label), (images_name, label_name) = found.fetch(keys), found.names(keys)
+    with files.opened(images, images_name) as stream:
+        x = values.read(announce(stream, images_name))
+    with files.opened(label, label_name) as stream:
+        y = labels.read(announce(stream, label_name))
+    return Labelled(name=f"{found.uri.rstrip('/')}/{PREFIX[part]}-*", x=x, labels=y)
 
 
 def announce(stream: BinaryIO, name: str) -> StoredArray:
@@ -100,18 +102,17 @@ def parse(content: BinaryIO, name: str) -> StoredArray:
     return StoredArray(name=name, stream=content, dtype=DTYPES[magic[2]], shape=shape)
 
 
-def _find(uri: str, folder: Path, start: str) -> Path:
-    """The file of a folder whose name starts so; unpacked before packed."""
-    with files.reading(uri):
-        present = sorted(os.listdir(folder))  # noqa: PTH208 (only names are wanted)
-    found = [name for name in present if NAME.fullmatch(name) and name.startswith(start)]
-    different = {name.removesuffix(".gz") for name in found}
+def _find(found: Found, start: str) -> str:
+    """The key of the file whose name starts so; unpacked before packed."""
+    uri, present = found.uri, found.keys
+    matching = [name for name in present if NAME.fullmatch(name) and name.startswith(start)]
+    different = {name.removesuffix(".gz") for name in matching}
     if len(different) > 1:
         raise DataError(
-            f"{uri}: expected one file named {start}…. Received: {', '.join(found)}.",
+            f"{uri}: expected one file named {start}…. Received: {', '.join(matching)}.",
             hint="Move the others elsewhere.",
         )
-    if not found:
+    if not matching:
         canonical = (
             "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
             "t10k-labels-idx1-ubyte, each with or without .gz"
@@ -122,9 +123,9 @@ def _find(uri: str, folder: Path, start: str) -> Path:
             hint=f"A folder of IDX files holds {canonical}."
             + (" Or name a test set with --test-data." if start.startswith("t10k") else ""),
         )
-    return folder / found[0]
+    return matching[0]
 
 
-def _some(names: list[str]) -> str:
+def _some(names: tuple[str, ...]) -> str:
     shown = ", ".join(repr(name) for name in names[:5])
     return (shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")) or "an empty folder"

@@ -18,7 +18,7 @@ from job.data.dataset import Labelled, Part
 from job.data.listing import IMAGE, Found
 from job.data.reading import Reading
 from job.data.table import hashing
-from job.errors import DataError
+from job.errors import DataError, UsageError
 
 MAX_PIXELS = 1 << 25
 """Of one image: a camera's photograph; more is an image bomb."""
@@ -70,9 +70,15 @@ def read(
             default what they are, colour if one of them is.
 
     Raises:
+        UsageError: Several folders.
         DataError: No class folders, a damaged or huge image, or images of several sizes.
         DataNotFound, AccessDenied, StoreError: As `files.opened`.
     """
+    if found.several:
+        raise UsageError(
+            f"Data: expected one folder of class folders with images. Received: {found.uri!r}.",
+            hint="Put the images into one folder.",
+        )
     keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
     tops = {key.partition("/")[0] for key in keys}
     parted = tops == {"train", "test"}
@@ -85,7 +91,8 @@ def read(
     if not parted and not whole:
         out = hashing.held_out(np.array([h.hash for h in headers]), reading.test_split)
         chosen = out if part == "test" else ~out
-    rows = np.flatnonzero(chosen).tolist()
+    indices = np.flatnonzero(chosen)
+    rows = indices.tolist()
     if not rows:
         raise DataError(
             f"{found.uri}: expected images to {part} on. Received: none of {len(keys)}.",
@@ -94,7 +101,10 @@ def read(
     if shape is None:
         shape = _shape(headers, names, reading)
     x = pixels([paths[i] for i in rows], [names[i] for i in rows], shape, reading.image_size)
-    return Labelled(name=found.uri, x=x, labels=np.array([classes[i] for i in rows]))
+    names_of_classes = np.array([classes[i] for i in rows])
+    if parted or whole:
+        return Labelled(name=found.uri, x=x, labels=names_of_classes)
+    return Labelled(name=found.uri, x=x, labels=names_of_classes, rows=indices, of=len(keys))
 
 
 def pixels(
@@ -165,9 +175,11 @@ def _header(path: Path, name: str) -> Header:
 def _decoded(path: Path, name: str, shape: tuple[int, ...], *, resize: bool) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    with _opened(path, name) as (image, _):
+    with _opened(path, name) as (image, body):
         if not resize and _size(image) != shape[:2]:
             raise _other_size(name, shape[:2], _size(image))
+        with Image.open(io.BytesIO(body), formats=("PNG", "JPEG")) as twin:
+            twin.verify()  # of a PNG the checksums, to its end; decoding stops before
         shown = ImageOps.exif_transpose(image)
         shown = shown.convert("RGB" if len(shape) == 3 else "L")
         if shown.size != (shape[1], shape[0]):

@@ -35,7 +35,7 @@ def blocks(path: Path, name: str, width: int) -> batches.Blocks:
             other = not text and set(json.loads(line)) != set(keys)
             return "other keys than in the first row" if other else text
 
-        with batches.diagnosed(name, stream, width, problem):
+        with batches.diagnosed(name, path, width, problem):
             reader = arrow.open_json(
                 stream,
                 read_options=arrow.ReadOptions(

@@ -59,7 +59,8 @@ def index(
         The labels that occur, sorted, and (rows,) indices into them.
 
     Raises:
-        DataError: Inputs and labels differ in number, or there is only one class.
+        DataError: Inputs and labels differ in number, there is only one class, or hardly a row
+            for each.
     """
     found, inverse = _distinct(rows)
     classes: Classes = tuple(sorted(found))
@@ -68,6 +69,12 @@ def index(
             f"{rows.name}: expected at least two classes. "
             f"Received: only the label {shown(classes[0])}, in all {len(rows.labels)} rows.",
             hint=hint,
+        )
+    if 2 * len(classes) > len(rows.labels):
+        raise DataError(
+            f"{rows.name}: expected at least two training rows for each class. "
+            f"Received: {len(rows.labels)} rows and {len(classes)} classes.",
+            hint="Check that the labels are classes and no identifiers, or give more rows.",
         )
     return classes, _lookup(found, classes)[inverse]
 
@@ -87,10 +94,11 @@ def encode(rows: Labelled, classes: Classes) -> NDArray[np.int32]:
     if (table < 0).any():
         unknown = [label for label, i in zip(found, table, strict=True) if i < 0]
         row = int(np.argmax(y < 0))
+        place = row if rows.rows is None else int(rows.rows[row])
         raise DataError(
             f"{rows.name}: expected only labels that occur in the training rows: "
             f"{_some(classes)}. Received: {_some(unknown)}, in {int((y < 0).sum())} rows; the "
-            f"first is {shown(found[inverse[row]])} in row {row} (counting from 0).",
+            f"first is {shown(found[inverse[row]])} in row {place} (counting from 0).",
             hint="Add training rows of that class, or remove those rows.",
         )
     return y
@@ -111,14 +119,23 @@ def _lookup(found: list[int | str], classes: Classes) -> NDArray[np.int32]:
     return np.array([position.get(label, -1) for label in found], np.int32)
 
 
-def _distinct(rows: Labelled) -> tuple[list[int | str], NDArray[np.intp]]:
-    """The labels that occur, as Python values, and (rows,) indices into them."""
+def check_count(rows: Labelled) -> None:
+    """Refuses rows and labels that are not as many.
+
+    Raises:
+        DataError: They are not.
+    """
     if len(rows.labels) != len(rows.x):
         raise DataError(
             f"{rows.name}: expected one label for each of the {len(rows.x)} rows. "
             f"Received: {len(rows.labels)} labels.",
             hint="Check that inputs and labels belong together, and that neither is cut off.",
         )
+
+
+def _distinct(rows: Labelled) -> tuple[list[int | str], NDArray[np.intp]]:
+    """The labels that occur, as Python values, and (rows,) indices into them."""
+    check_count(rows)
     found, inverse = np.unique(rows.labels, return_inverse=True)
     try:
         return [_text(label) for label in found.tolist()], inverse

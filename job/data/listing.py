@@ -2,6 +2,7 @@
 
 import fnmatch
 import glob
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,23 +18,25 @@ WILD = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Files below one root.
+    """Files below one root, or below several.
 
     Attributes:
         uri: As the user wrote it.
-        keys: Paths relative to the root, sorted.
+        keys: Paths relative to the root, sorted; of several roots, the number comes first.
         fetch: Brings files here: keys → local paths, in that order.
+        name: What a user would call a file: key → its path or URI.
+        several: Whether there are several roots.
     """
 
     uri: str
     keys: tuple[str, ...]
     fetch: Callable[[tuple[str, ...]], list[Path]]
+    name: Callable[[str], str]
+    several: bool = False
 
     def names(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """How messages call the files."""
-        if keys == (self.uri,):
-            return keys
-        return tuple(f"{self.uri}: {key}" for key in keys)
+        return tuple(map(self.name, keys))
 
 
 def find(uri: str, scratch: Path) -> Found:
@@ -80,33 +83,51 @@ def _together(uri: str, parts: list[Found]) -> Found:
             paths += part.fetch(own)
         return paths
 
-    return Found(uri=uri, keys=keys, fetch=fetch)
+    def name(key: str) -> str:
+        i, _, own = key.partition("/")
+        return parts[int(i)].name(own)
+
+    return Found(uri=uri, keys=keys, fetch=fetch, name=name, several=True)
 
 
 def _local(uri: str) -> Found:
-    if WILD.search(uri) and not Path(uri).exists():
+    wild = WILD.search(uri)
+    if wild and not Path(uri).exists():
+        fixed = "".join(uri[: wild.start()].rpartition("/")[:2])
         matches = sorted(glob.glob(uri))  # noqa: PTH207 - the whole path is a pattern
-        paths = [Path(path) for path in matches if not Path(path).is_dir()]
-        keys = {str(path): path for path in paths}
+        keys = {path.removeprefix(fixed): Path(path) for path in matches if not Path(path).is_dir()}
     elif files.is_folder(Path(uri), uri):
         root = Path(uri)
         with files.reading(uri):
-            paths = sorted(path for path in root.rglob("*") if path.is_file())
+            paths = sorted(
+                path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()
+            )
         keys = {path.relative_to(root).as_posix(): path for path in paths}
         keys = {key: path for key, path in keys.items() if not _hidden(key)}
-        inside = root.resolve()
+        inside = os.path.realpath(root)
         for key, path in keys.items():
-            if not path.resolve().is_relative_to(inside):
+            if not Path(os.path.realpath(path)).is_relative_to(inside):
                 raise _climbs(uri, key)
+        keys = {key: path for key, path in keys.items() if not path.is_dir()}
     else:
-        keys = {uri: Path(uri)}
-    return Found(uri=uri, keys=tuple(keys), fetch=lambda wanted: [keys[key] for key in wanted])
+        keys = {uri.rpartition("/")[2]: Path(uri)}
+    return Found(
+        uri=uri,
+        keys=tuple(keys),
+        fetch=lambda wanted: [keys[key] for key in wanted],
+        name=lambda key: str(keys[key]),
+    )
 
 
 def _on_s3(uri: str, scratch: Path) -> Found:
     head, *rest = re.split(r"(?<!/)/(?!/)", uri.rstrip("/"))  # s3://bucket, then the key's parts
     if not any(map(WILD.search, rest)) and TABLE.fullmatch(uri):
-        return Found(uri=uri, keys=(uri,), fetch=lambda _: [staging.single(uri, scratch)])
+        return Found(
+            uri=uri,
+            keys=(rest[-1],),
+            fetch=lambda _: [staging.file(uri, scratch)],
+            name=lambda _: uri,
+        )
     wild = next((i for i, part in enumerate(rest) if WILD.search(part)), len(rest))
     root, pattern = "/".join([head, *rest[:wild]]), rest[wild:]
     entries = {
@@ -122,6 +143,7 @@ def _on_s3(uri: str, scratch: Path) -> Found:
         uri=uri,
         keys=tuple(sorted(entries)),
         fetch=lambda wanted: staging.fetch(root, [entries[key] for key in wanted], scratch),
+        name=lambda key: f"{root}/{key}",
     )
 
 

@@ -77,7 +77,7 @@ def _load(
         source = _source(test_uri, test_found, scratch, reading, whole=True, shape=shape)
     elif isinstance(source, partial) and source.func is images.read:
         source = partial(source, shape=shape)
-    test = _test_split(source, classes, shape, rows.x.dtype)
+    test, of = _test_split(source, classes, shape, rows.x.dtype)
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), validation_split, uri)
     else:
@@ -92,6 +92,7 @@ def _load(
         test=test,
         # MNIST's are known to be apart.
         duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
+        held_out_of=of,
     )
 
 
@@ -104,7 +105,7 @@ def load_test(
     dtype: DTypeLike,
     scratch: Path,
     reading: Reading = READING,
-) -> Split:
+) -> tuple[Split, tuple[str, ...]]:
     """Reads the test rows of a data set for a model that exists.
 
     Args:
@@ -116,6 +117,9 @@ def load_test(
         scratch: Where files from S3 are put; the caller removes it.
         reading: The options of the model's training.
 
+    Returns:
+        The rows, and sentences about them.
+
     Raises:
         DataError: Besides what `load` raises it for, rows that the model does not take, and labels
             that it does not know.
@@ -123,7 +127,8 @@ def load_test(
     """
     where, whole = test_uri or uri, test_uri is not None
     source = _source(where, _found(where, scratch), scratch, reading, whole=whole, shape=shape)
-    return _test_split(source, classes, shape, np.dtype(dtype))
+    test, of = _test_split(source, classes, shape, np.dtype(dtype))
+    return test, () if of is None else (splits.scored(len(test), of, where),)
 
 
 def digest(classes: Classes, *parts: Split) -> str:
@@ -138,7 +143,8 @@ def digest(classes: Classes, *parts: Split) -> str:
 
 def _test_split(
     source: Source, classes: Classes, shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> Split:
+) -> tuple[Split, int | None]:
+    """The test rows, and of how many a hash chose them."""
     rows = source("test")
     if rows.x.shape[1:] != shape:
         raise DataError(
@@ -150,7 +156,7 @@ def _test_split(
     x = rows.x
     if x.dtype != dtype:
         x = values.convert(x, dtype, first=0, name=rows.name)
-    return Split(x=x, y=y)
+    return Split(x=x, y=y), rows.of
 
 
 def _found(uri: str, scratch: Path) -> Found | None:
@@ -184,15 +190,17 @@ def _source(
 ) -> Source:
     if uri == "mnist":
         return mnist.read
-    if uri.endswith(".npz"):
-        return partial(npz.read, uri, staging.file(uri, scratch))
-    if found and images.are_images(found):
+    if found is None:
+        path = staging.file(uri, scratch)
+        read, parted = partial(npz.read, uri, path), npz.has_test_rows(uri, path)
+    elif images.are_images(found):
         return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
-    folder = staging.folder(uri, scratch, idx.NAME)
-    if not files.is_folder(folder, uri):
+    elif staging.is_s3(uri) or found.several or files.is_folder(Path(uri), uri):
+        read, parted = partial(idx.read, found), idx.has_test_rows(found)
+    else:
         raise DataError(
             f"{uri}: expected a folder of IDX files or of class folders with images, or a file "
             "whose name ends in .npz, .csv or .parquet. Received: another file.",
             hint="Save with numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
         )
-    return partial(idx.read, uri, folder)
+    return read if whole or parted else splits.by_hash(read, reading.test_split)

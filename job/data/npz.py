@@ -88,6 +88,16 @@ def opened(path: Path, name: str) -> Iterator[Archive]:
             yield Archive(name=name, size=size, content=content, members=members)
 
 
+def has_test_rows(uri: str, path: Path) -> bool:
+    """Whether a file holds anything but training rows.
+
+    Raises:
+        As `opened`.
+    """
+    with opened(path, uri) as archive:
+        return "x_train" not in archive.members or bool({"x_test", "y_test"} & {*archive.members})
+
+
 def read(uri: str, path: Path, part: Part) -> Labelled:
     """Reads one part of an .npz file.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -32,6 +33,7 @@ def rows(
     scratch: Path,
     block_rows: int,
     image_size: tuple[int, ...] = (),
+    pictures: Found | None = None,
 ) -> Iterator[Inputs]:
     """Streams rows as a model takes them.
 
@@ -44,6 +46,7 @@ def rows(
         scratch: Where a file from S3 is put; the caller removes it.
         block_rows: Rows in each block but the last, which may have fewer.
         image_size: Not empty when images of other sizes are to be resized.
+        pictures: What `images_of` found there, to be listed no second time.
 
     Yields:
         (block_rows, *shape) of that dtype.
@@ -54,7 +57,7 @@ def rows(
     """
     width, target = int(np.prod(shape)), np.dtype(dtype)
     block, filled = np.empty((block_rows, width), target), 0
-    found = _images(uri, scratch)
+    found = pictures or images_of(uri, scratch)
     if found:
         blocks = _pixels(found, shape, image_size)
     else:
@@ -102,14 +105,19 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
                 yield from _blocks(idx.announce(stream, uri), shape)
 
 
-def _images(uri: str, scratch: Path) -> Found | None:
-    """The images that a URI names: a file by its ending, a folder by what it holds."""
+def images_of(uri: str, scratch: Path) -> Found | None:
+    """The images that a URI names, if it does: a file by its ending, a folder by what it holds.
+
+    Raises:
+        UsageError, DataError, DataNotFound, AccessDenied, StoreError: As `rows`.
+    """
     if PurePath(uri).suffix and not IMAGE.fullmatch(uri):
         return None
     if idx.NAME.fullmatch(PurePath(uri).name) or S3_ROOT.fullmatch(uri):
         return None
     found = look(uri, scratch)
-    return found if images.are_images(found) else None
+    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
+    return replace(found, keys=keys) if keys else None
 
 
 def _pixels(
@@ -121,9 +129,8 @@ def _pixels(
             "Received: images.",
             hint="Give the model what it was trained on.",
         )
-    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
-    for first in range(0, len(keys), IMAGES):
-        some = keys[first : first + IMAGES]
+    for first in range(0, len(found.keys), IMAGES):
+        some = found.keys[first : first + IMAGES]
         yield first, images.pixels(found.fetch(some), found.names(some), shape, image_size)
 
 

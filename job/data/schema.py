@@ -1,5 +1,6 @@
 """Schema: what a table's columns were in training; it travels with the model."""
 
+import keyword
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -100,18 +101,24 @@ class Schema:
     def identifiers(self) -> dict[str, str]:
         """Column → the name of its input in the SavedModel, where only identifiers are allowed."""
         bare = {c.name: re.sub(r"[^A-Za-z0-9_]", "_", c.name) for c in self.columns}
-        return _unique({k: v if v[:1].isalpha() else f"column_{v}" for k, v in bare.items()})
+        return _unique({k: v if _is_parameter(v) else f"column_{v}" for k, v in bare.items()})
+
+
+def _is_parameter(name: str) -> bool:
+    """Whether TensorFlow takes a name for a parameter of a method."""
+    return name[:1].isalpha() and not keyword.iskeyword(name) and name != "self"
 
 
 def _unique(wanted: dict[str, str]) -> dict[str, str]:
-    taken: dict[str, str] = {}
+    """The same names, with a number behind those that another column has; its own name stays."""
+    taken = {name: name for name, base in wanted.items() if name == base}
     for key, base in wanted.items():
         name, count = base, 1
-        while name in taken.values():
+        while key not in taken and name in taken.values():
             count += 1
             name = f"{base}_{count}"
-        taken[key] = name
-    return taken
+        taken.setdefault(key, name)
+    return {key: taken[key] for key in wanted}
 
 
 def changes(old: Schema, new: Schema) -> tuple[str, ...]:

@@ -1,10 +1,15 @@
-"""Which training rows the gradient sees, and which are held out for validation."""
+"""Which rows the gradient sees, and which are held out for validation or for the test."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import labels, memory
+from job.data.dataset import Labelled, Part
+from job.data.table import hashing
 from job.errors import DataError
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -46,6 +51,47 @@ def stratified(y: NDArray[np.int32], share: float, name: str) -> Rows:
     out = np.empty(len(y), np.bool_)
     out[order] = rank >= np.repeat(counts - held, counts)
     return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
+
+
+def by_hash(read: Callable[[Part], Labelled], share: float) -> Callable[[Part], Labelled]:
+    """Gives a data set without test rows a test part: rows that a hash of each row chooses.
+
+    Args:
+        read: Reads the rows, as its training part.
+        share: Of the rows held out, above 0 and below 1.
+
+    Returns:
+        Reads either part; the same row belongs to the same one tonight and next year. It raises
+        what `read` does, and DataError for a part without rows.
+    """
+    whole = functools.cache(lambda: read("train"))
+
+    def side(part: Part) -> Labelled:
+        rows = whole()
+        labels.check_count(rows)
+        out = hashing.held_out(hashing.arrays(rows.x), share)
+        chosen = np.flatnonzero(out if part == "test" else ~out)
+        if not len(chosen):
+            raise DataError(
+                f"{rows.name}: expected enough rows to train and to test on with a test split of "
+                f"{share}. Received: {len(out) - out.sum()} and {out.sum()}.",
+                hint="Give more rows, another --test-split, or a --test-data of your own.",
+            )
+        x = memory.allocate((len(chosen), *rows.x.shape[1:]), rows.x.dtype, rows.name)
+        np.take(rows.x, chosen, axis=0, out=x, mode="clip")  # which spares a copy
+        return Labelled(
+            name=rows.name, x=x, labels=rows.labels[chosen], rows=chosen, of=len(rows.x)
+        )
+
+    return side
+
+
+def scored(count: int, of: int, uri: str) -> str:
+    """The sentence about an evaluation on the rows that were held out."""
+    return (
+        f"{count:,} of {of:,} rows of {uri} are scored: the test share that a hash holds out of "
+        "training; --test-data scores all rows of a file."
+    )
 
 
 def _checked(

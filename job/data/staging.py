@@ -2,29 +2,25 @@
 
 import hashlib
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from job import log
 from job.data import files
-from job.errors import DataNotFound, StoreError, UsageError
-from job.storage import Entry, Store, open_store
+from job.errors import StoreError, UsageError
+from job.storage import Entry, open_store
 
-DOWNLOADS = 4
-"""Files fetched at once."""
-
-MANY_DOWNLOADS = 16
-"""The same where there may be many small ones."""
+DOWNLOADS = 16
+"""Objects fetched at once; there may be many small ones."""
 
 PROGRESS_SECONDS = 5.0
 """Between two words about a long download."""
 
 
 def file(uri: str, scratch: Path) -> Path:
-    """One file.
+    """One file; see `fetch`.
 
     Args:
         uri: A path or s3://bucket/key.
@@ -44,35 +40,7 @@ def file(uri: str, scratch: Path) -> Path:
             f"Data: expected a file, as in s3://bucket/key. Received: {uri!r}.",
             hint="Name one object; a prefix works for the data set to train on only.",
         )
-    path = _place(uri, scratch) / "object"
-    open_store(root).download(key, path)
-    return path
-
-
-def folder(uri: str, scratch: Path, wanted: re.Pattern[str]) -> Path:
-    """The files of a folder, or those under an S3 prefix whose whole name matches.
-
-    Args:
-        uri: A path or s3://bucket/prefix.
-        scratch: The folder to download to.
-        wanted: What to download from S3.
-
-    Raises:
-        As `file`; DataNotFound also when no name matches.
-    """
-    if not is_s3(uri):
-        return Path(uri)
-    store = open_store(uri.rstrip("/"))
-    found = [entry for entry in store.list("") if wanted.fullmatch(entry.key)]
-    if not found:
-        raise DataNotFound(
-            f"{uri}: expected objects named like {wanted.pattern} under that prefix. "
-            "Received: none.",
-            hint="Check bucket and prefix, and that the files were uploaded.",
-        )
-    place = _place(uri, scratch)
-    _download(store, found, place, uri)
-    return place
+    return fetch(root, [open_store(root).entry(key)], scratch)[0]
 
 
 def entries(root: str) -> Iterator[Entry]:
@@ -82,16 +50,6 @@ def entries(root: str) -> Iterator[Entry]:
         As `file`.
     """
     return open_store(root).list("")
-
-
-def single(uri: str, scratch: Path) -> Path:
-    """One object, cached as `fetch` does.
-
-    Raises:
-        As `file`.
-    """
-    root, _, key = uri.rpartition("/")
-    return fetch(root, [open_store(root).entry(key)], scratch)[0]
 
 
 def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
@@ -124,7 +82,7 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
         unfinished.replace(path)
         return entry.size
 
-    with ThreadPoolExecutor(MANY_DOWNLOADS) as pool:
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
         for count, size in enumerate(pool.map(one, todo), start=1):
             done += size
             if time.monotonic() - told > PROGRESS_SECONDS or count == len(todo):
@@ -182,24 +140,3 @@ def is_s3(uri: str) -> bool:
             hint="Name the bucket, and the file or folder in it.",
         )
     return bool(separator)
-
-
-def _place(uri: str, scratch: Path) -> Path:
-    place = scratch / "data" / hashlib.sha256(uri.encode(errors="surrogateescape")).hexdigest()[:16]
-    place.mkdir(parents=True, exist_ok=True)
-    return place
-
-
-def _download(store: Store, entries: Iterable[Entry], place: Path, uri: str) -> None:
-    def fetch(entry: Entry) -> None:
-        path = place / entry.key
-        store.download(entry.key, path)
-        if path.stat().st_size != entry.size:
-            raise StoreError(
-                f"{uri}: expected {entry.size} bytes for {entry.key}. "
-                f"Received: {path.stat().st_size}.",
-                hint="Try again; the object may have been replaced meanwhile.",
-            )
-
-    with ThreadPoolExecutor(DOWNLOADS) as pool:
-        list(pool.map(fetch, entries))

@@ -5,7 +5,7 @@ import fnmatch
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,7 +16,9 @@ from job.data.listing import WILD
 from job.errors import StoreError, UsageError
 
 Block = NDArray[np.float32]
-Write = Callable[[Block], None]
+Files = Sequence[str] | None
+"""What each row of a block was read from, when the rows are images."""
+Write = Callable[[Block, Files], None]
 
 
 def check_format(output: str) -> str:
@@ -78,7 +80,7 @@ def _is_read(output: str, part: str) -> bool:
     return written[: len(read)] == read
 
 
-def write(output: str, blocks: Iterable[Block], classes: Classes) -> int:
+def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: Files = None) -> int:
     """Writes one row for each row of the blocks: its class and the probability of every class.
 
     The output appears whole or not at all.
@@ -87,6 +89,7 @@ def write(output: str, blocks: Iterable[Block], classes: Classes) -> int:
         output: A path or an s3:// URI.
         blocks: Arrays of probabilities, each (rows, classes), float32.
         classes: The labels, in the order of the columns.
+        files: Of each row, written in front of it.
 
     Returns:
         The number of rows written.
@@ -97,9 +100,9 @@ def write(output: str, blocks: Iterable[Block], classes: Classes) -> int:
     opened = _WRITERS[check_format(output)]
     with _destination(output) as path:
         count = 0
-        with opened(path, classes) as write_block:
+        with opened(path, classes, files is not None) as write_block:
             for block in blocks:
-                write_block(block)
+                write_block(block, files and files[count : count + len(block)])
                 count += len(block)
     return count
 
@@ -130,52 +133,56 @@ def _destination(output: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _csv(path: Path, classes: Classes) -> Iterator[Write]:
+def _csv(path: Path, classes: Classes, named: bool) -> Iterator[Write]:
     import pyarrow.csv
 
-    schema = _schema(classes)
+    schema = _schema(classes, named)
     with path.open("wb") as file, pyarrow.csv.CSVWriter(file, schema) as writer:
-        yield lambda block: writer.write_table(_table(block, classes))
+        yield lambda block, files: writer.write_table(_table(block, classes, files))
 
 
 @contextlib.contextmanager
-def _parquet(path: Path, classes: Classes) -> Iterator[Write]:
+def _parquet(path: Path, classes: Classes, named: bool) -> Iterator[Write]:
     import pyarrow.parquet
 
-    with path.open("wb") as file, pyarrow.parquet.ParquetWriter(file, _schema(classes)) as writer:
-        yield lambda block: writer.write_table(_table(block, classes))
+    schema = _schema(classes, named)
+    with path.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        yield lambda block, files: writer.write_table(_table(block, classes, files))
 
 
 @contextlib.contextmanager
-def _json_lines(path: Path, classes: Classes) -> Iterator[Write]:
+def _json_lines(path: Path, classes: Classes, _named: bool) -> Iterator[Write]:
     names = [str(label) for label in classes]
     with path.open("w", encoding="utf-8") as file:
 
-        def write_block(block: Block) -> None:
+        def write_block(block: Block, files: Files) -> None:
             rounded = block.astype(np.float64).round(7).tolist()
-            for best, row in zip(block.argmax(axis=1), rounded, strict=True):
+            for i, (best, row) in enumerate(zip(block.argmax(axis=1), rounded, strict=True)):
                 said = dict(zip(names, row, strict=True))
                 record = {"class": classes[best], "probabilities": said}
+                if files:
+                    record = {"file": files[i], **record}
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
         yield write_block
 
 
-def _schema(classes: Classes):  # type: ignore[no-untyped-def]
-    """Columns of CSV and Parquet: class, then probability_LABEL for each class."""
+def _schema(classes: Classes, named: bool):  # type: ignore[no-untyped-def]
+    """Columns of CSV and Parquet: file if rows have one, class, probability_LABEL of each class."""
     import pyarrow as pa
 
     label = pa.array(classes[:1]).type
-    return pa.schema(
-        [("class", label), *((f"probability_{name}", pa.float32()) for name in classes)]
-    )
+    probabilities = [(f"probability_{name}", pa.float32()) for name in classes]
+    return pa.schema([*[("file", pa.string())] * named, ("class", label), *probabilities])
 
 
-def _table(block: Block, classes: Classes):  # type: ignore[no-untyped-def]
+def _table(block: Block, classes: Classes, files: Files):  # type: ignore[no-untyped-def]
     import pyarrow as pa
 
     best = pa.array(classes).take(pa.array(block.argmax(axis=1)))
-    return pa.Table.from_arrays([best, *map(pa.array, block.T)], schema=_schema(classes))
+    columns = [*([files] if files else []), best, *block.T]
+    schema = _schema(classes, files is not None)
+    return pa.Table.from_arrays(list(map(pa.array, columns)), schema=schema)
 
 
 _WRITERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}

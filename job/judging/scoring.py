@@ -1,5 +1,6 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ def test_rows(
         for warning in warnings:
             events.data_warned(warning)
         return columns, y
-    test = labelled.load_test(
+    test, warnings = labelled.load_test(
         data,
         test_uri=test_data,
         classes=manifest.classes,
@@ -80,6 +81,8 @@ def test_rows(
         scratch=folder,
         reading=reading,
     )
+    for warning in warnings:
+        events.data_warned(warning)
     return test.x, test.y
 
 
@@ -128,6 +131,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
             columns = _columns(rows, manifest.schema, folder)
             model = load(registry, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
+        pictures = labelled.images_of(rows, folder)
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
@@ -135,9 +139,14 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
             scratch=folder,
             block_rows=BLOCK_ROWS,
             image_size=labelled.Reading.recorded(manifest.config).image_size,
+            pictures=pictures,
         )
         model = load(registry, manifest, folder)
-        return predictions.write(output, _probabilities(model, blocks), manifest.classes)
+        said = _probabilities(model, blocks)
+        names = pictures.names(pictures.keys) if pictures else ()
+        # A name that is no text is shown as well as can be.
+        files = [os.fsencode(name).decode(errors="replace") for name in names] or None
+        return predictions.write(output, said, manifest.classes, files=files)
 
 
 def _columns(uri: str, schema: Schema, folder: Path) -> Iterator[Mapping[str, NDArray[Any]]]:

@@ -13,6 +13,7 @@ from job.data.dataset import Dataset
 from job.device import release_memory
 from job.training import callbacks as watching
 from job.training.blocks import Loop, Table
+from job.training.model import class_weights
 from job.training.saving import Memory, saving
 from job.training.state import EpochResult, State, put_back
 
@@ -173,7 +174,7 @@ def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chai
 
     return Loop(
         model,
-        model.train_step,
+        _weighted(model, class_weights(dataset)) if config.class_weights else model.train_step,
         table,
         order=lambda epoch: order(dataset.fit_rows, seed=config.seed, epoch=epoch),
         rows=len(dataset.fit_rows),
@@ -181,6 +182,17 @@ def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chai
         xla=config.xla,
         between=between,
     )
+
+
+def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], object]:
+    """`train_step` with what `model.fit` makes of `class_weight`; validation has no weights."""
+    import tensorflow as tf
+
+    def step(batch: Any) -> object:
+        x, y = batch
+        return model.train_step((x, y, tf.gather(weights, y)))
+
+    return step
 
 
 def _validation_loop(

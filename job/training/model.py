@@ -51,7 +51,7 @@ def build(config: Config, dataset: Dataset) -> Any:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer=optimizer,
-        loss=_weighted_loss(dataset) if config.class_weights else LOSS,
+        loss=LOSS,
         metrics=["accuracy"],
         auto_scale_loss=False,
         jit_compile=False,  # fitting.py compiles the whole loop; predictions take any row count
@@ -59,24 +59,17 @@ def build(config: Config, dataset: Dataset) -> Any:
     return model
 
 
-def _weighted_loss(dataset: Dataset) -> Any:
-    """The loss with each row weighted by rows / (classes × rows of its class).
+def class_weights(dataset: Dataset) -> NDArray[np.float32]:
+    """(classes,) rows / (classes × rows of the class), as Keras's `class_weight` wants them.
 
     Source: scikit-learn's `class_weight="balanced"`, after King and Zeng, "Logistic Regression in
     Rare Events Data", 2001.
     """
-    import keras
-
     counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
-    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
-    table = weights.astype(np.float32)
-
-    def weighted(y_true: Any, y_pred: Any) -> Any:
-        truth = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
-        rows = keras.losses.sparse_categorical_crossentropy(truth, y_pred)
-        return rows * keras.ops.take(keras.ops.convert_to_tensor(table), truth)
-
-    return weighted
+    weights: NDArray[np.float32] = np.asarray(
+        counts.sum() / (len(counts) * np.maximum(counts, 1)), np.float32
+    )
+    return weights
 
 
 def parameters(model: Any) -> int:
@@ -109,7 +102,8 @@ def moments(
         per_feature: For each position of `shape`, else over all of them.
 
     A spread below float32's resolution is noise; its variance is given as 1, so that a constant
-    feature becomes 0 and stays finite on rows where it differs.
+    feature becomes 0 and stays finite on rows where it differs. One beyond float32's range is given
+    as the largest float32.
     """
     axis = 0 if per_feature else None
 
@@ -124,4 +118,4 @@ def moments(
     mean = average(lambda chunk: chunk)
     variance = average(lambda chunk: (chunk - mean) ** 2)
     noise = np.square(np.finfo(np.float32).eps * mean)
-    return mean, np.where(variance <= noise, 1.0, variance)
+    return mean, np.where(variance <= noise, 1.0, np.minimum(variance, np.finfo(np.float32).max))

@@ -29,20 +29,30 @@ def published(model: Any, schema: Schema) -> Any:
         names[column.name]: keras.Input((1,), name=names[column.name], dtype=column.dtype)
         for column in schema.columns
     }
-    parts = _numbers(schema, inputs) if schema.numbers else []
-    parts += [_lookup(column)(inputs[names[column.name]]) for column in schema.lookups]
-    x = keras.layers.Concatenate(dtype="float32")(parts) if len(parts) > 1 else parts[0]
-    for layer in model.layers:
-        x = layer(x)
-    return keras.Model(inputs, x, name=model.name)
+
+    def own(name: str) -> str:
+        """A name that no column has: Keras wants one for all layers, and makes up the same."""
+        return own(f"{name}_") if name in inputs else name
+
+    def joined(parts: list[Any], name: str) -> Any:
+        layer = keras.layers.Concatenate(dtype="float32", name=own(name))
+        return layer(parts) if len(parts) > 1 else parts[0]
+
+    parts = []
+    if schema.numbers:
+        columns = [inputs[names[column.name]] for column in schema.numbers]
+        parts.append(_numbers(schema, own("numbers"))(joined(columns, "number_columns")))
+    for i, column in enumerate(schema.lookups):
+        parts.append(_lookup(column, own(f"lookup_{i}"))(inputs[names[column.name]]))
+    network = keras.Sequential(model.layers, name=own("network"))
+    return keras.Model(inputs, network(joined(parts, "matrix")), name=model.name)
 
 
-def _numbers(schema: Schema, inputs: dict[str, Any]) -> list[Any]:
+def _numbers(schema: Schema, name: str) -> Any:
+    """(rows, numbers) → normalised, then the indicators of absence."""
     import keras
 
-    names = schema.inputs()
-    columns = [inputs[names[column.name]] for column in schema.numbers]
-    x = keras.layers.Concatenate(dtype="float32")(columns) if len(columns) > 1 else columns[0]
+    x = keras.Input((len(schema.numbers),))
     missing = keras.ops.isnan(x)
     normalised = keras.layers.Normalization(
         mean=np.array([column.mean for column in schema.numbers], np.float32),
@@ -54,10 +64,11 @@ def _numbers(schema: Schema, inputs: dict[str, Any]) -> list[Any]:
     if told:
         indicators = keras.ops.cast(missing, "float32")
         parts.append(keras.ops.take(indicators, told, axis=1))
-    return parts
+        parts = [keras.layers.Concatenate(dtype="float32")(parts)]
+    return keras.Model(x, parts[0], name=name)
 
 
-def _lookup(column: Column) -> Any:
+def _lookup(column: Column, name: str) -> Any:
     import keras
 
     text = column.dtype == "string"
@@ -67,4 +78,5 @@ def _lookup(column: Column) -> Any:
         mask_token=None,
         oov_token=UNKNOWN_TEXT if text else UNKNOWN_INTEGER,
         output_mode="one_hot",
+        name=name,
     )

@@ -2,12 +2,12 @@
 
 import codecs
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from job.data import files
+from job.data.table import csvrows
 from job.errors import DataError
 
 BLOCK_BYTES = 8 << 20
@@ -23,28 +23,7 @@ NULLS = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "
 
 DELIMITERS = ",;\t|"
 
-
-class _NoNul(io.RawIOBase):
-    """A stream that refuses a NUL byte, and tells in which line it is."""
-
-    def __init__(self, stream: BinaryIO, name: str):
-        self._stream, self._name, self._lines = stream, name, 1
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self._stream.read(len(buffer))
-        at = data.find(b"\0")
-        if at >= 0:
-            line = self._lines + data.count(b"\n", 0, at)
-            raise DataError(
-                f"{self._name}: expected text. Received: a NUL byte in line {line}.",
-                hint="Save the file as UTF-8; UTF-16 and binary files are not read.",
-            )
-        self._lines += data.count(b"\n")
-        buffer[: len(data)] = data
-        return len(data)
+NUL = b"\0"
 
 
 def batches(path: Path, name: str) -> Iterator[Any]:
@@ -77,7 +56,7 @@ def batches(path: Path, name: str) -> Iterator[Any]:
         first = 0
         try:
             reader = arrow.open_csv(
-                io.BufferedReader(_NoNul(stream, name), BLOCK_BYTES),
+                stream,
                 read_options=arrow.ReadOptions(
                     use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows=1
                 ),
@@ -97,20 +76,25 @@ def batches(path: Path, name: str) -> Iterator[Any]:
         except pa.ArrowException as exc:
             if odd:
                 row = odd[0]
-                at = "" if row.number is None else f" in line {row.number}"
                 raise DataError(
-                    f"{name}: expected {row.expected_columns} fields in each line, as in the "
-                    f"header. Received: {row.actual_columns}{at}: {row.text[:80]!r}.",
-                    hint="Correct the line; a field that holds the delimiter needs quotes.",
+                    f"{name}: row {row.number - 2} (counting from 0): expected "
+                    f"{row.expected_columns} fields, as in the header. "
+                    f"Received: {row.actual_columns}: {row.text[:80]!r}.",
+                    hint="Correct the row; a field that holds the delimiter needs quotes, and a "
+                    "quote that opens must close.",
                 ) from exc
             if "empty" in str(exc).lower():
                 return
-            long = "straddling" in str(exc)
+            if "straddling" in str(exc):
+                with files.opened(path, name) as again:  # the reader still reads the other one
+                    place = csvrows.giant(files.unpacked(again), delimiter, names, BLOCK_BYTES)
+                raise DataError(
+                    f"{name}: {place}: expected a row of at most {BLOCK_BYTES >> 20} MiB. "
+                    "Received: a longer one, or a quote that is not closed.",
+                    hint="Look for an open quote or a damaged line.",
+                ) from exc
             raise DataError(
-                f"{name}: expected lines of at most {BLOCK_BYTES >> 20} MiB. Received: a longer "
-                f"one after row {first}, or a quote that is not closed."
-                if long
-                else f"{name}: expected a CSV file. Received: {' '.join(str(exc).split())[:300]}",
+                f"{name}: expected a CSV file. Received: {' '.join(str(exc).split())[:300]}",
                 hint="Look for an open quote or a damaged line.",
             ) from exc
 
@@ -119,14 +103,11 @@ def _header(stream: BinaryIO, name: str) -> tuple[list[str], str]:
     line = stream.readline(HEADER_BYTES)
     stream.seek(0)
     if b"\0" in line:
-        raise DataError(
-            f"{name}: expected text. Received: a NUL byte in line 1.",
-            hint="Save the file as UTF-8; UTF-16 and binary files are not read.",
-        )
+        raise _nul(f"{name}: line 1, byte {line.index(NUL)}")
     try:
         text = line.removeprefix(codecs.BOM_UTF8).decode().rstrip("\r\n")
     except UnicodeDecodeError as exc:
-        raise not_utf8(f"{name}: line 1", exc) from exc
+        raise not_utf8(f"{name}: line 1, byte {exc.start}", exc) from exc
     delimiter = max(DELIMITERS, key=text.count)
     try:
         names = next(csv.reader([text], delimiter=delimiter), [])
@@ -137,8 +118,11 @@ def _header(stream: BinaryIO, name: str) -> tuple[list[str], str]:
                 "alone, as old Macs wrote them.",
                 hint=r"Convert the file: tr '\r' '\n' < OLD.csv > NEW.csv",
             ) from exc
+        fields = text.split(delimiter)
+        longest = max(range(len(fields)), key=lambda i: len(fields[i]))
         raise DataError(
-            f"{name}: expected a header with the names of the columns. Received: {exc}.",
+            f"{name}: line 1, position {longest} (counting from 0): expected the name of a column. "
+            f"Received: {len(fields[longest]):,} characters.",
             hint="Write the names of the columns in the first line.",
         ) from exc
     check_names(names, name)
@@ -176,14 +160,20 @@ def _text(column: Any, name: str, first: int, column_name: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    def where(row: int) -> str:
+        return f"{name}: row {first + row} (counting from 0), column {column_name[:80]!r}"
+
     longest = pc.max(pc.binary_length(column)).as_py() or 0
     if longest > FIELD_BYTES:
         row = pc.index(pc.binary_length(column), longest).as_py()
         raise DataError(
-            f"{name}: row {first + row} (counting from 0), column {column_name[:80]!r}: expected a "
-            f"field of at most {FIELD_BYTES:,} bytes. Received: {longest:,}.",
+            f"{where(row)}: expected a field of at most {FIELD_BYTES:,} bytes. "
+            f"Received: {longest:,}.",
             hint="Look for a quote that is not closed, or leave the column out of the file.",
         )
+    row = pc.index(pc.match_substring(column, NUL), True).as_py()
+    if row >= 0:
+        raise _nul(where(row))
     try:
         return column.cast(pa.string())
     except pa.ArrowInvalid:
@@ -191,9 +181,15 @@ def _text(column: Any, name: str, first: int, column_name: str) -> Any:
             try:
                 (value.as_py() or b"").decode()
             except UnicodeDecodeError as exc:
-                where = f"{name}: row {first + row} (counting from 0), column {column_name[:80]!r}"
-                raise not_utf8(where, exc) from exc
+                raise not_utf8(where(row), exc) from exc
         raise
+
+
+def _nul(where: str) -> DataError:
+    return DataError(
+        f"{where}: expected text. Received: a NUL byte.",
+        hint="Save the file as UTF-8; UTF-16 and binary files are not read.",
+    )
 
 
 def not_utf8(where: str, exc: UnicodeDecodeError) -> DataError:

@@ -153,8 +153,9 @@ def _number(name: str, values: Any, part: Frame) -> Column:
     check_finite(part, name, numbers)
     present = numbers[~np.isnan(numbers)].astype(np.float64)
     mean = float(np.float32(present.mean()))
-    variance = float(np.float32(np.square(present - mean).mean()))
-    noise = (np.finfo(np.float32).eps * mean) ** 2
+    variance = float(np.square(present - mean).mean())
+    noise = (float(np.finfo(np.float32).eps) * mean) ** 2
+    largest = float(np.finfo(np.float32).max)  # which squares beyond 1.8e19 exceed
     return Column(
         name=name,
         kind="number",
@@ -162,7 +163,7 @@ def _number(name: str, values: Any, part: Frame) -> Column:
         missing=len(numbers) - len(present),
         distinct=len(np.unique(present)),
         mean=mean,
-        variance=1.0 if variance <= noise else variance,
+        variance=1.0 if variance <= noise else float(np.float32(min(variance, largest))),
         minimum=float(present.min()),
         maximum=float(present.max()),
     )

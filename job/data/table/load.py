@@ -84,6 +84,7 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
         validation_rows=validation_rows,
         test=test_split,
         duplicates=len(hashing.duplicates(*hashes)),
+        held_out_of=len(frame) if test is None and candidates else None,
         warnings=tuple(warnings),
         table=Tabular(schema=schema, test=encode.raw(test_rows, schema)),
     )
@@ -118,10 +119,7 @@ def load_test(
             frame = frame.with_columns({n: _typed(frame, n, reading) for n in candidates})
             rows_there = len(frame)
             frame = _sides(frame, None, candidates, reading, warnings).test
-            warnings.append(
-                f"{len(frame):,} of {rows_there:,} rows of {found.uri} are scored: the test share "
-                "that a hash holds out of training; --test-data scores all rows of a file."
-            )
+            warnings.append(splits.scored(len(frame), rows_there, found.uri))
         changed = (*changed, *drift.unseen(frame, schema))
         y = encode_labels(frame, schema.label, classes)
         return encode.raw(frame, schema), y, (*warnings, *changed)

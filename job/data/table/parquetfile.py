@@ -10,6 +10,9 @@ from job.errors import DataError
 
 BATCH_ROWS = 65_536
 
+DAMAGE = (OSError, UnicodeDecodeError, OverflowError, MemoryError)
+"""What pyarrow raises for damaged files besides its own exceptions."""
+
 
 def batches(path: Path, name: str) -> Iterator[Any]:
     """Reads a Parquet file batch by batch.
@@ -23,33 +26,57 @@ def batches(path: Path, name: str) -> Iterator[Any]:
         are null.
 
     Raises:
-        DataError: It is damaged, larger than memory, or names two columns alike.
+        DataError: It is damaged, larger than memory, or names two columns alike; names the row
+            group and the column of the damage unless the footer has it.
         DataNotFound, AccessDenied, StoreError: As `files.opened`.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
+    file, first = None, 0
     with files.opened(path, name) as stream:
         try:
-            file = parquet.ParquetFile(stream)
+            file = parquet.ParquetFile(stream, page_checksum_verification=True)
             names = file.schema_arrow.names
             check_names(names, name)
             memory.check((max(file.metadata.num_rows, 0), len(names)), 8, name)
             fits = _fits(file)
             yield _plain(file.schema_arrow.empty_table(), fits)
-            first = 0
             for batch in file.iter_batches(BATCH_ROWS):
                 batch.validate(full=True)
                 ready = _plain(batch, fits)
                 _refuse_nul(ready, name, first)
                 first += batch.num_rows
                 yield ready
-        except (pa.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as exc:
+        except (pa.ArrowException, *DAMAGE) as exc:
+            if isinstance(exc, OSError) and exc.errno not in files.DECODERS:
+                raise
             raise DataError(
-                f"{name}: expected an undamaged Parquet file. "
+                f"{name}: {_culprit(file, first)}expected an undamaged Parquet file. "
                 f"Received: {' '.join(str(exc).split())[:300]}",
-                hint="Copy the file again, or write it anew.",
+                hint="Copy the file again, or write it anew."
+                if file
+                else "Copy the file again, or write it anew; without its last bytes, the footer, "
+                "no row and no column of it is known.",
             ) from exc
+
+
+def _culprit(file: Any, first: int) -> str:
+    """The row group and column that cannot be read, in words; first: rows that could."""
+    import pyarrow as pa
+
+    group, name = 0, ""
+    try:
+        while file and group < file.num_row_groups:
+            first -= file.metadata.row_group(group).num_rows
+            for name in file.schema_arrow.names if first < 0 else ():
+                table = file.read_row_group(group, columns=[name], use_threads=False)
+                table.validate(full=True)
+                plain(table.column(0))
+            group += 1
+    except (pa.ArrowException, *DAMAGE):
+        return f"row group {group} (counting from 0), column {name[:80]!r}: "
+    return ""
 
 
 def _fits(file: Any) -> frozenset[str]:

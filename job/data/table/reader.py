@@ -1,11 +1,13 @@
 """The files of a table → one frame, or batch by batch; pyarrow's errors stop here."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from job.data import files
 from job.data.listing import TABLE, Found
@@ -14,6 +16,9 @@ from job.data.table.frame import Frame, joined
 from job.errors import DataError
 
 JSON_LINES = re.compile(r"(?i).*\.(jsonl|ndjson)(\.gz)?")
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""How Hive writes a missing value into the name of a folder."""
 
 READERS = 4
 """Files parsed at once."""
@@ -61,11 +66,46 @@ def read(found: Found) -> Frame:
 
 
 def batches(key: str, path: Path, name: str) -> Iterator[Any]:
-    """One file's record batches, by its ending; see the modules beside this one."""
+    """One file's record batches, by its ending; see the modules beside this one.
+
+    What stands in its folders below the root, as in country=DE/part-0.parquet, are columns of text,
+    unless the file has columns of these names.
+    """
+    if key.lower().endswith(".parquet"):
+        read = parquetfile.batches
+    elif JSON_LINES.fullmatch(key):
+        read = jsontext.batches
+    else:
+        read = csvtext.batches
+    added = _partition(key, name)
     with files.reading(name):
-        if key.lower().endswith(".parquet"):
-            yield from parquetfile.batches(path, name)
-        elif JSON_LINES.fullmatch(key):
-            yield from jsontext.batches(path, name)
-        else:
-            yield from csvtext.batches(path, name)
+        for batch in read(path, name):
+            yield _extended(batch, added)
+
+
+def _partition(key: str, name: str) -> dict[str, str | None]:
+    """Column → value, from the folders of a key.
+
+    Source: the "Hive style" of pyarrow.dataset.HivePartitioning, URL-encoded.
+    """
+    found = {}
+    for folder in key.split("/")[:-1]:
+        column, equals, value = (unquote(os.fsencode(part)) for part in folder.partition("="))
+        if "\0" in column + value:
+            raise DataError(
+                f"{name}: expected text in the names of folders. Received: a NUL byte.",
+                hint="Rename the folder.",
+            )
+        if column and equals:
+            found[column] = None if value == NO_VALUE else value
+    return found
+
+
+def _extended(batch: Any, added: dict[str, str | None]) -> Any:
+    import pyarrow as pa
+
+    for column, value in added.items():
+        if column not in batch.schema.names:
+            values = pa.repeat(pa.scalar(value, pa.string()), batch.num_rows)
+            batch = batch.append_column(column, values)
+    return batch
