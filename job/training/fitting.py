@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +112,7 @@ def fit(
         loop.trace()
     traced = time.perf_counter()
     for loop in loops if not finished else ():
-        loop.compile()
+        ThreadPoolExecutor(1).submit(loop.compile).result()  # this thread stays free to hear signals
         release_memory()  # of the compiler
     compiled = time.perf_counter()
     _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
