@@ -55,8 +55,12 @@ def version_folder(store, name, version=1):
 def test_from_data_to_a_published_model(store_uri, corners, tmp_path):
     note = tmp_path / "termination"
     where = ("--store", store_uri, "--name", "corners")
-    done = mlp_job("train", *QUICK, "--data", corners, *where, "--termination-log", note)
+    train = ("train", *QUICK, "--data", corners, *where, "--termination-log", note)
+    (tmp_path / "scratch").mkdir()
+    done = mlp_job(*train, TMPDIR=str(tmp_path / "scratch"))
     assert done.returncode == 0, done.stdout + done.stderr
+    left = {path.name for path in (tmp_path / "scratch").rglob("*")}
+    assert left == {f"mlp-job-{os.getuid()}"}, "all scratch is gone but this user's empty folder"
     log = events(done.stdout)
     assert [event["event.name"] for event in log] == [
         "run.started",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
@@ -122,11 +122,24 @@ def _write_saved_model(model: Any, folder: Path, schema: Schema | None) -> None:
     module.serve = serve
     signature = serve.get_concrete_function(**specs)
     try:
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+        with _own_temporary_files():
+            tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     except tf.errors.OpError as exc:
         if os.strerror(errno.ENOSPC) in str(exc):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from exc
         raise
+
+
+@contextlib.contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """Takes away what AutoGraph writes below TMPDIR and removes at an orderly exit only."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="mlp-job-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _plain(column: NDArray[Any]) -> NDArray[Any]:
