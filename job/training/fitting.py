@@ -112,9 +112,8 @@ def fit(
         loop.trace()
     traced = time.perf_counter()
     for loop in loops if not finished else ():
-        ThreadPoolExecutor(1).submit(
-            loop.compile
-        ).result()  # this thread stays free to hear signals
+        # In a thread of its own, since this one must stay free to hear signals.
+        ThreadPoolExecutor(1).submit(loop.compile).result()
         release_memory()  # of the compiler
     compiled = time.perf_counter()
     _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
