@@ -80,12 +80,11 @@ def test_sigterm_ends_each_phase_within_ten_seconds(bench):
 
 
 def test_sigterm_in_validation(bench, tmp_path):
-    train, test = tiny.split(20_000, 0), tiny.split(200, 1)
+    train, test = tiny.split(100_000, 0), tiny.split(200, 1)  # to validate is most of an epoch
     data = tmp_path / "long.npz"
     np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
-    steps = 5  # each class holds out its share, rounded down
     options = (
-        f"--data={data}", "--hidden=1000 1000", "--validation-split=0.98",
+        f"--data={data}", "--hidden=1000 1000", "--validation-split=0.996",
         "--batch-size=100", "--epochs=3", "--device=cpu", "--margin=0.5",
     )  # fmt: skip
     uri = f"s3://{bench.bucket}/kills"
@@ -93,8 +92,9 @@ def test_sigterm_in_validation(bench, tmp_path):
     ended = here.train("stopped", Kill(signal=TERM, event="epoch.ended", delay=0.2))
     assert ended.code == 143, ended
     assert ended.seconds < 10, ended
+    (loaded,) = (event for event in ended.events if event[EVENT] == "data.loaded")
     where = ended.said["checkpoint"]
-    assert (where["epoch"], where["step"]) == (1, steps), ended
+    assert (where["epoch"], where["step"]) == (1, -(-loaded["rows"]["train"] // 100)), ended
     for run_id in ("stopped", "whole"):
         ended = here.train(run_id)
         assert ended.code == 0, ended
