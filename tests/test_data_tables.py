@@ -193,6 +193,8 @@ def test_changes_between_nights_are_told(table, tmp_path):
         "column 'city' has 1 new categories and lost 1",
         "column 'paperless' is gone",
         "column 'visits' is new",
+        "test rows have moved, since other columns choose them ('paperless', 'visits'); with "
+        "--group KEY they stay",
     )
     assert changes(new, new) == ()
 
@@ -411,6 +413,38 @@ def test_the_share_of_a_table_that_is_scored_is_told(table, tmp_path):
     assert rows == len(dataset.test)
     assert f"{rows} of {rows + len(dataset.train)} rows" in sentence
     assert scored(str(table)) == (rows + len(dataset.train), [])
+
+
+def test_a_value_of_another_kind_moves_no_row_but_its_own(tmp_path):
+    def test_rows(name, rows):
+        dataset = load(churn.write_csv(tmp_path / name, rows))
+        return set(dataset.table.test["monthly fee"][~np.isnan(dataset.table.test["monthly fee"])])
+
+    before = test_rows("before.csv", churn.rows())
+    grown = [*churn.rows(), *churn.rows(50, seed=9)]
+    grown[-1]["paperless"] = "on request"
+    assert before <= test_rows("after.csv", grown)
+
+
+def test_the_rows_that_are_scored_are_those_that_training_held_out(table, tmp_path):
+    dataset = load(table)
+
+    def scored(rows):
+        return data.load_test_table(
+            str(churn.write_csv(tmp_path / "later.csv", rows)),
+            test_uri=None, classes=dataset.classes, schema=dataset.table.schema,
+            reading=Reading(label="churned", exclude=("household",)), scratch=tmp_path,
+        )[0]  # fmt: skip
+
+    later = [{**row, "visits": str(i)} for i, row in enumerate(churn.rows())]
+    for row in later:
+        del row["household"]  # which training was told to leave out
+    for name, values in scored(later).items():
+        np.testing.assert_array_equal(values, dataset.table.test[name])
+    for row in later:
+        del row["country"]  # one value: the model does not take it, the hash does
+    with refused(DataError, "'country'", "chose the test rows"):
+        scored(later)
 
 
 def test_a_label_that_training_never_saw_is_refused(table, tmp_path):

@@ -69,6 +69,7 @@ class Schema:
         group: The column whose values stay on one side of the split, if any.
         rows: Rows that the figures were taken from.
         ignored: Columns of the file that the model does not take.
+        hashed: The columns whose values chose the test rows; empty when those came apart.
     """
 
     columns: tuple[Column, ...]
@@ -76,6 +77,7 @@ class Schema:
     group: str | None = None
     rows: int = 0
     ignored: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> tuple[Column, ...]:
@@ -129,6 +131,12 @@ def changes(old: Schema, new: Schema) -> tuple[str, ...]:
     said += [f"column {name!r} is new" for name in after if name not in before]
     if old.label != new.label:
         said.append(f"the label was {old.label!r} and is {new.label!r}")
+    others = set(old.hashed) ^ set(new.hashed)
+    if old.hashed and new.hashed and others:
+        said.append(
+            "test rows have moved, since other columns choose them "
+            f"({', '.join(map(repr, sorted(others)[:5]))}); with --group KEY they stay"
+        )
     for name in before.keys() & after.keys():
         was, now = before[name], after[name]
         if was.kind != now.kind or was.dtype != now.dtype:

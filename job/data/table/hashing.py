@@ -2,13 +2,15 @@
 
 A row's hash is the sum over its columns of a mixed (name, value) hash, mixed again: independent of
 the order of rows and columns, of the files, and of columns without a value. A number's value is
-its float64, so that 1, 1.0 and True are one; a text's is the BLAKE2b of its UTF-8 bytes.
+its float64, so that 1, 1.0, True and their texts are one, and a column's type has no say; any other
+text's is the BLAKE2b of its UTF-8 bytes.
 
 Source of the mixing: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators",
 OOPSLA 2014 (SplitMix64's finalizer, variant 13 of Stafford).
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,15 +67,35 @@ def _values(array: Any) -> Hashes:
     if pa.types.is_string(array.type):
         coded = pc.dictionary_encode(array)
         coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-        known = contents([value.encode() for value in coded.dictionary.to_pylist()])
+        texts = coded.dictionary.to_pylist()
+        numbers = np.fromiter(map(_number, texts), np.float64, len(texts))
+        known = np.where(
+            np.isnan(numbers), contents([text.encode() for text in texts]), _numeric(numbers)
+        )
         table = np.append(known, np.uint64(0))
         codes: NDArray[Any] = pc.fill_null(coded.indices, len(known)).to_numpy(zero_copy_only=False)
         hashes: Hashes = table[codes]
         return hashes
-    numbers = pc.fill_null(array.cast(pa.float64(), safe=False), float("nan"))
-    floats = numbers.to_numpy(zero_copy_only=False) + 0.0  # -0.0 becomes 0.0
-    bits = _mixed(floats.view(np.uint64) ^ np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
-    return np.where(np.isnan(floats), np.uint64(0), bits)
+    floats = pc.fill_null(array.cast(pa.float64(), safe=False), float("nan"))
+    return _numeric(floats.to_numpy(zero_copy_only=False))
+
+
+def _numeric(floats: NDArray[np.float64]) -> Hashes:
+    """(n,) never 0 but for NaN."""
+    bits = (floats + 0.0).view(np.uint64)  # -0.0 becomes 0.0
+    hashes = _mixed(bits ^ np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
+    return np.where(np.isnan(floats), np.uint64(0), hashes)
+
+
+def _number(text: str) -> float:
+    """The number that a text stands for; NaN when it is none."""
+    truth = {"true": 1.0, "false": 0.0}.get(text.strip().lower())
+    if truth is not None:
+        return truth
+    try:
+        return float(text) if "_" not in text else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _text(data: Any) -> np.uint64:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,14 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     warnings: list[str] = []
     frame = without_missing(frame, reading.label, warnings)
     frame = frame.with_columns({name: _typed(frame, name, reading) for name in candidates})
-    sides = _sides(frame, test, candidates, reading, warnings)
+    hashed = (reading.group,) if reading.group else candidates
+    sides = _sides(frame, test, hashed, reading, warnings)
     train = sides.train
     classes, y = classify(train, reading.label, whole=frame)
     fit_rows, validation_rows = splits.stratified(y, validation_split, found.uri)
     typed = {name: train.columns[name] for name in candidates}
     schema, dropped = fit.fit(train, typed, fit_rows, reading)
+    schema = replace(schema, hashed=() if test else hashed)
     changed = drift.check(sides.test, schema)
     train, test_rows = encode.typed(train, schema), encode.typed(sides.test, schema)
     warnings += [*dropped, *changed]
@@ -113,12 +115,15 @@ def load_test(
     with arrow_errors(found.uri):
         frame = read(found)
         changed = drift.check(frame, schema)
-        candidates = fit.chosen(frame, reading)
+        if schema.label not in frame.columns:
+            fit.chosen(frame, reading)  # which says so
         frame = without_missing(frame, schema.label, warnings)
         if not whole:
-            frame = frame.with_columns({n: _typed(frame, n, reading) for n in candidates})
+            hashed = schema.hashed or fit.chosen(frame, reading)
+            _expect(frame, hashed)
+            frame = frame.with_columns({n: _typed(frame, n, reading) for n in hashed})
             rows_there = len(frame)
-            frame = _sides(frame, None, candidates, reading, warnings).test
+            frame = _sides(frame, None, hashed, reading, warnings).test
             warnings.append(splits.scored(len(frame), rows_there, found.uri))
         changed = (*changed, *drift.unseen(frame, schema))
         y = encode_labels(frame, schema.label, classes)
@@ -180,7 +185,7 @@ def _typed(frame: Frame, name: str, reading: Reading) -> Any:
 def _sides(
     frame: Frame,
     test: Found | None,
-    candidates: tuple[str, ...],
+    hashed: tuple[str, ...],
     reading: Reading,
     warnings: list[str],
 ) -> Sides:
@@ -190,9 +195,9 @@ def _sides(
         if label not in other.columns:
             fit.chosen(other, reading)
         return Sides(train=frame, test=without_missing(other, label, warnings))
-    if not candidates:
+    if not hashed:
         return Sides(train=frame, test=frame)
-    typed = {name: frame.columns[name] for name in candidates}
+    typed = {name: frame.columns[name] for name in hashed}
     if reading.group:
         typed = {reading.group: _typed(frame, reading.group, reading)}
     out = hashing.held_out(hashing.rows(typed), reading.test_split)
@@ -204,6 +209,17 @@ def _sides(
             hint="Give more rows, another --test-split, or a --test-data of your own.",
         )
     return Sides(train=frame.take(train_rows), test=frame.take(test_rows))
+
+
+def _expect(frame: Frame, hashed: tuple[str, ...]) -> None:
+    for name in hashed:
+        if name not in frame.columns:
+            shown = ", ".join(repr(other[:40]) for other in list(frame.columns)[:12])
+            raise DataError(
+                f"{frame.name}: expected a column {name[:80]!r}, since its values chose the test "
+                f"rows of the training. Received: {shown}.",
+                hint="Score all rows of the file with --test-data.",
+            )
 
 
 def _hashes(frame: Frame, schema: Schema) -> hashing.Hashes:
