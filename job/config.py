@@ -198,7 +198,7 @@ class Config:
     )
     store_timeout: float = option(
         180.0,
-        "Seconds to keep trying while the store fails: to check it, to compare, to publish.",
+        "Seconds to keep trying while storage fails: to read data, to compare, to publish.",
         expects="a number of at least 0",
         valid=lambda v: 0 <= v < float("inf"),
     )

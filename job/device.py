@@ -72,13 +72,12 @@ def import_libraries() -> None:
         importlib.import_module("keras")
 
 
-def prepare(device: Device, *, seed: int, xla: bool = True) -> DeviceInfo:
-    """Chooses and proves the device, and seeds Python, NumPy and TensorFlow.
+def prepare(device: Device, *, xla: bool = True) -> DeviceInfo:
+    """Chooses and proves the device.
 
     Args:
         device: `cpu` hides every GPU; `gpu` insists on one that works; `auto` takes one that
             works, and the CPU with a warning otherwise.
-        seed: Seed of the initial weights and of dropout, 0 to 2**32 - 1.
         xla: Prove XLA's compiler on the GPU as well.
 
     Raises:
@@ -86,14 +85,12 @@ def prepare(device: Device, *, seed: int, xla: bool = True) -> DeviceInfo:
         UsageError: A variable is set that would cut training short.
     """
     import_libraries()
-    import keras
     import tensorflow as tf
 
     with _quiet():
         info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
         if info is None:
             tf.config.set_visible_devices([], "GPU")
-    keras.utils.set_random_seed(seed)
     return info or _cpu()
 
 

@@ -133,7 +133,7 @@ def checkpoint_refused(error: JobError) -> None:
 
 
 def store_failed(error: JobError, *, pause: float) -> None:
-    """The store failed when the model was trained; it is tried again."""
+    """Reading, comparing or publishing failed, and is tried again."""
     event(
         "store.failed",
         f"Trying again in {pause:.0f} s. {error.message}",

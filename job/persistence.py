@@ -1,4 +1,4 @@
-"""What needs the store after training, while it has a bad time: again and again, for a while."""
+"""What needs a store, while that has a bad time: again and again, for a while."""
 
 import contextlib
 import time
@@ -17,12 +17,11 @@ PAUSES = (1.0, 2.0, 5.0, 10.0)
 requests to S3 have tries of their own."""
 
 
-def keep_trying(use: Callable[[], Result], store: Store, *, seconds: float) -> Result:
+def keep_trying(use: Callable[[], Result], *, seconds: float) -> Result:
     """Calls what is safe to repeat until it works.
 
     Args:
-        use: Is called again when the store fails, or has come to refuse the credentials.
-        store: What it uses.
+        use: Is called again when it fails with a StoreError.
         seconds: The time for all tries; what fails after it is not tried again.
 
     Raises:
@@ -30,19 +29,32 @@ def keep_trying(use: Callable[[], Result], store: Store, *, seconds: float) -> R
     """
     deadline = time.monotonic() + seconds
     tries = 0
+    while True:
+        try:
+            return use()
+        except StoreError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            pause = min(left, PAUSES[min(tries, len(PAUSES) - 1)])
+            events.store_failed(error, pause=pause)
+            time.sleep(pause)
+            tries += 1
+
+
+def keep_using(use: Callable[[], Result], store: Store, *, seconds: float) -> Result:
+    """As `keep_trying`, for a store that has let the run in before.
+
+    Args:
+        use: Is called again also when the store has come to refuse the credentials.
+        store: What it uses; its requests keep to the same time.
+        seconds: As there.
+
+    Raises:
+        StoreError: The last try's.
+    """
     with store.within(seconds):
-        while True:
-            try:
-                with in_mid_run():
-                    return use()
-            except StoreError as error:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise
-                pause = min(left, PAUSES[min(tries, len(PAUSES) - 1)])
-                events.store_failed(error, pause=pause)
-                time.sleep(pause)
-                tries += 1
+        return keep_trying(in_mid_run()(use), seconds=seconds)
 
 
 @contextlib.contextmanager

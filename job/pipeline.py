@@ -65,7 +65,7 @@ def run(config: Config) -> Mapping[str, object]:
             draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
-            published = persistence.keep_trying(
+            published = persistence.keep_using(
                 publish, registry.store, seconds=config.store_timeout
             )
     if published.verdict != published.manifest.verdict:
@@ -130,7 +130,7 @@ def make(
         with clock.phase("compare"):
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
-            verdict, past = persistence.keep_trying(
+            verdict, past = persistence.keep_using(
                 lambda: (registry.judged(judge), registry.recent(TREND)),
                 registry.store,
                 seconds=config.store_timeout,

@@ -2,10 +2,11 @@
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from job import data, device, events, progress, provenance, shutdown, training
+from job import data, device, events, persistence, progress, provenance, shutdown, training
 from job.clock import Clock
 from job.config import Config
 from job.data.dataset import Dataset
@@ -19,13 +20,15 @@ from job.training.checkpoint import Checkpoints
 
 def read(config: Config, scratch: Path) -> Dataset:
     """The data set that the options name; what is remote is staged in a scratch folder."""
-    return data.load(
+    load = partial(
+        data.load,
         config.data,
         test_uri=config.test_data,
         validation_split=config.validation_split,
         scratch=Path(config.cache) if config.cache else scratch,
         reading=data.Reading.of(config),
     )
+    return persistence.keep_trying(load, seconds=config.store_timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
         if reading in wait(both, return_when=FIRST_COMPLETED).done:
             reading.result()  # bad data ends the job now
         importing.result()
-        info = device.prepare(config.device, seed=config.seed, xla=config.xla)
+        info = device.prepare(config.device, xla=config.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
@@ -71,8 +74,10 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
         made_on={**provenance.library_versions(), "device": info.name},
         every=config.checkpoint_every,
     )
-    with clock.phase("resume"), registry.store.within(config.store_timeout):
-        state = checkpoints.latest()
+    with clock.phase("resume"):
+        state = persistence.keep_using(
+            checkpoints.latest, registry.store, seconds=config.store_timeout
+        )
     shutdown.note(checkpoint=checkpoints.last)
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:

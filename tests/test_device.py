@@ -13,7 +13,7 @@ without_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
 
 
 def test_cpu_is_described_and_has_no_gpu():
-    info = device.prepare("cpu", seed=0)
+    info = device.prepare("cpu")
     assert info.kind == "cpu"
     assert info.name
     assert info.cores >= 1
@@ -24,19 +24,19 @@ def test_cpu_is_described_and_has_no_gpu():
 def test_a_variable_that_cuts_training_short_is_refused(variable, monkeypatch):
     monkeypatch.setenv(variable, "1")
     with pytest.raises(UsageError, match=variable):
-        device.prepare("cpu", seed=0)
+        device.prepare("cpu")
 
 
 @without_gpu
 def test_a_gpu_that_is_missing_is_refused_with_the_reason():
     with pytest.raises(DeviceUnavailable, match=r"Received: .*(driver|device|CUDA)") as caught:
-        device.prepare("gpu", seed=0)
+        device.prepare("gpu")
     assert "--device cpu" in caught.value.hint
 
 
 @without_gpu
 def test_auto_falls_back_to_the_cpu_and_says_why(caplog):
-    info = device.prepare("auto", seed=0)
+    info = device.prepare("auto")
     assert info.kind == "cpu"
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "Training on the CPU" in caplog.text
@@ -49,17 +49,9 @@ def test_the_first_operation_may_come_before_the_gpu_is_given_up():
         "import tensorflow as tf\n"
         "tf.constant(1) + 1\n"  # now TensorFlow refuses to change what is visible
         "gpu.forget()\n"
-        "assert device.prepare('cpu', seed=0).kind == 'cpu'\n"
+        "assert device.prepare('cpu').kind == 'cpu'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=os.environ)
-
-
-def test_the_seed_makes_initial_weights():
-    draws = []
-    for seed in (1, 1, 2):
-        device.prepare("cpu", seed=seed)
-        draws.append(float(tf.random.normal(())))
-    assert draws[0] == draws[1] != draws[2]
 
 
 @pytest.mark.parametrize(

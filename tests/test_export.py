@@ -15,7 +15,7 @@ from job.training import model
 
 def trained(dataset):
     """(model, raw test rows) after a short training."""
-    device.prepare("cpu", seed=0)
+    device.prepare("cpu")
     config = Config(hidden=(16,), epochs=2, batch_size=50)
     net = model.build(config, dataset)
     training.fit(net, dataset, config)

@@ -181,6 +181,33 @@ def test_a_store_that_comes_back_in_time(bench):
     expect_promises(bench, "back")
 
 
+def test_data_that_cannot_be_read_for_a_while(bench):
+    body = (bench.folder / "data.npz").read_bytes()
+    bench.client.put_object(Bucket=bench.bucket, Key="read/data.npz", Body=body)
+    data = f"--data=s3://{bench.bucket}/read/data.npz"
+    left = [9]
+
+    def fault(request):
+        read = request.method == "GET" and request.path.partition("?")[0].endswith("/data.npz")
+        left[0] -= read
+        return Fault.CUT if read and left[0] >= 0 else Fault.NONE
+
+    bench.proxy.fault = fault
+    ended = bench.train("read", None, data, "--store-timeout=0", **IMPATIENT)
+    assert (ended.code, ended.said["error"]) == (74, "StoreError"), ended
+    kill = Kill(signal=TERM, put="/data.npz", method="GET", fault=Fault.STALL)
+    ended = bench.train("read", kill, data)
+    assert ended.code == 143, ended
+    assert ended.seconds < 10, ended
+    left[0] = 3
+    bench.proxy.fault = fault
+    ended = bench.train("read", None, data, **IMPATIENT)
+    assert ended.code == 0, ended
+    assert [event[EVENT] for event in ended.events].count("store.failed") >= 3, ended
+
+    expect_promises(bench, "read")
+
+
 def test_a_slow_store(bench):
     bench.proxy.delay = 0.3
     ended = bench.train("slow")

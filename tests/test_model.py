@@ -1,4 +1,5 @@
 import dataclasses
+import random
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from job.training import model
 
 @pytest.fixture(autouse=True, scope="module")
 def _device():
-    device.prepare("cpu", seed=0)
+    device.prepare("cpu")
 
 
 def test_the_reference_model_for_pixels():
@@ -24,6 +25,16 @@ def test_the_reference_model_for_pixels():
     assert net.input_shape == (None, 8, 8)
     assert net.inputs[0].dtype == "uint8"
     assert type(net.optimizer) is keras.optimizers.Adam
+
+
+def test_the_seed_alone_makes_the_initial_weights():
+    def weights(seed, drawn):
+        for _ in range(drawn):  # as botocore does for the pauses between its tries
+            random.random()
+        net = model.build(Config(hidden=(8,), dropout=0.5, seed=seed), tiny.corners())
+        return [variable.numpy().tobytes() for variable in net.variables]
+
+    assert weights(1, 0) == weights(1, 3) != weights(2, 0)
 
 
 def test_raw_rows_in_probabilities_out():

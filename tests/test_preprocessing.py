@@ -27,7 +27,7 @@ LAYERS = (
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    device.prepare("cpu", seed=0)
+    device.prepare("cpu")
     path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", churn.rows())
     reading = Reading(label="churned", exclude=("household",))
     return data.load(
@@ -154,7 +154,7 @@ def test_class_weights_weigh_the_rare_class_up(dataset):
     )  # fmt: skip
     found = {}
     for weighted in (False, True):
-        device.prepare("cpu", seed=0)
+        device.prepare("cpu")
         config = Config(
             data="c", name="c", hidden=(8,), epochs=6, batch_size=25, class_weights=weighted
         )

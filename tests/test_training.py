@@ -19,7 +19,7 @@ def trained(dataset=None, **options):
     callbacks = options.pop("callbacks", ())
     should_stop = options.pop("should_stop", lambda: False)
     config = Config(**({"hidden": (16,), "epochs": 3, "batch_size": 50} | options))
-    device.prepare("cpu", seed=config.seed)
+    device.prepare("cpu")
     net = model.build(config, dataset)
     return net, training.fit(net, dataset, config, callbacks=callbacks, should_stop=should_stop)
 
@@ -30,7 +30,7 @@ def bits(net):
 
 def by_hand(dataset, config):
     """What Keras's own `train_on_batch` makes of the same batches."""
-    device.prepare("cpu", seed=config.seed)
+    device.prepare("cpu")
     net = model.build(config, dataset)
     for epoch in range(config.epochs):
         rows = training.order(dataset.fit_rows, seed=config.seed, epoch=epoch)
@@ -229,7 +229,7 @@ class Interrupting:
 
 
 def fit(dataset, config, **arguments):
-    device.prepare("cpu", seed=config.seed)
+    device.prepare("cpu")
     net = model.build(config, dataset)
     fitted = training.fit(net, dataset, config, **arguments)
     history = [dataclasses.replace(result, seconds=0) for result in fitted.history]

@@ -89,5 +89,5 @@ def _data(config: Config, scratch: Path) -> str:
 
 
 def _device(config: Config) -> str:
-    info = device.prepare(config.device, seed=config.seed, xla=config.xla)
+    info = device.prepare(config.device, xla=config.xla)
     return f"{info.kind.upper()}, {info.name}."

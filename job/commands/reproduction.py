@@ -66,7 +66,7 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
     """
     manifest = registry.resolve(ref)
     config = _config(manifest, on)
-    info = device.prepare(config.device, seed=config.seed, xla=config.xla)
+    info = device.prepare(config.device, xla=config.xla)
     with scratch() as folder:
         dataset = data.load(
             config.data,

@@ -163,7 +163,7 @@ def _columns(uri: str, schema: Schema, folder: Path) -> Iterator[Mapping[str, ND
 
 def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
     """A version's model on the CPU: it can be scored wherever its store can be read."""
-    device.prepare("cpu", seed=0)
+    device.prepare("cpu")
     return loaded(registry, manifest, folder)
 
 

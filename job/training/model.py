@@ -22,9 +22,13 @@ def build(config: Config, dataset: Dataset) -> Any:
     float32, softmax. Pixels are divided by 255, other numbers normalised with the mean and the
     variance of `dataset.fit_rows`, so that neither validation nor test rows leak in. The loss is
     categorical cross-entropy; labels are indices (`sparse_…`), which spares the one-hot table.
+    The initial weights, and the state of dropout, are a function of `config.seed` alone.
     """
     import keras
 
+    # Here and no earlier: who draws from Python's generator in between, as botocore does for the
+    # pauses between its tries, would change the weights.
+    keras.utils.set_random_seed(config.seed)
     x = dataset.train.x
     layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
     if x.dtype == np.uint8:

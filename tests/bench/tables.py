@@ -52,7 +52,7 @@ def ours(folder, names, x, y, x_test, y_test, seed):
         name="bench", hidden=(HIDDEN,), epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE,
         validation_split=0.0, seed=seed,
     )  # fmt: skip
-    device.prepare("cpu", seed=seed)
+    device.prepare("cpu")
     dataset = data.load(
         config.data, test_uri=config.test_data, validation_split=0.0, scratch=folder,
         reading=data.Reading.of(config),

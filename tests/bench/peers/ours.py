@@ -15,7 +15,7 @@ from job.training import model
 
 options = arguments()
 config = Config(epochs=options.epochs, batch_size=options.batch_size, device="cpu")
-device.prepare("cpu", seed=config.seed)
+device.prepare("cpu")
 with tempfile.TemporaryDirectory() as scratch:
     dataset = data.load("mnist", test_uri=None, validation_split=0.2, scratch=Path(scratch))
 if options.rows > len(dataset.train):
