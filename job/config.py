@@ -25,7 +25,7 @@ BESIDE = frozenset(
 )
 """Options that do not make the model; a new option makes it until it is named here."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
-AT_LEAST_1 = {"expects": "a whole number of at least 1", "valid": lambda v: v >= 1}
+AT_LEAST_1: dict[str, Any] = {"expects": "a whole number of at least 1", "valid": lambda v: v >= 1}
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
 

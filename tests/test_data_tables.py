@@ -1,19 +1,22 @@
 """Tables: what is inferred, split, encoded and refused."""
 
+import contextlib
 import csv
 import dataclasses
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
+from functools import partial
 
 import churn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from data_files import refused
+from data_files import arrays, refused, write_idx, write_npz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -699,3 +702,86 @@ def test_the_schema_travels_as_json(table):
     schema = load(table).table.schema
     assert msgspec.json.decode(msgspec.json.encode(schema), type=Schema) == schema
     assert dataclasses.replace(schema, rows=1) != schema
+
+
+ODD = {
+    "README.md": b"hello",
+    "rows.jsonl": b'{"x": 1, "y": "p"}\n',
+    "bad.npz": b"x",
+    "folder/a.txt": b"x",
+    "dir.csv/a.txt": b"x",
+    "empty.csv": b"",
+    "pictures/cat/1.png": b"x",
+    "pictures/cat/2.png": b"x",
+    "both/cat/1.png": b"x",
+    "both/labels.csv": b"file,label\n",
+}
+
+
+def odd_things(root):
+    """Paths that are no table, some of them no data at all."""
+    for name, body in ODD.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(body)
+    (root / "nothing").mkdir()
+    for name in ("pipe", "pipe.csv", "pipe.npz", "pipe.png"):
+        os.mkfifo(root / name)
+    for name in ("broken", "broken.csv", "loop.csv"):
+        (root / name).symlink_to(name.replace("broken", "nowhere"))
+    write_idx(root / "idx", arrays())
+    write_npz(root / "arrays.npz", **arrays())
+    inside = [path for path in root.iterdir() if path.name != "t.csv"]
+    return [*inside, f"{root}/t.csv,{root}/README.md", f"{root}/*.md", "/dev/null", "mnist", ","]
+
+
+def test_no_odd_test_data_ends_in_a_traceback(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n" + "".join(f"{i / 7},{'pq'[i % 2]}\n" for i in range(100)))
+    reading = Reading(label="y")
+    known = data.load(
+        str(table), test_uri=None, validation_split=0.2, scratch=tmp_path, reading=reading
+    )
+    for odd in odd_things(tmp_path):
+        for attempt in (
+            partial(load, table, odd, label="y", exclude=()),
+            partial(load, odd, label="y", exclude=()),
+            partial(
+                data.load_test_table, str(table), test_uri=str(odd), classes=known.classes,
+                schema=known.table.schema, reading=reading, scratch=tmp_path,
+            ),
+            lambda odd=odd: list(data.table_rows(str(odd), known.table.schema, tmp_path)),
+        ):  # fmt: skip
+            with contextlib.suppress(DataError, DataNotFound, UsageError):
+                attempt()
+        with pytest.raises((DataError, DataNotFound)) as caught:
+            load(table, odd, label="y", exclude=())
+        assert "Received: " in caught.value.message
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["arrays.npz", "idx", "mnist"])
+def test_test_data_of_another_kind_than_arrays_is_refused(kind, tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n1,p\n")
+    odds = [odd for odd in odd_things(tmp_path) if odd not in (tmp_path / "idx", "mnist")]
+    data_uri = kind if kind == "mnist" else tmp_path / kind
+    with refused(DataError, "Received: a table"):
+        load(data_uri, tmp_path / "t.csv", label=None, exclude=())
+    for odd in odds:
+        if str(odd).endswith(("/arrays.npz",)):
+            continue
+        with pytest.raises((DataError, DataNotFound, UsageError)) as caught:
+            load(data_uri, odd, label=None, exclude=())
+        assert "Received: " in caught.value.message
+
+
+def test_a_table_among_images_is_told_apart(tmp_path):
+    odd_things(tmp_path)
+    for attempt in (
+        lambda: load(tmp_path / "both", label=None, exclude=()),
+        lambda: inspection.inspect(
+            str(tmp_path / "both"), test_uri=None, reading=Reading(), scratch=tmp_path
+        ),
+    ):
+        with pytest.raises(DataError, match=r"both/labels\.csv.*cat/1\.png") as caught:
+            attempt()
+        assert "put _ in front" in caught.value.hint
