@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from functools import partial
@@ -785,3 +786,29 @@ def test_a_table_among_images_is_told_apart(tmp_path):
         with pytest.raises(DataError, match=r"both/labels\.csv.*cat/1\.png") as caught:
             attempt()
         assert "put _ in front" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "test"),
+    [
+        (("train/a.csv", "train/b.csv", "test/a.csv"), "{}/train", "{}/test"),
+        (("train.csv", "test.csv"), "{}/train.csv", "{}/test.csv"),
+        (("sub/Train.csv", "sub/val.csv"), "{}/sub/Train.csv", "{}/sub/val.csv"),
+        (("train.csv", "val.csv", "test.csv"), "{0}/train.csv,{0}/val.csv", "{}/test.csv"),
+        ([f"{p}-{i}.csv" for p in ("train", "test") for i in range(5)], "{}/*train*", "{}/*test*"),
+        (("split=train/a.csv", "split=test/a.csv"), "{}/split=train", "{}/split=test"),
+    ],
+)
+def test_training_and_test_rows_are_not_made_one_table(names, train, test, tmp_path):
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        lines = (f"{(i * 60 + j) / 7},{'pq'[j % 2]}\n" for j in range(60))
+        (tmp_path / name).write_text("x,y\n" + "".join(lines))
+    for uri in (tmp_path, f"{tmp_path}/*") if "/" not in names[0] else (tmp_path,):
+        with pytest.raises(DataError, match="the rows of one part") as caught:
+            load(uri, label="y", exclude=())
+        _, data_uri, _, test_uri = shlex.split(caught.value.hint.split("`")[1])
+        assert (data_uri, test_uri) == (train.format(tmp_path), test.format(tmp_path))
+        dataset = load(data_uri, test_uri, label="y", exclude=())
+        assert len(dataset.test) == 60 * sum("test" in name for name in names) or len(names) == 2
+    assert load(f"{data_uri},{test_uri}", label="y", exclude=()).held_out_of == 60 * len(names)

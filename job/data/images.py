@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import files, memory
+from job.data import files, layout, memory
 from job.data.dataset import Labelled, Part
 from job.data.listing import IMAGE, Found
 from job.data.reading import Reading
@@ -44,8 +44,9 @@ class Header:
 
 
 def are_images(found: Found) -> bool:
-    """Whether files are images."""
-    return any(IMAGE.fullmatch(key) for key in found.keys)
+    """Whether files are images, in formats that are read or not."""
+    kinds = (IMAGE, layout.OTHER_IMAGE)
+    return any(kind.fullmatch(key) for key in found.keys for kind in kinds)
 
 
 def read(
@@ -79,12 +80,7 @@ def read(
             f"Data: expected one folder of class folders with images. Received: {found.uri!r}.",
             hint="Put the images into one folder.",
         )
-    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
-    tops = {key.partition("/")[0] for key in keys}
-    parted = tops == {"train", "test"}
-    if parted:
-        keys = tuple(key for key in keys if key.startswith(f"{part}/"))
-    classes = [_class(found, key, parted) for key in keys]
+    keys, classes, parted = layout.labelled_images(found, part)
     paths, names = found.fetch(keys), found.names(keys)
     headers = _each(_header, paths, names)
     chosen = np.ones(len(keys), np.bool_)
@@ -140,16 +136,6 @@ def pixels(
 def _each(function: Any, paths: Sequence[Path], names: Sequence[str]) -> list[Header]:
     with ThreadPoolExecutor(DECODERS) as pool:
         return list(pool.map(function, paths, names))
-
-
-def _class(found: Found, key: str, parted: bool) -> str:
-    parts = key.split("/")[parted:]
-    if len(parts) < 2:
-        raise DataError(
-            f"{found.uri}: expected each image in the folder of its class. Received: {key[:200]}.",
-            hint="Lay them out as CLASS/IMAGE.png, or as train/CLASS/… and test/CLASS/….",
-        )
-    return parts[0]
 
 
 def _shape(headers: list[Header], names: Sequence[str], reading: Reading) -> tuple[int, ...]:

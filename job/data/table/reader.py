@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from job.data import files
+from job.data import files, layout
 from job.data.listing import TABLE, Found, is_table
 from job.data.table import csvtext, jsontext, parquetfile
 from job.data.table.frame import Frame, joined
@@ -51,6 +51,8 @@ def read(found: Found) -> Frame:
     is_table(found)  # and no images besides
     keys = tuple(key for key in found.keys if TABLE.fullmatch(key))
     _expect_tables(found, keys)
+    if not found.several:  # what is named one by one is meant
+        layout.refuse_parts(found, keys)
     paths, names = found.fetch(keys), found.names(keys)
 
     def one(key: str, path: Path, name: str) -> Any:
