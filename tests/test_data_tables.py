@@ -194,7 +194,8 @@ def test_changes_between_nights_are_told(table, tmp_path):
     new = load(churn.write_csv(tmp_path / "new.csv", rows)).table.schema
     said = changes(load(table).table.schema, new)
     assert said == (
-        "column 'city' has 1 new categories and lost 1",
+        "column 'city' has 1 new category",
+        "column 'city' has lost 1 category",
         "column 'paperless' is gone",
         "column 'visits' is new",
         "test rows have moved, since other columns choose them ('paperless', 'visits'); with "
@@ -237,7 +238,9 @@ def change(row, text):
         (change(8, b"old,x,a"), ("row 7", "'age'", "'old'")),
         (change(8, b"inf,x,a"), ("row 7", "'age'", "infinite")),
         (change(8, b"1e39,x,a"), ("row 7", "'age'", "too large")),
+        (GOOD.replace(b",", b";").replace(b".5", b",5"), ("'age'", "decimal point", "'0,5'")),
         (HEADER, ("at least one row",)),
+        (HEADER[:-1], ("at least one row",)),
         (b"", ("header",)),
         (b"\n\n", ("header",)),
         (GOOD.replace(b",b\n", b",a\n"), ("two classes",)),
@@ -586,6 +589,10 @@ def test_s3_globs_are_cached_by_content_and_checked(s3, s3_uri, tmp_path):
     for _ in range(2):
         load(f"{s3_uri}/day=0.parquet", scratch=cache)
         assert len([path for path in cache.rglob("*") if path.is_file()]) == 5
+    expected = load(f"{s3_uri}/", scratch=tmp_path / "fresh").digest
+    for path in list(cache.rglob("*.*")):  # what was damaged since is read again
+        path.write_bytes(path.read_bytes().replace(b"Osaka", b"Ohara"))
+    assert load(f"{s3_uri}/", scratch=cache).digest == expected
 
 
 def test_an_object_replaced_while_it_is_read_is_no_data(s3, s3_uri, tmp_path):
@@ -676,6 +683,53 @@ def test_json_lines_give_the_same_rows_to_predict(table, tmp_path):
         path.write_text(json.dumps(typed[0]) + "\n" + line)
         with refused(DataError, "line 2"):
             list(data.table_rows(str(path), schema, tmp_path))
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*typed[:9], {"town": "Köln"}]))
+    with refused(DataError, "line 10", "'town'"):
+        list(data.table_rows(str(path), schema, tmp_path))
+
+
+def test_an_empty_line_is_a_missing_value_where_there_is_one_column(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("n,label\n" + "".join(f"{i % 7}.5,{i % 2}\n" for i in range(60)) + "\n")
+    schema = load(path, label="label", exclude=()).table.schema
+    path.write_text("n\n1\n\n3\n")
+    [(columns, _)] = list(data.table_rows(str(path), schema, tmp_path))
+    np.testing.assert_array_equal(columns["n"], np.float32([1, np.nan, 3]))
+
+
+def test_a_shard_without_rows_is_no_fault(table, tmp_path):
+    lines = table.read_bytes().splitlines(keepends=True)
+    for name, part in (("a", lines), ("b", lines[:1]), ("c", [lines[0].strip()])):
+        (tmp_path / f"{name}.csv").write_bytes(b"".join(part))
+    assert load(tmp_path).digest == load(table).digest
+
+
+def test_decimals_are_the_numbers_that_their_text_is(tmp_path):
+    values = [f"{i * 7919 % 100_003 / 100:.2f}" for i in range(2000)]
+    rows = [{"price": v, "churned": "ab"[i % 2]} for i, v in enumerate(values)]
+    text = load(churn.write_csv(tmp_path / "a.csv", rows), exclude=())
+    decimals = pa.array(values).cast(pa.decimal128(12, 2))
+    labels = [row["churned"] for row in rows]
+    pyarrow.parquet.write_table(
+        pa.table({"price": decimals, "churned": labels}), tmp_path / "a.parquet"
+    )
+    assert load(tmp_path / "a.parquet", exclude=()).digest == text.digest
+
+
+def test_the_delimiter_is_what_stands_outside_of_quotes(tmp_path):
+    path = tmp_path / "quoted.csv"
+    rows = "".join(f"{i}.5;{i % 2}\n" for i in range(60))
+    path.write_text(f'"size, in cm, and more";label\n{rows}')
+    schema = load(path, label="label", exclude=()).table.schema
+    assert [column.name for column in schema.columns] == ["size, in cm, and more"]
+
+
+def test_unseen_categories_of_the_test_rows_are_told(table, tmp_path):
+    rows = churn.rows(200, seed=3)
+    for row in rows[:50]:
+        row["city"] = "Lima"
+    dataset = load(table, test=churn.write_csv(tmp_path / "test.csv", rows))
+    assert any("'city': 25.0%" in told for told in dataset.warnings)
 
 
 def test_a_nul_byte_in_parquet_is_refused(tmp_path):

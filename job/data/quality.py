@@ -50,5 +50,5 @@ def _imbalance(counts: NDArray[np.int64], classes: Classes) -> list[str]:
     return [
         f"The classes are uneven: {counts[most]:,} training rows of "
         f"{labels.shown(classes[most])} and {counts[least]:,} of {labels.shown(classes[least])}; "
-        "see --class-weights."
+        "--class-weights weighs rare ones up."
     ]

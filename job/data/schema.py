@@ -123,6 +123,10 @@ def _unique(wanted: dict[str, str]) -> dict[str, str]:
     return {key: taken[key] for key in wanted}
 
 
+def _categories(count: int) -> str:
+    return "category" if count == 1 else "categories"
+
+
 def changes(old: Schema, new: Schema) -> tuple[str, ...]:
     """What a retraining's data has become since an earlier version, in sentences."""
     before = {column.name: column for column in old.columns}
@@ -146,6 +150,8 @@ def changes(old: Schema, new: Schema) -> tuple[str, ...]:
             continue
         fresh = len(set(now.categories) - set(was.categories))
         lost = len(set(was.categories) - set(now.categories))
-        if fresh or lost:
-            said.append(f"column {name!r} has {fresh} new categories and lost {lost}")
+        if fresh:
+            said.append(f"column {name!r} has {fresh} new {_categories(fresh)}")
+        if lost:
+            said.append(f"column {name!r} has lost {lost} {_categories(lost)}")
     return tuple(sorted(said))

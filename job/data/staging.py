@@ -69,22 +69,28 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
     store, place = open_store(root), scratch / "objects"
     with files.reading(str(place)):
         place.mkdir(parents=True, exist_ok=True)
-    paths = [place / _content_name(root, entry) for entry in wanted]
-    todo = [(e, p) for e, p in zip(wanted, paths, strict=True) if not _is_there(p, e)]
-    total, done, told = sum(entry.size for entry, _ in todo), 0, time.monotonic()
+        there = {path.name.partition(".")[0]: path for path in place.iterdir()}
 
-    def one(item: tuple[Entry, Path]) -> int:
-        entry, path = item
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    def is_kept(entry: Entry) -> bool:
+        path = there.get(_object_name(root, entry))
+        with files.reading(str(place)):  # the hash in its name tells a file that was damaged since
+            return path is not None and path.suffix == f".{_content_of(path)}"
+
+    def one(entry: Entry) -> Path:
+        unfinished = place / f".{_object_name(root, entry)}.{os.getpid()}"
         store.download(entry.key, unfinished)
-        if unfinished.stat().st_size != entry.size:
-            raise _replaced(root, entry)
-        unfinished.replace(path)
-        return entry.size
+        with files.reading(str(place)):
+            if unfinished.stat().st_size != entry.size:
+                raise _replaced(root, entry)
+            name = f"{_object_name(root, entry)}.{_content_of(unfinished)}"
+            return unfinished.replace(place / name)
 
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        for count, size in enumerate(pool.map(one, todo), start=1):
-            done += size
+        todo = [e for e, kept in zip(wanted, pool.map(is_kept, wanted), strict=True) if not kept]
+        total, done, told = sum(entry.size for entry in todo), 0, time.monotonic()
+        for count, (entry, path) in enumerate(zip(todo, pool.map(one, todo), strict=True), start=1):
+            there[_object_name(root, entry)] = path
+            done += entry.size
             if time.monotonic() - told > PROGRESS_SECONDS or count == len(todo):
                 told = time.monotonic()
                 log.event(
@@ -97,21 +103,22 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
                 )
     if todo:
         # One listing for many; for a single object, which may be all that can be read, its own.
-        now = store.list("") if len(todo) > 1 else [store.entry(todo[0][0].key)]
+        now = store.list("") if len(todo) > 1 else [store.entry(todo[0].key)]
         listed = {entry.key: entry for entry in now}
-        for entry, path in todo:
+        for entry in todo:
             if listed.get(entry.key) != entry:  # replaced while it was read
-                path.unlink(missing_ok=True)
+                there[_object_name(root, entry)].unlink(missing_ok=True)
                 raise _replaced(root, entry)
-    return paths
+    return [there[_object_name(root, entry)] for entry in wanted]
 
 
-def _content_name(root: str, entry: Entry) -> str:
+def _object_name(root: str, entry: Entry) -> str:
     return hashlib.sha256(f"{root}\n{entry.key}\n{entry.etag}".encode()).hexdigest()[:32]
 
 
-def _is_there(path: Path, entry: Entry) -> bool:
-    return path.exists() and path.stat().st_size == entry.size
+def _content_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _replaced(root: str, entry: Entry) -> StoreError:

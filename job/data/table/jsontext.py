@@ -24,7 +24,7 @@ def batches(path: Path, name: str) -> Iterator[Any]:
         Arrow record batches of text columns with the first line's keys.
 
     Raises:
-        DataError: A line is no object, or holds lists or objects.
+        DataError: A line is no object, holds lists or objects, or has a key of its own.
         DataNotFound, AccessDenied, StoreError: As `files.opened`.
     """
     with files.opened(path, name) as packed:
@@ -35,8 +35,16 @@ def batches(path: Path, name: str) -> Iterator[Any]:
         for number, line in numbered:
             if not line.strip():
                 continue
-            rows.append(_row(line, f"{name}: line {number + 1}"))
-            keys = keys or list(rows[0])
+            row = _row(line, f"{name}: line {number + 1}")
+            keys = keys or list(row)
+            if other := row.keys() - keys:
+                raise DataError(
+                    f"{name}: line {number + 1}: expected the keys of the first line, or some of "
+                    f"them. Received: {min(other)[:80]!r} besides.",
+                    hint="Correct the key; or write it in the first line, too, with null for a "
+                    "value that is not known.",
+                )
+            rows.append(row)
             if len(rows) == BATCH_ROWS:
                 yield _batch(rows, keys)
                 rows = []

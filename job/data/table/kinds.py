@@ -26,6 +26,7 @@ DATE = (
     rf"|{DAY}/{DAY}/((19|20)?\d\d)|{DAY}\.{DAY}\.(19|20)\d\d|{DAY}-{DAY}-(19|20)\d\d)"
     r"([T ]\d\d?:\d\d.*)?\s*$"
 )
+DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*$"
 TRUE, FALSE = ["true"], ["false"]
 
 MOSTLY = 0.5
@@ -62,6 +63,13 @@ def guessed(frame: Frame, name: str) -> Any:
         return _parsed(array, "boolean")
     if _share(present, DATE) == 1:
         raise _unfit(frame, name, f"dates such as {present[0].as_py()[:40]!r}")
+    if share == 0 and _share(present, DECIMAL_COMMA) == 1:
+        raise DataError(
+            f"{frame.name}: column {name[:80]!r}: expected numbers with a decimal point. "
+            f"Received: {present[0].as_py()[:40]!r}.",
+            hint="Write a point in place of the comma; if these are no numbers, name the column in "
+            "--category, or leave it out with --exclude.",
+        )
     if share >= MOSTLY:
         row = _first(pc.invert(pc.match_substring_regex(array, NUMBER)))
         raise frame.bad(

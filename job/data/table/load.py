@@ -72,7 +72,7 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     schema = replace(schema, hashed=() if test else hashed)
     changed = drift.check(sides.test, schema)
     train, test_rows = encode.typed(train, schema), encode.typed(sides.test, schema)
-    warnings += [*dropped, *changed]
+    warnings += [*dropped, *changed, *(drift.unseen(test_rows, schema) if test else ())]
     test_y = encode_labels(test_rows, reading.label, classes)
     test_split = Split(x=encode.matrix(test_rows, schema), y=test_y)
     train_split = Split(x=encode.matrix(train, schema), y=y)

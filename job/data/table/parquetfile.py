@@ -130,7 +130,9 @@ def plain(array: Any) -> Any:
         return plain(array.cast(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return array.cast(pa.string())
-    if pa.types.is_uint64(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_decimal(kind):  # by way of text, which is rounded once, as in a CSV
+        array = array.cast(pa.string()).cast(pa.float64())
+    elif pa.types.is_uint64(kind):
         array = array.cast(pa.float64(), safe=False)
     elif pa.types.is_integer(kind):
         return array.cast(pa.int64())
