@@ -251,3 +251,17 @@ def test_images_of_other_formats_alone_are_told(tmp_path):
     (tmp_path / "cat" / "1.gif").write_bytes(encoded(form="GIF"))
     with refused(DataError, "cat/1.gif", "PNG or JPEG"):
         load(tmp_path)
+
+
+def test_advice_about_a_bad_image_fits_it(tmp_path):
+    root = folder(tmp_path / "in")
+    path = root / "cat" / "x.png"
+    for body, advice in (
+        (encoded(pixels=np.zeros((6, 5), np.uint16)), "8 bits"),
+        (png_of(60_000, 60_000), "smaller"),
+        (b"no image", "PNG"),
+    ):
+        path.write_bytes(body)
+        with pytest.raises(DataError) as caught:
+            load(root)
+        assert advice in caught.value.hint

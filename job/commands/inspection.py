@@ -12,6 +12,9 @@ from job.data.dataset import Dataset
 from job.data.listing import find, is_table
 from job.errors import DataError
 
+KINDS = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}
+"""What is in a column, by its type in Arrow."""
+
 SAMPLES = 5
 """First values of each column that are shown."""
 
@@ -132,8 +135,7 @@ def _columns(
                 kind = "label"
             elif name == reading.group:
                 kind = "group"
-            countable = kind != "not usable" or str(array.type) == "string"
-            countable = countable and str(typed.type) != "null"
+            countable = str(typed.type) in KINDS
             seen.append(
                 Seen(
                     name=name,
@@ -147,8 +149,7 @@ def _columns(
 
 
 def _kind(arrow: str) -> str:
-    words = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}
-    return words.get(arrow, "no values")
+    return KINDS.get(arrow, "no values")
 
 
 def _text(value: Any) -> str:

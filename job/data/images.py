@@ -31,6 +31,10 @@ GREY, COLOUR = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 ORIENTATION, TURNED = 0x0112, {5, 6, 7, 8}
 """The EXIF tag, and its values that swap height and width."""
 
+ANEW = "Copy the image again, save it anew as PNG, or remove it."
+SMALLER = "Make the image smaller, or remove it."
+SHALLOWER = "Save it with 8 bits (ImageMagick: convert OLD.png -depth 8 NEW.png), or remove it."
+
 DECODERS = 4
 
 
@@ -188,17 +192,17 @@ def _opened(path: Path, name: str) -> Iterator[tuple[Any, bytes]]:
     with files.opened(path, name) as stream:
         size = files.size(stream)
         if size > MAX_BYTES:
-            raise _bad(name, f"{size:,} bytes", f"at most {MAX_BYTES:,} bytes")
+            raise _bad(name, f"{size:,} bytes", f"at most {MAX_BYTES:,} bytes", SMALLER)
         body = stream.read()
     Image.MAX_IMAGE_PIXELS = None  # the size is checked here, with an error of our own
     try:
         with Image.open(io.BytesIO(body), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 told = f"{image.width:,} × {image.height:,} pixels"
-                raise _bad(name, told, f"at most {MAX_PIXELS:,} pixels")
+                raise _bad(name, told, f"at most {MAX_PIXELS:,} pixels", SMALLER)
             if image.mode not in GREY | COLOUR:
                 told = f"the mode {image.mode}"
-                raise _bad(name, told, "8 bits of grey or of each colour")
+                raise _bad(name, told, "8 bits of grey or of each colour", SHALLOWER)
             yield image, body
     except UnidentifiedImageError as exc:
         raise _bad(name, "something else", "a PNG or JPEG image") from exc
@@ -210,11 +214,8 @@ def _opened(path: Path, name: str) -> Iterator[tuple[Any, bytes]]:
         raise _bad(name, received, "an undamaged image") from exc
 
 
-def _bad(name: str, received: str, expected: str) -> DataError:
-    return DataError(
-        f"{name}: expected {expected}. Received: {received}.",
-        hint="Copy the image again, save it anew as PNG, or remove it.",
-    )
+def _bad(name: str, received: str, expected: str, hint: str = ANEW) -> DataError:
+    return DataError(f"{name}: expected {expected}. Received: {received}.", hint=hint)
 
 
 def _other_size(name: str, size: Sequence[int], received: Sequence[int]) -> DataError:
