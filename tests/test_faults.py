@@ -39,8 +39,7 @@ PHASES = {
     "build": Kill(signal=TERM, event="data.loaded"),
     "compile": Kill(signal=TERM, event="data.loaded", delay=0.4),
     "train": Kill(signal=TERM, event="epoch.ended", count=2),
-    "evaluate": Kill(signal=TERM, event="checkpoint.saved", delay=0.02),
-    "export": Kill(signal=TERM, event="evaluated", delay=0.05),
+    "export": Kill(signal=TERM, event="evaluated"),
     "compare": Kill(signal=TERM, method="GET", put="/champion.json", count=2, fault=Fault.STALL),
     "report": Kill(signal=TERM, event="verdict", delay=0.05),
     "publish": Kill(signal=TERM, put="/README.md", fault=Fault.STALL),
@@ -49,7 +48,6 @@ PHASES = {
 PLACES = {
     "build": ("data.loaded", "epoch.ended"),
     "compile": ("data.loaded", "epoch.ended"),
-    "evaluate": ("checkpoint.saved", "evaluated"),
     "export": ("evaluated", "verdict"),
     "compare": ("evaluated", "verdict"),
     "report": ("verdict", "published"),
@@ -59,8 +57,7 @@ PLACES = {
 
 def test_sigterm_ends_each_phase_within_ten_seconds(bench):
     for phase, kill in PHASES.items():
-        saving = ("--checkpoint-every=1000",) if phase == "evaluate" else ()  # at its end only
-        ended = bench.train("phases", kill, *saving)
+        ended = bench.train("phases", kill)
         assert ended.code == 143, (phase, ended)
         assert ended.seconds < 10, (phase, ended)
         assert ended.said["run_id"] == "phases", phase
@@ -70,7 +67,7 @@ def test_sigterm_ends_each_phase_within_ten_seconds(bench):
             told = [event[EVENT] for event in ended.events]
             assert after in told, (phase, told)
             assert before not in told, (phase, told)
-        if phase in ("train", "evaluate", "export", "compare", "report", "publish"):
+        if phase in ("train", "export", "compare", "report", "publish"):
             where = ended.said["checkpoint"]
             assert where["key"].startswith("corners/runs/phases/checkpoint-"), phase
             assert where["epoch"] >= 2, phase
@@ -79,16 +76,18 @@ def test_sigterm_ends_each_phase_within_ten_seconds(bench):
     expect_promises(bench, "phases")
 
 
-def test_sigterm_in_validation(bench, tmp_path):
-    train, test = tiny.split(100_000, 0), tiny.split(200, 1)  # to validate is most of an epoch
-    data = tmp_path / "long.npz"
+def other(bench, folder, name, train, test, *options):
+    """The same store and proxy for a job whose phases last as long as a test needs."""
+    train, test = tiny.split(train, 0), tiny.split(test, 1)
+    data = folder / f"{name}.npz"
     np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
-    options = (
-        f"--data={data}", "--hidden=1000 1000", "--validation-split=0.996",
-        "--batch-size=100", "--epochs=3", "--device=cpu", "--margin=0.5",
-    )  # fmt: skip
-    uri = f"s3://{bench.bucket}/kills"
-    here = Bench(bench.proxy, bench.client, uri, "validated", tmp_path, options)
+    options = (f"--data={data}", "--epochs=3", "--device=cpu", "--margin=0.5", *options)
+    return Bench(bench.proxy, bench.client, f"s3://{bench.bucket}/kills", name, folder, options)
+
+
+def test_sigterm_in_validation(bench, tmp_path):
+    sizes = ("--hidden=1000 1000", "--validation-split=0.996", "--batch-size=100")
+    here = other(bench, tmp_path, "validated", 100_000, 200, *sizes)  # most of an epoch
     ended = here.train("stopped", Kill(signal=TERM, event="epoch.ended", delay=0.2))
     assert ended.code == 143, ended
     assert ended.seconds < 10, ended
@@ -98,6 +97,23 @@ def test_sigterm_in_validation(bench, tmp_path):
     for run_id in ("stopped", "whole"):
         ended = here.train(run_id)
         assert ended.code == 0, ended
+    assert here.bits("stopped") == here.bits("whole")
+
+
+def test_sigterm_in_evaluation(bench, tmp_path):
+    here = other(bench, tmp_path, "evaluated", 2000, 500_000)
+    once = "--checkpoint-every=1000"  # at its end
+    kill = Kill(signal=TERM, event="checkpoint.saved", delay=0.1)
+    ended = here.train("stopped", kill, once)
+    assert ended.code == 143, ended
+    assert ended.seconds < 10, ended
+    told = [event[EVENT] for event in ended.events]
+    assert "checkpoint.saved" in told, told
+    assert "evaluated" not in told, told
+    assert ended.said["checkpoint"]["epoch"] == 3, ended
+    resumed, whole = here.train("stopped", None, once), here.train("whole", None, once)
+    assert (resumed.code, whole.code) == (0, 0), (resumed, whole)
+    assert epochs(resumed) == []
     assert here.bits("stopped") == here.bits("whole")
 
 
