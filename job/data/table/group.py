@@ -54,8 +54,10 @@ def _values(frame: Frame, name: str) -> Any:
         return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
     if array.type in (pa.int64(), pa.float64(), pa.bool_(), pa.null()):
         return array
-    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
-        return array.cast(pa.string())
+    if pa.types.is_timestamp(array.type):  # in any unit and time zone
+        return array.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+    if pa.types.is_date(array.type):
+        return array.cast(pa.date32()).cast(pa.string())
     raise DataError(
         f"{frame.name}: column {name[:80]!r}: expected numbers, text, booleans or dates for "
         f"--group. Received: {str(array.type)[:100]}.",
