@@ -961,3 +961,15 @@ def test_a_column_of_another_type_can_be_excluded_as_advised(name, value, tmp_pa
     assert seen.error
     _, advised = shlex.split(seen.error.hint.split("`")[1])
     assert not inspected(tuple(shlex.split(advised))).error
+
+
+def test_a_quantity_is_told_before_the_split(tmp_path):
+    rows = [("uv"[i % 2], i / 7) for i in range(50)]
+    with refused(DataError, "row 1 ", "column 'y'", "a class: whole numbers or text"):
+        load(rows_of(tmp_path / "t.csv", "c,y", rows), label="y", exclude=())
+
+
+def test_a_group_without_values_and_nothing_besides_is_refused(tmp_path):
+    path = rows_of(tmp_path / "t.csv", "g,y", [("", "pq"[i % 2]) for i in range(50)])
+    with refused(DataError, "0 and 50"):
+        load(path, label="y", group="g", exclude=())

@@ -25,7 +25,7 @@ def hashes(frame: Frame, name: str, own: tuple[str, ...], warnings: list[str]) -
     """
     array = _values(frame, name)
     found = hashing.rows({name: array})
-    if array.null_count:
+    if array.null_count and own:
         warnings.append(
             f"{array.null_count:,} of {len(frame):,} rows have no value in --group {name[:80]!r}: "
             "each belongs to no other row."

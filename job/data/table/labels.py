@@ -50,14 +50,25 @@ def expect_classes(frame: Frame, label: str) -> None:
     """Refuses rows that are all of one class.
 
     Raises:
-        DataError: They are, or their labels are mixed, or of a type that is no class.
+        DataError: They are, or their labels are fractions, mixed, or of a type that is no class.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with _advised():
         found = kinds.guessed(frame, label)
-    if pa.types.is_floating(found.type):  # which may be too large to tell apart
+    if pa.types.is_floating(found.type):
+        fraction = pc.fill_null(pc.not_equal(pc.floor(found), found), False)
+        row = int(pc.index(fraction, True).as_py())
+        if row >= 0:
+            raise frame.bad(
+                row,
+                label,
+                "a class: whole numbers or text",
+                repr(found[row].as_py()),
+                hint="A classifier cannot learn a quantity: put it into classes first.",
+            )
+        # The rest may be too large to tell apart as floating-point numbers.
         found = frame.columns[label]
     found = pc.unique(found)
     if len(found) < 2:
@@ -80,7 +91,7 @@ def classify(frame: Frame, label: str, *, whole: Frame) -> tuple[Classes, NDArra
         The labels that occur, sorted, and (rows,) indices into them.
 
     Raises:
-        DataError: One class only, fractions, mixed labels, or hardly a row for each class.
+        DataError: One class only, whole numbers that are too large, or hardly a row for each class.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -90,16 +101,6 @@ def classify(frame: Frame, label: str, *, whole: Frame) -> tuple[Classes, NDArra
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.string())
     elif pa.types.is_floating(array.type):
-        fraction = pc.fill_null(pc.not_equal(pc.floor(array), array), False)
-        row = int(pc.index(fraction, True).as_py())
-        if row >= 0:
-            raise frame.bad(
-                row,
-                label,
-                "a class: whole numbers or text",
-                repr(array[row].as_py()),
-                hint="A classifier cannot learn a quantity: put it into classes first.",
-            )
         array = kinds.demanded(
             frame, label, "integer", why=" that a signed 64-bit integer holds",
             way_out="; write longer ones as text: a letter in front",
