@@ -25,6 +25,7 @@ BESIDE = frozenset(
 )
 """Options that do not make the model; a new option makes it until it is named here."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
+AT_LEAST_1: dict[str, Any] = {"expects": "a whole number of at least 1", "valid": lambda v: v >= 1}
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
 
@@ -119,14 +120,12 @@ class Config:
     epochs: int = option(
         10,
         "Passes over the training rows.",
-        expects="a whole number of at least 1",
-        valid=lambda v: v >= 1,
+        **AT_LEAST_1,
     )
     batch_size: int = option(
         250,
         "Rows in each gradient step.",
-        expects="a whole number of at least 1",
-        valid=lambda v: v >= 1,
+        **AT_LEAST_1,
     )
     learning_rate: float = option(
         0.001,
@@ -143,8 +142,7 @@ class Config:
     patience: int | None = option(
         None,
         "Stop after this many epochs without a lower validation loss, and keep the best weights.",
-        expects="a whole number of at least 1",
-        valid=lambda v: v >= 1,
+        **AT_LEAST_1,
     )
     seed: int = option(
         0,
@@ -209,12 +207,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, rule = getattr(self, field.name), field.metadata
-            if value is not None and rule["valid"] is not None and not rule["valid"](value):
-                raise UsageError(
-                    f"{flag(field.name)}: expected {rule['expects']}. Received: {value!r}.",
-                    hint="`mlp-job COMMAND --help` lists the options.",
-                )
+            expect(field, getattr(self, field.name))
         if self.name is None and self.data != "mnist":
             raise UsageError(
                 "--name: expected a name for the model, since --data is not mnist. Received: none.",
@@ -235,6 +228,16 @@ class Config:
     def model_name(self) -> str:
         """The model's name in the store."""
         return self.name or DEFAULT_NAME
+
+
+def expect(field: "dataclasses.Field[Any]", value: Any) -> None:
+    """Raises UsageError for a value out of the range of its field of Config."""
+    valid = field.metadata["valid"]
+    if value is not None and valid is not None and not valid(value):
+        raise UsageError(
+            f"{flag(field.name)}: expected {field.metadata['expects']}. Received: {value!r}.",
+            hint="`mlp-job COMMAND --help` lists the options.",
+        )
 
 
 def flag(field: str) -> str:

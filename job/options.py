@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from job.config import BESIDE, Config, envvar, flag
+from job.config import BESIDE, Config, envvar, expect, flag
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -107,12 +107,23 @@ def config_option(name: str, **changes: Any) -> Any:
         "envvar": envvar(name),
         "help": field.metadata["help"],
         "parser": _parser(name) if is_list else None,
+        "callback": _check(field),
         "metavar": METAVARS.get(name, "NAMES") if is_list else None,
         "show_default": (" ".join(map(str, default)) or False) if is_list else True,
         "show_envvar": False,
         **changes,
     }
     return typer.Option(settings.pop("default"), *names, **settings)
+
+
+def _check(field: "dataclasses.Field[Any]") -> Callable[[Any], Any]:
+    """Holds a value to its field's range, in commands too that make no Config."""
+
+    def checked(value: Any) -> Any:
+        expect(field, value)
+        return value
+
+    return checked
 
 
 def _annotation(name: str) -> Any:

@@ -166,3 +166,25 @@ def test_the_readme_tells_each_option_as_it_is():
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     for field in dataclasses.fields(Config):
         assert f"| {field.metadata['help']} |" in readme.split(f"| `{flag(field.name)}` |")[1][:300]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["data", "mnist", "--test-split", "1.5"], "--test-split"),
+        (["data", "mnist", "--test-split", "-1"], "--test-split"),
+        (["data", "mnist", "--test-split", "nan"], "--test-split"),
+        (["data", "mnist", "--image-size", "0 5"], "--image-size"),
+        (["data", "mnist", "--image-size", "-1 5"], "--image-size"),
+        (["data", "mnist", "--image-size", "5"], "--image-size"),
+        (["models", "--name", "../x"], "--name"),
+        (["evaluate", "1", "--name", "../x"], "--name"),
+        (["predict", "1", "rows.csv", "-o", "out.csv", "--name", "../x"], "--name"),
+    ],
+)
+def test_every_command_holds_options_to_the_ranges_of_train(arguments, option):
+    done = mlp_job(*arguments)
+    said = last_event(done.stderr)
+    assert (done.returncode, said["error"]) == (2, "UsageError")
+    assert said["message"].startswith(f"{option}: expected ")
+    assert "Received: " in said["message"]

@@ -1,6 +1,7 @@
 """Folders of images: layouts, sizes, colours, and what is refused."""
 
 import io
+import shlex
 import shutil
 import struct
 import zlib
@@ -207,3 +208,60 @@ def test_no_damaged_image_ends_in_a_traceback(at, value, cut, form, tmp_path):
         assert next(rows).shape == (1, 6, 5, 3)
     except JobError as error:
         assert "Received: " in error.message  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "parts", [("train", "val", "test"), ("train", "val"), ("Train", "Test"), ("training",)]
+)
+def test_folders_of_parts_are_no_classes(parts, tmp_path):
+    for part in parts:
+        folder(tmp_path / "in" / part)
+    with pytest.raises(DataError, match="expected folders of classes") as caught:
+        load(tmp_path / "in")
+    assert f"Received: {', '.join(parts)}." in caught.value.message
+    words = shlex.split(caught.value.hint.split("`")[1])
+    places = [str(tmp_path / "in" / part) for part in dict.fromkeys((parts[0], parts[-1]))]
+    assert words[1::2] == places
+    assert load(*places).classes == ("cat", "dog")
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    root = folder(tmp_path / "in")
+    (root / "dog").rename(root / "train")
+    assert load(root).classes == ("cat", "train")
+
+
+def test_no_class_and_no_image_is_lost_in_silence(tmp_path):
+    root = folder(tmp_path / "in")
+    (root / "cow").mkdir()
+    (root / "cow" / "notes.txt").write_text("none yet")
+    with refused(DataError, "folder of each class", "in cow none", "cow/notes.txt"):
+        load(root)
+    (root / "cow").rename(root / "_cow")
+    assert load(root).classes == ("cat", "dog")
+    (root / "cat" / "1.gif").write_bytes(encoded(form="GIF"))
+    with refused(DataError, "cat/1.gif", "another format"):
+        load(root)
+    (root / "cat" / "1.gif").rename(root / "cat" / "_1.gif")
+    assert load(root).classes == ("cat", "dog")
+
+
+def test_images_of_other_formats_alone_are_told(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.gif").write_bytes(encoded(form="GIF"))
+    with refused(DataError, "cat/1.gif", "PNG or JPEG"):
+        load(tmp_path)
+
+
+def test_advice_about_a_bad_image_fits_it(tmp_path):
+    root = folder(tmp_path / "in")
+    path = root / "cat" / "x.png"
+    for body, advice in (
+        (encoded(pixels=np.zeros((6, 5), np.uint16)), "8 bits"),
+        (png_of(60_000, 60_000), "smaller"),
+        (b"no image", "PNG"),
+    ):
+        path.write_bytes(body)
+        with pytest.raises(DataError) as caught:
+            load(root)
+        assert advice in caught.value.hint

@@ -1,19 +1,24 @@
 """Tables: what is inferred, split, encoded and refused."""
 
+import contextlib
 import csv
 import dataclasses
+import datetime as dt
 import gzip
 import io
 import json
+import os
+import shlex
 import subprocess
 import sys
+from functools import partial
 
 import churn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from data_files import refused
+from data_files import arrays, refused, write_idx, write_npz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -285,7 +290,7 @@ def test_dates_are_refused_with_advice_and_can_be_excluded(tmp_path):
     )
     with pytest.raises(DataError, match="dates such as '2026-01-02'") as caught:
         load(path, label="label", exclude=())
-    assert "--exclude 'day'" in caught.value.hint
+    assert '--exclude "day"' in caught.value.hint
     assert load(path, label="label", exclude=("day",)).classes == ("a", "b")
 
 
@@ -753,3 +758,218 @@ def test_the_schema_travels_as_json(table):
     schema = load(table).table.schema
     assert msgspec.json.decode(msgspec.json.encode(schema), type=Schema) == schema
     assert dataclasses.replace(schema, rows=1) != schema
+
+
+ODD = {
+    "README.md": b"hello",
+    "rows.jsonl": b'{"x": 1, "y": "p"}\n',
+    "bad.npz": b"x",
+    "folder/a.txt": b"x",
+    "dir.csv/a.txt": b"x",
+    "empty.csv": b"",
+    "pictures/cat/1.png": b"x",
+    "pictures/cat/2.png": b"x",
+    "both/cat/1.png": b"x",
+    "both/labels.csv": b"file,label\n",
+}
+
+
+def odd_things(root):
+    """Paths that are no table, some of them no data at all."""
+    for name, body in ODD.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(body)
+    (root / "nothing").mkdir()
+    for name in ("pipe", "pipe.csv", "pipe.npz", "pipe.png"):
+        os.mkfifo(root / name)
+    for name in ("broken", "broken.csv", "loop.csv"):
+        (root / name).symlink_to(name.replace("broken", "nowhere"))
+    write_idx(root / "idx", arrays())
+    write_npz(root / "arrays.npz", **arrays())
+    inside = [path for path in root.iterdir() if path.name != "t.csv"]
+    return [*inside, f"{root}/t.csv,{root}/README.md", f"{root}/*.md", "/dev/null", "mnist", ","]
+
+
+def test_no_odd_test_data_ends_in_a_traceback(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n" + "".join(f"{i / 7},{'pq'[i % 2]}\n" for i in range(100)))
+    reading = Reading(label="y")
+    known = data.load(
+        str(table), test_uri=None, validation_split=0.2, scratch=tmp_path, reading=reading
+    )
+    for odd in odd_things(tmp_path):
+        for attempt in (
+            partial(load, table, odd, label="y", exclude=()),
+            partial(load, odd, label="y", exclude=()),
+            partial(
+                data.load_test_table, str(table), test_uri=str(odd), classes=known.classes,
+                schema=known.table.schema, reading=reading, scratch=tmp_path,
+            ),
+            lambda odd=odd: list(data.table_rows(str(odd), known.table.schema, tmp_path)),
+        ):  # fmt: skip
+            with contextlib.suppress(DataError, DataNotFound, UsageError):
+                attempt()
+        with pytest.raises((DataError, DataNotFound)) as caught:
+            load(table, odd, label="y", exclude=())
+        assert "Received: " in caught.value.message
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["arrays.npz", "idx", "mnist"])
+def test_test_data_of_another_kind_than_arrays_is_refused(kind, tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n1,p\n")
+    odds = [odd for odd in odd_things(tmp_path) if odd not in (tmp_path / "idx", "mnist")]
+    data_uri = kind if kind == "mnist" else tmp_path / kind
+    with refused(DataError, "Received: a table"):
+        load(data_uri, tmp_path / "t.csv", label=None, exclude=())
+    for odd in odds:
+        if str(odd).endswith(("/arrays.npz",)):
+            continue
+        with pytest.raises((DataError, DataNotFound, UsageError)) as caught:
+            load(data_uri, odd, label=None, exclude=())
+        assert "Received: " in caught.value.message
+
+
+def test_a_table_among_images_is_told_apart(tmp_path):
+    odd_things(tmp_path)
+    for attempt in (
+        lambda: load(tmp_path / "both", label=None, exclude=()),
+        lambda: inspection.inspect(
+            str(tmp_path / "both"), test_uri=None, reading=Reading(), scratch=tmp_path
+        ),
+    ):
+        with pytest.raises(DataError, match=r"both/labels\.csv.*cat/1\.png") as caught:
+            attempt()
+        assert "put _ in front" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "test"),
+    [
+        (("train/a.csv", "train/b.csv", "test/a.csv"), "{}/train", "{}/test"),
+        (("train.csv", "test.csv"), "{}/train.csv", "{}/test.csv"),
+        (("sub/Train.csv", "sub/val.csv"), "{}/sub/Train.csv", "{}/sub/val.csv"),
+        (("train.csv", "val.csv", "test.csv"), "{0}/train.csv,{0}/val.csv", "{}/test.csv"),
+        ([f"{p}-{i}.csv" for p in ("train", "test") for i in range(5)], "{}/*train*", "{}/*test*"),
+        (("split=train/a.csv", "split=test/a.csv"), "{}/split=train", "{}/split=test"),
+    ],
+)
+def test_training_and_test_rows_are_not_made_one_table(names, train, test, tmp_path):
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        lines = (f"{(i * 60 + j) / 7},{'pq'[j % 2]}\n" for j in range(60))
+        (tmp_path / name).write_text("x,y\n" + "".join(lines))
+    for uri in (tmp_path, f"{tmp_path}/*") if "/" not in names[0] else (tmp_path,):
+        with pytest.raises(DataError, match="the rows of one part") as caught:
+            load(uri, label="y", exclude=())
+        _, data_uri, _, test_uri = shlex.split(caught.value.hint.split("`")[1])
+        assert (data_uri, test_uri) == (train.format(tmp_path), test.format(tmp_path))
+        dataset = load(data_uri, test_uri, label="y", exclude=())
+        assert len(dataset.test) == 60 * sum("test" in name for name in names) or len(names) == 2
+    assert load(f"{data_uri},{test_uri}", label="y", exclude=()).held_out_of == 60 * len(names)
+
+
+def rows_of(path, columns, rows):
+    """A CSV file."""
+    lines = (",".join(map(str, row)) for row in ((columns.split(",")), *rows))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def side_of(dataset, column):
+    return set(dataset.table.test[column].tolist())
+
+
+@pytest.mark.parametrize(
+    "day", [lambda i: f"2026-01-{i % 28 + 1:02d}", lambda i: "A12" if i == 7 else 1000 + i % 40]
+)
+def test_any_text_may_be_a_group(day, tmp_path):
+    rows = [(i / 7, day(i), "pq"[i % 2]) for i in range(300)]
+    dataset = load(rows_of(tmp_path / "t.csv", "x,g,y", rows), label="y", group="g", exclude=())
+    out = {str(day(round(float(x) * 7))) for x in side_of(dataset, "x")}
+    inside = {str(g) for x, g, _ in rows if np.float32(x) not in side_of(dataset, "x")}
+    assert out
+    assert not out & inside
+    table = pa.table({"x": [r[0] for r in rows], "y": [r[2] for r in rows]})
+    days = pa.array([dt.date(2026, 1, i % 28 + 1) for i in range(300)])
+    pyarrow.parquet.write_table(table.append_column("g", days), tmp_path / "t.parquet")
+    same = load(tmp_path / "t.parquet", label="y", group="g", exclude=())
+    assert (side_of(same, "x") == side_of(dataset, "x")) == (day(7) == "2026-01-08")
+    lists = pa.array([[i] for i in range(300)])
+    pyarrow.parquet.write_table(table.append_column("g", lists), tmp_path / "l.parquet")
+    with refused(DataError, "'g'", "for --group", "list<"):
+        load(tmp_path / "l.parquet", label="y", group="g", exclude=())
+
+
+def test_rows_without_a_group_are_split_by_themselves(tmp_path):
+    rows = [(i / 7, i % 5, f"g{i % 40}" if i < 300 else "", "pq"[i % 2]) for i in range(600)]
+    path = rows_of(tmp_path / "t.csv", "x,only one,g,y", rows)
+    dataset = load(path, label="y", group="g", exclude=())
+    alone = {x for x in side_of(dataset, "x") if round(float(x) * 7) >= 300}
+    assert 30 < len(alone) < 90
+    assert any("300 of 600 rows have no value in --group 'g'" in w for w in dataset.warnings)
+    wider = rows_of(
+        tmp_path / "w.csv", "x,only one,g,y,new", [(*row, i) for i, row in enumerate(rows)]
+    )
+    raw, y, _ = data.load_test_table(
+        str(wider), test_uri=None, classes=dataset.classes, schema=dataset.table.schema,
+        reading=Reading(label="y", group="g"), scratch=tmp_path,
+    )  # fmt: skip
+    assert set(raw["x"].tolist()) == side_of(dataset, "x")
+    assert len(y) == len(dataset.test)
+    known = load(
+        rows_of(tmp_path / "g.csv", "x,only one,g,y", rows[:300]), label="y", group="g", exclude=()
+    )
+    assert side_of(known, "x") == side_of(dataset, "x") - alone
+    constant = rows_of(tmp_path / "c.csv", "x,g,y", [(i / 7, "g1", "pq"[i % 2]) for i in range(60)])
+    with pytest.raises(DataError, match="Received: 60 and 0") as caught:
+        load(constant, label="y", group="g", exclude=())
+    assert "--group of more values" in caught.value.hint
+
+
+@pytest.mark.parametrize("labels", [["2026-01-02", "2026-01-03"], ["1", "2", "3", "4", "x"]])
+def test_advice_about_labels_can_be_followed(labels, tmp_path):
+    rows = [(i / 7, labels[i % len(labels)]) for i in range(100)]
+    with pytest.raises(DataError) as caught:
+        load(rows_of(tmp_path / "t.csv", "x,y", rows), label="y", exclude=())
+    assert "a letter in front" in caught.value.hint
+    assert "--exclude" not in caught.value.hint
+    assert "--category" not in caught.value.hint
+    lettered = rows_of(tmp_path / "l.csv", "x,y", [(x, f"c{y}") for x, y in rows])
+    assert load(lettered, label="y", exclude=()).classes == tuple(f"c{y}" for y in labels)
+
+
+def test_a_single_class_is_told_before_the_split(tmp_path):
+    rows = [(1, "u", "p"), (2, "v", "p")] * 20
+    with pytest.raises(DataError, match=r"two classes.*only 'p', in all 40 rows") as caught:
+        load(rows_of(tmp_path / "t.csv", "x,c,y", rows), label="y", exclude=())
+    assert "Check --label" in caught.value.hint
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, 2], b"x", dt.datetime(2026, 1, 2)])
+@pytest.mark.parametrize("name", ["odd", "odd name"])
+def test_a_column_of_another_type_can_be_excluded_as_advised(name, value, tmp_path):
+    path = tmp_path / "t.parquet"
+    columns = {"x": np.arange(100) / 7, name: [value] * 100, "y": ["p", "q"] * 50}
+    pyarrow.parquet.write_table(pa.table(columns), path)
+
+    def inspected(exclude):
+        reading = Reading(label="y", exclude=exclude)
+        return inspection.inspect(str(path), test_uri=None, reading=reading, scratch=tmp_path)
+
+    seen = inspected(())
+    assert seen.error
+    _, advised = shlex.split(seen.error.hint.split("`")[1])
+    assert not inspected(tuple(shlex.split(advised))).error
+
+
+def test_a_quantity_is_told_before_the_split(tmp_path):
+    rows = [("uv"[i % 2], i / 7) for i in range(50)]
+    with refused(DataError, "row 1 ", "column 'y'", "a class: whole numbers or text"):
+        load(rows_of(tmp_path / "t.csv", "c,y", rows), label="y", exclude=())
+
+
+def test_a_group_without_values_and_nothing_besides_is_refused(tmp_path):
+    path = rows_of(tmp_path / "t.csv", "g,y", [("", "pq"[i % 2]) for i in range(50)])
+    with refused(DataError, "0 and 50"):
+        load(path, label="y", group="g", exclude=())

@@ -9,8 +9,11 @@ import numpy as np
 
 from job import data
 from job.data.dataset import Dataset
-from job.data.listing import TABLE, find
+from job.data.listing import find, is_table
 from job.errors import DataError
+
+KINDS = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}
+"""What is in a column, by its type in Arrow."""
 
 SAMPLES = 5
 """First values of each column that are shown."""
@@ -74,20 +77,20 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
         UsageError, DataNotFound, AccessDenied, StoreError: As `data.load`.
     """
     named = uri == "mnist" or uri.endswith(".npz")
-    is_table = not named and any(TABLE.fullmatch(key) for key in find(uri, scratch).keys)
+    tabular = not named and is_table(find(uri, scratch))
     dataset: Dataset | None = None
     error = None
-    if not is_table or reading.label is not None:
+    if not tabular or reading.label is not None:
         try:
             dataset = data.load(
                 uri, test_uri=test_uri, validation_split=0.0, scratch=scratch, reading=reading
             )
         except DataError as exc:
-            if not is_table:
+            if not tabular:
                 raise
             error = exc
     columns, total, problems = (
-        ((), 0, ()) if not is_table else _columns(uri, reading, scratch, dataset)
+        ((), 0, ()) if not tabular else _columns(uri, reading, scratch, dataset)
     )
     if dataset is None:
         return Inspection(
@@ -98,7 +101,7 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
     return Inspection(
         uri=uri,
         rows={"train": len(dataset.train), "test": len(dataset.test)},
-        input="" if is_table else f"{shape} {dataset.train.x.dtype}",
+        input="" if tabular else f"{shape} {dataset.train.x.dtype}",
         held_out=dataset.held_out_of is not None,
         columns=columns,
         classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},
@@ -132,8 +135,7 @@ def _columns(
                 kind = "label"
             elif name == reading.group:
                 kind = "group"
-            countable = kind != "not usable" or str(array.type) == "string"
-            countable = countable and str(typed.type) != "null"
+            countable = str(typed.type) in KINDS
             seen.append(
                 Seen(
                     name=name,
@@ -147,8 +149,7 @@ def _columns(
 
 
 def _kind(arrow: str) -> str:
-    words = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}
-    return words.get(arrow, "no values")
+    return KINDS.get(arrow, "no values")
 
 
 def _text(value: Any) -> str:

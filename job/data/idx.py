@@ -120,7 +120,8 @@ def _find(found: Found, start: str) -> str:
         raise DataNotFound(
             f"{uri}: expected a file named {start}… in this folder of IDX files. "
             f"Received: {_some(present)}.",
-            hint=f"A folder of IDX files holds {canonical}."
+            hint="Images lie in a folder for each class, as .png or .jpg; a table ends in .csv, "
+            f".csv.gz or .parquet; a folder of IDX files holds {canonical}."
             + (" Or name a test set with --test-data." if start.startswith("t10k") else ""),
         )
     return matching[0]

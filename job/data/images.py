@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import files, memory
+from job.data import files, layout, memory
 from job.data.dataset import Labelled, Part
 from job.data.listing import IMAGE, Found
 from job.data.reading import Reading
@@ -31,6 +31,10 @@ GREY, COLOUR = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 ORIENTATION, TURNED = 0x0112, {5, 6, 7, 8}
 """The EXIF tag, and its values that swap height and width."""
 
+ANEW = "Copy the image again, save it anew as PNG, or remove it."
+SMALLER = "Make the image smaller, or remove it."
+SHALLOWER = "Save it with 8 bits (ImageMagick: convert OLD.png -depth 8 NEW.png), or remove it."
+
 DECODERS = 4
 
 
@@ -44,8 +48,9 @@ class Header:
 
 
 def are_images(found: Found) -> bool:
-    """Whether files are images."""
-    return any(IMAGE.fullmatch(key) for key in found.keys)
+    """Whether files are images, in formats that are read or not."""
+    kinds = (IMAGE, layout.OTHER_IMAGE)
+    return any(kind.fullmatch(key) for key in found.keys for kind in kinds)
 
 
 def read(
@@ -79,12 +84,7 @@ def read(
             f"Data: expected one folder of class folders with images. Received: {found.uri!r}.",
             hint="Put the images into one folder.",
         )
-    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
-    tops = {key.partition("/")[0] for key in keys}
-    parted = tops == {"train", "test"}
-    if parted:
-        keys = tuple(key for key in keys if key.startswith(f"{part}/"))
-    classes = [_class(found, key, parted) for key in keys]
+    keys, classes, parted = layout.labelled_images(found, part)
     paths, names = found.fetch(keys), found.names(keys)
     headers = _each(_header, paths, names)
     chosen = np.ones(len(keys), np.bool_)
@@ -142,16 +142,6 @@ def _each(function: Any, paths: Sequence[Path], names: Sequence[str]) -> list[He
         return list(pool.map(function, paths, names))
 
 
-def _class(found: Found, key: str, parted: bool) -> str:
-    parts = key.split("/")[parted:]
-    if len(parts) < 2:
-        raise DataError(
-            f"{found.uri}: expected each image in the folder of its class. Received: {key[:200]}.",
-            hint="Lay them out as CLASS/IMAGE.png, or as train/CLASS/… and test/CLASS/….",
-        )
-    return parts[0]
-
-
 def _shape(headers: list[Header], names: Sequence[str], reading: Reading) -> tuple[int, ...]:
     grey = all(header.grey for header in headers)
     size = reading.image_size or headers[0].size
@@ -202,17 +192,17 @@ def _opened(path: Path, name: str) -> Iterator[tuple[Any, bytes]]:
     with files.opened(path, name) as stream:
         size = files.size(stream)
         if size > MAX_BYTES:
-            raise _bad(name, f"{size:,} bytes", f"at most {MAX_BYTES:,} bytes")
+            raise _bad(name, f"{size:,} bytes", f"at most {MAX_BYTES:,} bytes", SMALLER)
         body = stream.read()
     Image.MAX_IMAGE_PIXELS = None  # the size is checked here, with an error of our own
     try:
         with Image.open(io.BytesIO(body), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 told = f"{image.width:,} × {image.height:,} pixels"
-                raise _bad(name, told, f"at most {MAX_PIXELS:,} pixels")
+                raise _bad(name, told, f"at most {MAX_PIXELS:,} pixels", SMALLER)
             if image.mode not in GREY | COLOUR:
                 told = f"the mode {image.mode}"
-                raise _bad(name, told, "8 bits of grey or of each colour")
+                raise _bad(name, told, "8 bits of grey or of each colour", SHALLOWER)
             yield image, body
     except UnidentifiedImageError as exc:
         raise _bad(name, "something else", "a PNG or JPEG image") from exc
@@ -224,11 +214,8 @@ def _opened(path: Path, name: str) -> Iterator[tuple[Any, bytes]]:
         raise _bad(name, received, "an undamaged image") from exc
 
 
-def _bad(name: str, received: str, expected: str) -> DataError:
-    return DataError(
-        f"{name}: expected {expected}. Received: {received}.",
-        hint="Copy the image again, save it anew as PNG, or remove it.",
-    )
+def _bad(name: str, received: str, expected: str, hint: str = ANEW) -> DataError:
+    return DataError(f"{name}: expected {expected}. Received: {received}.", hint=hint)
 
 
 def _other_size(name: str, size: Sequence[int], received: Sequence[int]) -> DataError:

@@ -13,6 +13,7 @@ from job.errors import DataError, DataNotFound
 
 TABLE = re.compile(r"(?i).*\.(csv|csv\.gz|parquet)")
 IMAGE = re.compile(r"(?i).*\.(png|jpe?g)")
+OTHER_IMAGE = re.compile(r"(?i).*\.(gif|bmp|tiff?|webp|avif|heic|jfif|pgm|ppm)")
 WILD = re.compile(r"[*?\[]")
 
 
@@ -71,6 +72,25 @@ def look(uri: str, scratch: Path) -> Found:
         parts = [find(part.strip(), scratch) for part in uri.split(",") if part.strip()]
         return _together(uri, parts)
     return _on_s3(uri, scratch) if staging.is_s3(uri) else _local(uri)
+
+
+def is_table(found: Found) -> bool:
+    """Whether files are a table.
+
+    Raises:
+        DataError: There are images besides.
+    """
+    tables = [key for key in found.keys if TABLE.fullmatch(key)]
+    images = [key for key in found.keys if IMAGE.fullmatch(key)]
+    if tables and images:
+        raise DataError(
+            f"{found.uri}: expected a table or images. Received: {len(tables)} of the one, as "
+            f"{found.name(tables[0])[:200]}, and {len(images)} of the other, as "
+            f"{found.name(images[0])[:200]}.",
+            hint="Name the table itself to train on it; to train on the images, move the table "
+            "elsewhere or put _ in front of its name.",
+        )
+    return bool(tables)
 
 
 def _together(uri: str, parts: list[Found]) -> Found:

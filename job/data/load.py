@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from job.data import files, idx, images, labels, mnist, npz, quality, splits, staging, values
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
-from job.data.listing import TABLE, WILD, Found, find, look
+from job.data.listing import WILD, Found, find, is_table, look
 from job.data.reading import Reading
 from job.errors import DataError, UsageError
 
@@ -55,7 +55,7 @@ def _load(
     uri: str, test_uri: str | None, validation_split: float, scratch: Path, reading: Reading
 ) -> Dataset:
     found = _found(uri, scratch)
-    if found is not None and _is_table(found):
+    if found is not None and is_table(found):
         from job.data.table import load as table
 
         test_found = None if test_uri is None else find(test_uri, scratch)
@@ -166,10 +166,6 @@ def _found(uri: str, scratch: Path) -> Found | None:
     return (find if WILD.search(uri) else look)(uri, scratch)
 
 
-def _is_table(found: Found) -> bool:
-    return any(TABLE.fullmatch(key) for key in found.keys)
-
-
 def _refuse_table_options(reading: Reading, uri: str) -> None:
     for name in ("label", "columns", "exclude", "number", "category", "group"):
         if getattr(reading, name):
@@ -193,6 +189,11 @@ def _source(
     if found is None:
         path = staging.file(uri, scratch)
         read, parted = partial(npz.read, uri, path), npz.has_test_rows(uri, path)
+    elif is_table(found):
+        raise DataError(
+            f"{uri}: expected images or arrays, as the training rows were. Received: a table.",
+            hint="Test on data of the kind that is trained on.",
+        )
     elif images.are_images(found):
         return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
     elif staging.is_s3(uri) or found.several or files.is_folder(Path(uri), uri):

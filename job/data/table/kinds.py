@@ -1,5 +1,6 @@
 """Text → typed columns: guessed in training, demanded afterwards."""
 
+import shlex
 from typing import Any, Literal
 
 import numpy as np
@@ -217,6 +218,6 @@ def _unfit(frame: Frame, name: str, received: str) -> DataError:
     return DataError(
         f"{frame.name}: column {name[:80]!r}: expected numbers, text or booleans. "
         f"Received: {received}.",
-        hint=f"Leave it out with --exclude, or turn it into numbers first (a date into days): "
-        f"--exclude {name[:80]!r}.",
+        hint="Leave it out, or turn it into numbers first (a date into days): "
+        f'`--exclude "{shlex.quote(name)}"`.',
     )

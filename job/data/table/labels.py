@@ -1,5 +1,7 @@
 """The label column → classes and indices."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,39 @@ def without_missing(frame: Frame, label: str, warnings: list[str]) -> Frame:
     return frame.take(rows)
 
 
+def expect_classes(frame: Frame, label: str) -> None:
+    """Refuses rows that are all of one class.
+
+    Raises:
+        DataError: They are, or their labels are fractions, mixed, or of a type that is no class.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with _advised():
+        found = kinds.guessed(frame, label)
+    if pa.types.is_floating(found.type):
+        fraction = pc.fill_null(pc.not_equal(pc.floor(found), found), False)
+        row = int(pc.index(fraction, True).as_py())
+        if row >= 0:
+            raise frame.bad(
+                row,
+                label,
+                "a class: whole numbers or text",
+                repr(found[row].as_py()),
+                hint="A classifier cannot learn a quantity: put it into classes first.",
+            )
+        # The rest may be too large to tell apart as floating-point numbers.
+        found = frame.columns[label]
+    found = pc.unique(found)
+    if len(found) < 2:
+        raise DataError(
+            f"{frame.name}: expected at least two classes in column {label!r}. "
+            f"Received: only {shown(found[0].as_py())}, in all {len(frame)} rows.",
+            hint="Check --label, and that the rows are not cut off.",
+        )
+
+
 def classify(frame: Frame, label: str, *, whole: Frame) -> tuple[Classes, NDArray[np.int32]]:
     """Finds the classes in training rows.
 
@@ -56,42 +91,27 @@ def classify(frame: Frame, label: str, *, whole: Frame) -> tuple[Classes, NDArra
         The labels that occur, sorted, and (rows,) indices into them.
 
     Raises:
-        DataError: One class only, fractions, or hardly a row for each class.
+        DataError: One class only, whole numbers that are too large, or hardly a row for each class.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = kinds.guessed(frame, label)
+    with _advised():
+        array = kinds.guessed(frame, label)
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.string())
     elif pa.types.is_floating(array.type):
-        fraction = pc.fill_null(pc.not_equal(pc.floor(array), array), False)
-        row = int(pc.index(fraction, True).as_py())
-        if row >= 0:
-            raise frame.bad(
-                row,
-                label,
-                "a class: whole numbers or text",
-                repr(array[row].as_py()),
-                hint="A classifier cannot learn a quantity: put it into classes first.",
-            )
         array = kinds.demanded(
             frame, label, "integer", why=" that a signed 64-bit integer holds",
             way_out="; write longer ones as text: a letter in front",
         )  # fmt: skip
     classes: Classes = tuple(sorted(pc.unique(array).to_pylist()))
-    if len(classes) < 2 and len(pc.unique(whole.columns[label])) > 1:
+    if len(classes) < 2:
         raise DataError(
             f"{frame.name}: expected training rows of at least two classes in column {label!r} "
             f"when the test rows are held out. Received: only {shown(classes[0])}, "
             f"in {len(frame)} of {len(whole)} rows: too few of a class to split.",
             hint="Give more rows of each class, or a --test-data of your own.",
-        )
-    if len(classes) < 2:
-        raise DataError(
-            f"{frame.name}: expected at least two classes in column {label!r}. "
-            f"Received: only {shown(classes[0])}, in all {len(frame)} training rows.",
-            hint="Check --label, and that the rows are not cut off.",
         )
     if 2 * len(classes) > len(frame):
         raise DataError(
@@ -110,11 +130,12 @@ def encode_labels(frame: Frame, label: str, classes: Classes) -> NDArray[np.int3
     """
     import pyarrow as pa
 
-    if classes == BOOLEANS:
-        array = kinds.demanded(frame, label, "boolean").cast(pa.string())
-    else:
-        target: kinds.Target = "text" if isinstance(classes[0], str) else "integer"
-        array = kinds.demanded(frame, label, target)
+    with _advised():
+        if classes == BOOLEANS:
+            array = kinds.demanded(frame, label, "boolean").cast(pa.string())
+        else:
+            target: kinds.Target = "text" if isinstance(classes[0], str) else "integer"
+            array = kinds.demanded(frame, label, target)
     y = _indices(array, classes)
     if (y < 0).any():
         row = int((y < 0).argmax())
@@ -128,6 +149,19 @@ def encode_labels(frame: Frame, label: str, classes: Classes) -> NDArray[np.int3
             hint="Add training rows of that class, or remove those rows.",
         )
     return y
+
+
+@contextlib.contextmanager
+def _advised() -> Iterator[None]:
+    """Gives errors about a column the advice that fits the label."""
+    try:
+        yield
+    except DataError as exc:
+        raise DataError(
+            exc.message,
+            hint="Correct the label or leave it empty; or write all of them as text that is no "
+            "number and no date: a letter in front.",
+        ) from exc
 
 
 def _indices(array: Any, classes: Classes) -> NDArray[np.int32]:

@@ -13,9 +13,9 @@ from job.data.dataset import Classes, Dataset, Split, Tabular
 from job.data.listing import Found
 from job.data.reading import Reading
 from job.data.schema import Schema
-from job.data.table import drift, encode, fit, hashing, kinds
+from job.data.table import drift, encode, fit, group, hashing, kinds
 from job.data.table.frame import Frame
-from job.data.table.labels import classify, encode_labels, without_missing
+from job.data.table.labels import classify, encode_labels, expect_classes, without_missing
 from job.data.table.reader import arrow_errors, batches, read
 from job.errors import DataError, UsageError
 
@@ -61,9 +61,10 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     candidates = fit.chosen(frame, reading)
     warnings: list[str] = []
     frame = without_missing(frame, reading.label, warnings)
+    expect_classes(frame, reading.label)
     frame = frame.with_columns({name: _typed(frame, name, reading) for name in candidates})
     hashed = (reading.group,) if reading.group else candidates
-    sides = _sides(frame, test, hashed, reading, warnings)
+    sides = _sides(frame, test, candidates, reading, warnings)
     train = sides.train
     classes, y = classify(train, reading.label, whole=frame)
     fit_rows, validation_rows = splits.stratified(y, validation_split, found.uri)
@@ -121,6 +122,9 @@ def load_test(
         if not whole:
             hashed = schema.hashed or fit.chosen(frame, reading)
             _expect(frame, hashed)
+            if reading.group:
+                hashed = group.own(frame, reading.group, schema, reading)
+                _expect(frame, hashed)
             frame = frame.with_columns({n: _typed(frame, n, reading) for n in hashed})
             rows_there = len(frame)
             frame = _sides(frame, None, hashed, reading, warnings).test
@@ -195,18 +199,20 @@ def _sides(
         if label not in other.columns:
             fit.chosen(other, reading)
         return Sides(train=frame, test=without_missing(other, label, warnings))
-    if not hashed:
-        return Sides(train=frame, test=frame)
-    typed = {name: frame.columns[name] for name in hashed}
     if reading.group:
-        typed = {reading.group: _typed(frame, reading.group, reading)}
-    out = hashing.held_out(hashing.rows(typed), reading.test_split)
+        hashes = group.hashes(frame, reading.group, hashed, warnings)
+    elif hashed:
+        hashes = hashing.rows({name: frame.columns[name] for name in hashed})
+    else:
+        return Sides(train=frame, test=frame)
+    out = hashing.held_out(hashes, reading.test_split)
     train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
     if not len(train_rows) or not len(test_rows):
         raise DataError(
             f"{frame.name}: expected enough rows to train and to test on with a test split of "
             f"{reading.test_split}. Received: {len(train_rows)} and {len(test_rows)}.",
-            hint="Give more rows, another --test-split, or a --test-data of your own.",
+            hint=f"Give {'a --group of more values' if reading.group else 'more rows'}, another "
+            "--test-split, or a --test-data of your own.",
         )
     return Sides(train=frame.take(train_rows), test=frame.take(test_rows))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from job.data import files
-from job.data.listing import TABLE, Found
+from job.data import files, layout
+from job.data.listing import TABLE, Found, is_table
 from job.data.table import csvtext, jsontext, parquetfile
 from job.data.table.frame import Frame, joined
 from job.errors import DataError
@@ -48,7 +48,11 @@ def read(found: Found) -> Frame:
     """
     import pyarrow as pa
 
+    is_table(found)  # and no images besides
     keys = tuple(key for key in found.keys if TABLE.fullmatch(key))
+    _expect_tables(found, keys)
+    if not found.several:  # what is named one by one is meant
+        layout.refuse_parts(found, keys)
     paths, names = found.fetch(keys), found.names(keys)
 
     def one(key: str, path: Path, name: str) -> Any:
@@ -65,6 +69,22 @@ def read(found: Found) -> Frame:
     return joined(found.uri, zip(names, tables, strict=True))
 
 
+def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
+    """Refuses to read nothing of what the user named: a file, a folder, or one of several."""
+
+    def part(key: str) -> str:
+        return key.partition("/")[0] if found.several else ""
+
+    read_of = {part(key) for key in keys}
+    other = next((key for key in found.keys if part(key) not in read_of), None)
+    if other is not None:
+        raise DataError(
+            f"{found.uri}: expected a table: .csv, .csv.gz or .parquet. "
+            f"Received: {found.name(other)[:200]}.",
+            hint="Name files of these endings; JSON Lines are read to predict only.",
+        )
+
+
 def batches(key: str, path: Path, name: str) -> Iterator[Any]:
     """One file's record batches, by its ending; see the modules beside this one.
 
@@ -75,8 +95,13 @@ def batches(key: str, path: Path, name: str) -> Iterator[Any]:
         read = parquetfile.batches
     elif JSON_LINES.fullmatch(key):
         read = jsontext.batches
-    else:
+    elif TABLE.fullmatch(key):
         read = csvtext.batches
+    else:
+        raise DataError(
+            f"{name}: expected a table: .csv, .csv.gz, .parquet or .jsonl. Received: another file.",
+            hint="Name files of these endings, with the columns that the model was trained on.",
+        )
     added = _partition(key, name)
     with files.reading(name):
         for batch in read(path, name):
