@@ -108,7 +108,9 @@ def test_a_retraining_tells_what_changed(trained, tmp_path):
         "--exclude", "household", *where(place),
     )  # fmt: skip
     [told] = [e for e in events(done.stdout) if e["event.name"] == "data.changed"]
-    assert told["changes"] == ["column 'paperless' is gone"]
+    gone, moved = told["changes"]
+    assert gone == "column 'paperless' is gone"
+    assert moved.startswith("test rows have moved"), moved
 
 
 def test_bad_rows_end_with_65_and_leave_nothing(trained, tmp_path):

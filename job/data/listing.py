@@ -13,7 +13,6 @@ from job.errors import DataError, DataNotFound
 
 TABLE = re.compile(r"(?i).*\.(csv|csv\.gz|parquet)")
 IMAGE = re.compile(r"(?i).*\.(png|jpe?g)")
-OTHER_IMAGE = re.compile(r"(?i).*\.(gif|bmp|tiff?|webp|avif|heic|jfif|pgm|ppm)")
 WILD = re.compile(r"[*?\[]")
 
 
