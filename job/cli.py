@@ -1,5 +1,6 @@
 """The command line: the only reader of the environment, the only error → exit code mapping."""
 
+import contextlib
 import itertools
 import os
 import sys
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from job import __version__, log, shutdown, termination
+from job import __version__, log, shutdown, streams, termination
 from job.commands.versions import COMMANDS, AsJson, Ref, registry_of
 from job.config import Config, envvar, flag
 from job.errors import JobError, UsageError
@@ -24,40 +25,47 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs one command and ends the process with its exit code."""
-    shutdown.install()
+    streams.reopen()
     arguments = sys.argv[1:]
+    note = _early(arguments, "termination_log")
+    shutdown.install(lambda error: _write(note, termination.failed(error.exit_code, error)))
     stream = sys.stdout if arguments[:1] == ["train"] else sys.stderr
     form = _early(arguments, "log_format")
     if form not in ("json", "text"):
         form = "text" if stream.isatty() else "json"
     log.setup("json" if form == "json" else "text", stream)
-    code = _run(arguments, _early(arguments, "termination_log"))
-    sys.stdout.flush()
+    code = _run(arguments, note)
+    with contextlib.suppress(OSError if stream is sys.stdout else BrokenPipeError):
+        sys.stdout.flush()
     # Every file is closed and every child is gone by now. An orderly exit would wait for threads
     # that nobody needs and take TensorFlow apart, close to a second.
     os._exit(code)
 
 
-def _run(arguments: list[str], termination_log: str | None) -> int:
+def _run(arguments: list[str], note: str | None) -> int:
     """Runs one command; maps its end to an exit code and a termination message."""
-    code, error, outcome = 1, None, None
+    code, error, bug = 1, None, None
     try:
-        outcome = app(arguments, prog_name="mlp-job", standalone_mode=False)
+        with shutdown.heard():
+            outcome = app(arguments, prog_name="mlp-job", standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0
-        if termination_log and isinstance(outcome, Mapping):
-            _write(Path(termination_log), termination.succeeded(outcome))
+        if isinstance(outcome, Mapping):
+            _write(note, termination.succeeded(outcome))
     except (JobError, shutdown.Stop, typer.TyperException) as exc:
         error = shutdown.reason() or _as_job_error(exc, arguments)
-    except Exception:  # the program's edge: a signal in a library's guise, or else a bug
+    except Exception as exc:  # the program's edge: a signal in a library's guise, or else a bug
         error = shutdown.reason()
-        if error is None:
-            log.logger.exception("This is a bug in mlp-job.", extra={"event.name": "run.ended"})
+        bug = None if error else exc
     if error:
         code = error.exit_code
         error.details = {**shutdown.noted(), **error.details}
+    if code:
+        _write(note, termination.failed(code, error))  # first: nobody may be reading the log
+    if error:
         _log_failure(error)
-    if termination_log and code:
-        _write(Path(termination_log), termination.failed(code, error))
+    elif bug:
+        text = "This is a bug in mlp-job."
+        log.logger.error(text, exc_info=bug, extra={"event.name": "run.ended"})
     return code
 
 
@@ -226,10 +234,12 @@ def _log_failure(error: JobError) -> None:
     )
 
 
-def _write(path: Path, body: bytes) -> None:
+def _write(note: str | None, body: bytes) -> None:
     """Writes the termination message; a failure is told and does not change the end."""
+    if note is None:
+        return
     try:
-        path.write_bytes(body)
+        Path(note).write_bytes(body)
     except OSError as exc:
         log.event(
             "termination_log.failed",

@@ -6,9 +6,10 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from job import __version__
+from job.streams import Lossy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,7 @@ def setup(form: Form, stream: TextIO) -> None:
         form: json writes one object a line; text writes the messages alone.
         stream: Standard output for `train`, standard error for the other commands.
     """
+    stream = cast(TextIO, Lossy(stream))
     logger.handlers = [_json_handler(stream) if form == "json" else _TextHandler(stream)]
     logger.propagate = False
     logger.setLevel(logging.INFO)

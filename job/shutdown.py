@@ -4,8 +4,11 @@ Python as PID 1 ignores SIGTERM until a handler is installed, so `install` runs 
 """
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
 from job.errors import Interrupted, JobError, Preempted
@@ -21,22 +24,58 @@ class Stop(BaseException):
     @property
     def error(self) -> JobError:
         """The end that it means, with what is known of the run by now."""
-        return self._end(str(self), hint=_advice())
+        return self._end(str(self), hint=_advice(), details=_notes)
 
 
 GRACE = 8
 """Seconds for which a signal is held back, at most: a pod may be given no more than ten."""
 
+LIMIT = 9
+"""Seconds after SIGTERM at which a process ends that has not come to its own end."""
+
+LAST_WORDS = 0.5
+"""Seconds that its last words may take: the file may lie on a disk that stalls, too."""
+
 _pending: Stop | None = None
+_heard = False
 _deferred = False
 _notes: dict[str, object] = {}
 
 
-def install() -> None:
-    """Takes over SIGTERM and SIGINT for this process."""
+def install(last_words: Callable[[JobError], None]) -> None:
+    """Takes over SIGTERM and SIGINT for this process.
+
+    Python's handlers run between two steps of the main thread. One long call into C, and one that
+    writes where nobody reads, hear nothing; so a thread keeps SIGTERM's time limit as well.
+
+    Args:
+        last_words: Tells of an end that this thread had to make; is called in a thread.
+    """
+    # C tells the descriptor of a signal at once, whatever the main thread does.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader, last_words), daemon=True).start()
     signal.signal(signal.SIGTERM, _handle)
     signal.signal(signal.SIGINT, _handle)
     signal.signal(signal.SIGALRM, _overdue)
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """Lets signals end the block; before it they wait, and after it nothing is left to end.
+
+    Raises:
+        Stop: A signal has come.
+    """
+    global _heard
+    _heard = True
+    try:
+        if _pending is not None:
+            raise _pending
+        yield
+    finally:
+        _heard = False
 
 
 @contextlib.contextmanager
@@ -84,13 +123,30 @@ def reason() -> JobError | None:
 
 def _handle(number: int, _: FrameType | None) -> None:
     global _pending
-    again = _pending is not None and number == signal.SIGINT
+    interrupted = number == signal.SIGINT
     if _pending is None:
-        interrupted = number == signal.SIGINT
         _pending = Stop(Interrupted, "Ctrl-C") if interrupted else Stop(Preempted, "SIGTERM")
-    if again or not _deferred:
+        if _deferred:
+            signal.alarm(GRACE)
+        elif _heard:
+            raise _pending
+    elif interrupted and _heard:
         raise _pending
-    signal.alarm(GRACE)
+    elif interrupted:
+        os._exit(_pending.error.exit_code)
+
+
+def _watch(reader: int, last_words: Callable[[JobError], None]) -> None:
+    while signal.SIGTERM not in os.read(reader, 64):
+        pass
+    time.sleep(LIMIT)
+    end = Stop(Preempted, "SIGTERM").error
+    try:
+        words = threading.Thread(target=last_words, args=(end,), daemon=True)
+        words.start()
+        words.join(LAST_WORDS)
+    finally:
+        os._exit(end.exit_code)
 
 
 def _advice() -> str:
