@@ -166,6 +166,20 @@ def test_a_store_that_fails_in_mid_run_costs_no_training(fault, bench):
     assert not list(bench.folder.glob("mlp-job-*/**/checkpoint-*"))
 
 
+def test_a_run_that_goes_on_with_fewer_cores_says_so(bench):
+    ended = bench.train("moved", Kill(signal=TERM, event="epoch.ended", count=2))
+    assert ended.code == 143, ended
+    bench.enter = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
+    try:
+        ended = bench.train("moved", Kill(signal=TERM, event="epoch.ended", count=1))
+        again = bench.train("moved")
+    finally:
+        bench.enter = ()
+    assert (ended.code, again.code) == (143, 0), (ended, again)
+    told = [e["exact"] for e in (*ended.events, *again.events) if e[EVENT] == "run.resumed"]
+    assert told == [len(os.sched_getaffinity(0)) == 1] * 2, told
+
+
 def test_a_store_that_is_gone_at_the_start(bench):
     left = [4]
 
