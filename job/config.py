@@ -100,7 +100,7 @@ class Config:
     )
     attempt: str | None = option(
         None,
-        "Identity of this try at the run: the pod's name; a random one by default.",
+        "Identity of this try at the run, such as the pod's name; a random part is added.",
         expects="letters, digits, '.', '_' and '-', at most 200",
         valid=lambda v: bool(RUN_ID.fullmatch(v)),
     )
@@ -196,7 +196,7 @@ class Config:
     )
     store_timeout: float = option(
         180.0,
-        "Seconds to keep trying while storage fails: to read data, to compare, to publish.",
+        "Seconds to keep trying while storage fails, at the start, in reading data and at the end.",
         expects="a number of at least 0",
         valid=lambda v: 0 <= v < float("inf"),
     )

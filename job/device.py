@@ -43,6 +43,11 @@ class DeviceInfo:
     cuda: str | None = None
     compute_capability: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """What the bits of a model depend on: sums on a processor are split among its cores."""
+        return self.name if self.kind == "gpu" else f"{self.name}, {self.cores} cores"
+
 
 def configure_environment() -> None:
     """Sets what TensorFlow and Keras read when they are imported.

@@ -15,7 +15,7 @@ from job.files import artifacts, export, report
 from job.judging import contest, evaluation
 from job.registry import Registry
 from job.registry.championship import Decide
-from job.registry.fingerprint import fingerprint, twin
+from job.registry.fingerprint import expect_same, fingerprint, twin
 from job.registry.manifest import Draft, Manifest
 from job.scratch import scratch
 from job.storage import open_store
@@ -41,23 +41,29 @@ def run(config: Config) -> Mapping[str, object]:
     """
     clock = Clock()
     run_id = config.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    attempt = config.attempt or secrets.token_hex(4)
+    # A container that is started again in its pod has the pod's name, and files of its own.
+    attempt = "-".join(filter(None, (config.attempt, secrets.token_hex(4))))
     log.bind({"run.id": run_id, "run.attempt": attempt})
     shutdown.note(run_id=run_id)
     events.run_started(config, run_id)
     exposition.check(config.metrics_file)
 
     registry = Registry(open_store(config.store), config.model_name)
-    with clock.phase("check store"), registry.store.within(config.store_timeout):
-        published = registry.check(run_id)
+    seconds = config.store_timeout
+    with clock.phase("check store"), registry.store.within(seconds):
+        published = persistence.keep_trying(lambda: registry.check(run_id), seconds=seconds)
     with persistence.resumable(run_id), scratch() as folder:
         if published:
-            provenance.expect_same(config, read(config, folder), published.manifest)
+            dataset = read(config, folder)
+            expect_same(config.making(), dataset.digest, published.manifest)
             judge = contest.retrial(registry, published, config)
             publish = partial(registry.challenge, published, judge)
         else:
             with clock.phase("fingerprint"):
-                made_from = fingerprint(config, provenance.library_versions())
+                versions = provenance.library_versions()
+                made_from = persistence.keep_trying(
+                    lambda: fingerprint(config, versions), seconds=seconds
+                )
                 same = twin(registry, config, made_from) if config.skip_unchanged else None
             if same:
                 return _skip(config, same, run_id, clock)
@@ -65,9 +71,7 @@ def run(config: Config) -> Mapping[str, object]:
             draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
-            published = persistence.keep_using(
-                publish, registry.store, seconds=config.store_timeout
-            )
+            published = persistence.keep_using(publish, registry.store, seconds=seconds)
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)

@@ -1,17 +1,12 @@
 """What a run says of itself: library versions, the manifest's draft, the termination message."""
 
-import hashlib
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from job import __version__
-from job.config import Config
-from job.data.dataset import Dataset
-from job.errors import UsageError
 from job.files.report import Record
 from job.registry import Published
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
@@ -27,31 +22,6 @@ def library_versions() -> Mapping[str, str]:
     """Python, this package and the libraries that decide a model's bits → version."""
     libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"mlp-job": __version__, "python": platform.python_version(), **libraries}
-
-
-def fingerprint(config: Config, dataset: Dataset) -> str:
-    """SHA-256 (hex) of what decides a run's bits, library versions and device apart."""
-    return _fingerprint(config.making(), dataset.digest)
-
-
-def expect_same(config: Config, dataset: Dataset, manifest: Manifest) -> None:
-    """Compares options and data with those of the version that a run has published.
-
-    Raises:
-        UsageError: They are others.
-    """
-    made_from = {key: manifest.config.get(key) for key in config.making()}
-    if fingerprint(config, dataset) != _fingerprint(made_from, manifest.data.digest):
-        raise UsageError(
-            f"--run-id: expected the options and the data of version {manifest.version}, which "
-            f"run {manifest.run_id} has published. Received: others.",
-            hint="Use a new --run-id for a changed configuration or data set.",
-        )
-
-
-def _fingerprint(making: Mapping[str, object], digest: str) -> str:
-    made_from = {"data": digest, "config": making}
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
 def draft(

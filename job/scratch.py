@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,18 +34,24 @@ def scratch() -> Iterator[Path]:
         ) from exc
 
 
-def spare() -> Path:
+def spare(store: str) -> Path:
     """The folder below TMPDIR, this user's own, for what must outlive the process.
+
+    Args:
+        store: The URI of the store that it stands in for.
 
     Raises:
         AccessDenied: It is somebody else's.
     """
     folder = Path(tempfile.gettempdir(), f"mlp-job-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise AccessDenied(
-            f"Expected {folder} to be this user's. Received: the folder of user "
-            f"{folder.stat().st_uid}.",
+            f"Expected {folder} to be a folder of user {os.getuid()}. Received: "
+            f"{stat.filemode(found.st_mode)}, of user {found.st_uid}.",
             hint="Point TMPDIR elsewhere, and find out who made it.",
         )
-    return folder
+    place = store if "://" in store else str(Path(store).resolve())
+    return folder / hashlib.sha256(place.encode()).hexdigest()[:16]

@@ -12,6 +12,7 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.judging import continuity
 from job.registry import Registry
+from job.registry.fingerprint import made_of
 from job.scratch import spare
 from job.storage import open_store
 from job.training import model
@@ -68,10 +69,10 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
     checkpoints = Checkpoints(
         registry.store,
         f"{config.model_name}/runs/{run_id}",
-        spare=open_store(str(spare())),
+        spare=open_store(str(spare(registry.store.uri))),
         run_id=run_id,
-        fingerprint=provenance.fingerprint(config, dataset),
-        made_on={**provenance.library_versions(), "device": info.name},
+        fingerprint=made_of(config.making(), dataset.digest),
+        made_on={**provenance.library_versions(), "device": info.identity},
         every=config.checkpoint_every,
     )
     with clock.phase("resume"):

@@ -166,6 +166,51 @@ def test_a_store_that_fails_in_mid_run_costs_no_training(fault, bench):
     assert not list(bench.folder.glob("mlp-job-*/**/checkpoint-*"))
 
 
+def test_a_run_that_goes_on_with_fewer_cores_says_so(bench):
+    ended = bench.train("moved", Kill(signal=TERM, event="epoch.ended", count=2))
+    assert ended.code == 143, ended
+    bench.enter = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
+    try:
+        ended = bench.train("moved", Kill(signal=TERM, event="epoch.ended", count=1))
+        again = bench.train("moved")
+    finally:
+        bench.enter = ()
+    assert (ended.code, again.code) == (143, 0), (ended, again)
+    told = [e["exact"] for e in (*ended.events, *again.events) if e[EVENT] == "run.resumed"]
+    assert told == [len(os.sched_getaffinity(0)) == 1] * 2, told
+
+
+def test_a_store_that_is_gone_at_the_start(bench):
+    left = [4]
+
+    def fault(_):
+        left[0] -= 1
+        return Fault.CUT if left[0] >= 0 else Fault.NONE
+
+    bench.proxy.fault = fault
+    ended = bench.train("late-store", None, "--store-timeout=60", **IMPATIENT)
+    assert ended.code == 0, ended
+    assert [event[EVENT] for event in ended.events].count("store.failed") >= 1, ended
+    expect_promises(bench, "late-store")
+
+
+def test_a_checkpoint_that_cannot_be_read_for_a_while(bench):
+    ended = bench.train("reread", Kill(signal=TERM, event="epoch.ended", count=3))
+    assert ended.code == 143, ended
+    left = [4]
+
+    def fault(request):
+        read = request.method == "GET" and "/checkpoint-" in request.path
+        left[0] -= read
+        return Fault.EXPIRED if read and left[0] >= 0 else Fault.NONE
+
+    bench.proxy.fault = fault
+    ended = bench.train("reread", None, **IMPATIENT)
+    assert ended.code == 0, ended
+    assert epochs(ended)[0] > 1, ended
+    expect_promises(bench, "reread")
+
+
 def test_a_store_that_comes_back_in_time(bench):
     left = [6]
 
@@ -242,15 +287,16 @@ def test_a_store_that_stalls_for_good_ends_the_job_in_time(bench):
         bench.proxy.released.clear()
         bench.proxy.fault = lambda request: Fault.STALL
 
-    budget, beyond, overhead = 1, 10, 30
+    budget, beyond = 1, 10
     in_training = Kill(event="epoch.ended", count=12, meanwhile=stall)
     in_uploading = Kill(put="/model.keras", fault=Fault.STALL, meanwhile=stall)
-    for kill, before in ((in_training, PATIENCE), (in_uploading, 0)):
+    evaluating, ending = 30, 5
+    for kill, rest in ((in_training, PATIENCE + evaluating), (in_uploading, ending)):
         ended = bench.train("stalled-for-good", kill, f"--store-timeout={budget}")
         assert (ended.code, ended.said["error"]) == (74, "StoreError"), ended
         assert "--run-id stalled-for-good goes on" in ended.said["hint"]
         assert "timeout" in ended.said["message"].lower()
-        assert ended.seconds < before + budget + beyond + overhead, ended
+        assert ended.seconds < budget + beyond + rest, ended
         bench.proxy.fault = lambda request: Fault.NONE
     ended = bench.train("stalled-for-good")
     assert (ended.code, epochs(ended)) == (0, []), ended

@@ -98,8 +98,23 @@ def test_a_late_run_whose_number_was_given_up(registry: Registry, files: Path) -
     prune.carry_out(registry, prune.plan(registry, 1))
     assert registry.champion().doomed == (version, 2, 4)
     records = registry.upload(files, version, "pod-1")
-    late = registry.challenge(registry.commit(version, draft("late"), records))
-    assert not late.verdict.promote
+    with pytest.raises(StoreError, match="given it up"):
+        registry.commit(version, draft("late"), records)
+    assert registry.publish(files, draft("late")).manifest.version == 6
+    assert [each.version for each in registry.versions()] == [6, 5, 3]
+
+
+def test_a_version_that_is_given_up_between_its_manifest_and_its_challenge(
+    registry: Registry, files: Path
+) -> None:
+    version = registry.claim("late", "pod-1")
+    publish(registry, files, 4)
+    records = registry.upload(files, version, "pod-1")
+    published = registry.commit(version, draft("late"), records)
+    decided = prune.plan(registry, 1)
+    registry.doom(decided.champion, decided.etag, decided.doomed)
+    assert version in registry.champion().doomed
+    assert not registry.challenge(published).verdict.promote
     with pytest.raises(DataError, match="given up"):
         registry.promote(str(version))
 

@@ -207,6 +207,24 @@ def test_two_pods_of_one_run(registry: Registry, files: Path) -> None:
     assert len(registry.champion().history) == 1
 
 
+@pytest.mark.parametrize("what", ["config", "data"])
+def test_another_pod_of_the_run_with_other_options(
+    registry: Registry, files: Path, what: str
+) -> None:
+    registry.publish(files, draft("run-0"))
+    version = registry.claim("run-1", "pod-0")
+    first = draft("run-1", "pod-0")
+    registry.commit(version, first, registry.upload(files, version, "pod-0"))
+    other = dataclasses.replace(first, attempt="pod-1")
+    if what == "config":
+        other = dataclasses.replace(other, config={**first.config, "epochs": 11})
+    else:
+        other = dataclasses.replace(other, data=dataclasses.replace(first.data, digest="1" * 64))
+    with pytest.raises(UsageError, match="--run-id: expected the options and the data"):
+        registry.publish(files, other)
+    assert expect_whole(registry).run_id == "run-0"
+
+
 def test_pods_of_one_run_race(registry: Registry, files: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         ended = list(pool.map(lambda i: registry.publish(files, draft("run", f"p{i}")), range(6)))

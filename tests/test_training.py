@@ -9,8 +9,9 @@ import tiny
 from job import device, training
 from job.config import Config
 from job.data import memory
-from job.errors import Preempted, TrainingDiverged
+from job.errors import DataError, Preempted, TrainingDiverged
 from job.training import blocks, fitting, model
+from job.training.packed import digest
 
 
 def trained(dataset=None, **options):
@@ -249,7 +250,9 @@ def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(option
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
     dataset = tiny.corners(240, 40)
     config = Config(**({"hidden": (8,), "epochs": 3, "batch_size": 50} | options))
-    whole = fit(dataset, config)
+    kept = []
+    whole = fit(dataset, config, save=kept.append)
+    last = digest(kept[-1].arrays)
     points = Interrupting(0)
     fit(dataset, config, should_stop=points.should_stop)
     assert points.seen > 15
@@ -258,7 +261,17 @@ def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(option
         stopped = Interrupting(at)
         with pytest.raises(Preempted):
             fit(dataset, config, should_stop=stopped.should_stop, save=stopped.save)
-        assert fit(dataset, config, resume=stopped.state) == whole, at
+        assert fit(dataset, config, resume=stopped.state, save=kept.append) == whole, at
+        assert digest(kept[-1].arrays) == last, at
+
+
+def test_a_state_of_another_model_is_no_state_of_this_one():
+    dataset, kept = tiny.corners(), []
+    options = {"epochs": 1, "batch_size": 50}
+    fit(dataset, Config(hidden=(8,), **options), save=kept.append)
+    for hidden in ((9,), (8, 8)):
+        with pytest.raises(DataError, match="expected model/"):
+            fit(dataset, Config(hidden=hidden, **options), resume=kept[-1])
 
 
 def test_a_finished_run_is_not_trained_again():

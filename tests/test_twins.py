@@ -10,26 +10,31 @@ from proxy import Fault
 pytestmark = pytest.mark.timeout(600)  # several processes, one after the other
 
 
-def asleep_at(write, bench, s3, run_id, other_id):
+def asleep_at(write, bench, s3, run_id, other_id, *more):
     """A job falls asleep at a write; another one runs from start to end; then the write arrives."""
     others = []
 
     def meanwhile(process):
         try:
-            others.append(bench.train(other_id, None, **s3.env))  # past the proxy, which waits
+            others.append(
+                bench.train(other_id, None, *more, **s3.env)
+            )  # past the proxy, which waits
         finally:
             process.send_signal(SIGCONT)
 
     kill = Kill(signal=SIGSTOP, put=write, fault=Fault.NONE, meanwhile=meanwhile)
-    sleeper = bench.train(run_id, kill)
+    sleeper = bench.train(run_id, kill, *more)
     (other,) = others
     return sleeper, other
 
 
-@pytest.mark.parametrize("write", ["/claim.json", "/version", "/manifest.json", "/champion.json"])
+@pytest.mark.parametrize(
+    "write", ["/claim.json", "/version", "/config.json", "/manifest.json", "/champion.json"]
+)
 def test_a_pod_that_wakes_up_when_its_retry_has_published(write, bench, s3):
     run_id = f"stale-{write[1:-5]}"
-    sleeper, retry = asleep_at(write, bench, s3, run_id, run_id)
+    # A container that is started again in its pod has the same name as before.
+    sleeper, retry = asleep_at(write, bench, s3, run_id, run_id, "--attempt=pod-0")
     assert (sleeper.code, retry.code) == (0, 0), (sleeper, retry)
     assert sleeper.said["version"] == retry.said["version"]
     expect_promises(bench, run_id)

@@ -17,7 +17,8 @@ from pathlib import Path
 from job.config import Config
 from job.errors import DataError, DeviceUnavailable, JobError
 from job.options import MAKING, arguments
-from job.training.checkpoint import SLOTS, digest, unpack
+from job.training.checkpoint import SLOTS
+from job.training.packed import digest, unpack
 
 LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MAKING)
 """Options that the proof hands on."""

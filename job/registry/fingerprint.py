@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from job.config import Config
+from job.config import BESIDE, Config
 from job.data.identity import identity
-from job.errors import DataError, DataNotFound
+from job.errors import DataError, DataNotFound, UsageError
 from job.registry.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -30,6 +30,33 @@ def fingerprint(config: Config, library_versions: Mapping[str, str]) -> str:
         "library_versions": dict(library_versions),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def made_of(config: Mapping[str, object], digest: str) -> str:
+    """SHA-256 (hex) of what decides a run's bits, library versions and device apart.
+
+    Args:
+        config: Option → value; of those that make the model.
+        digest: Of the data's contents.
+    """
+    making = {name: value for name, value in config.items() if name not in BESIDE}
+    made_from = {"data": digest, "config": making}
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def expect_same(config: Mapping[str, object], digest: str, manifest: Manifest) -> None:
+    """Compares options and data with those of the version that a run has published.
+
+    Raises:
+        UsageError: They are others.
+    """
+    known = {name: manifest.config.get(name) for name in config}
+    if made_of(config, digest) != made_of(known, manifest.data.digest):
+        raise UsageError(
+            f"--run-id: expected the options and the data of version {manifest.version}, which "
+            f"run {manifest.run_id} has published. Received: others.",
+            hint="Use a new --run-id for a changed configuration or data set.",
+        )
 
 
 def twin(registry: "Registry", config: Config, made_from: str) -> Manifest | None:

@@ -25,6 +25,7 @@ from job.errors import DataError, DataNotFound, StoreError
 from job.registry.champion import ever
 from job.registry.championship import Championship, Decide, Published, in_mid_run, now
 from job.registry.documents import decode, encode
+from job.registry.fingerprint import expect_same
 from job.registry.integrity import hashed
 from job.registry.manifest import Claim, Draft, FileRecord, Manifest
 from job.storage import Conflict
@@ -108,7 +109,12 @@ class Registry(Championship):
             pool.shutdown(wait=False, cancel_futures=True)  # SIGTERM does not wait for a store
 
     def commit(self, version: int, draft: Draft, files: Mapping[str, FileRecord]) -> Published:
-        """Creates the manifest, or finds the one that another pod of this run has created."""
+        """Creates the manifest, or finds the one that another pod of this run has created.
+
+        Raises:
+            UsageError: The other pod has other options or other data.
+            StoreError: The store failed, or `prune` has given this number up meanwhile.
+        """
         manifest = Manifest(
             schema_version=1,
             name=self.name,
@@ -118,6 +124,13 @@ class Registry(Championship):
             **vars(draft),
         )
         with in_mid_run():
+            champion = self.champion()
+            if champion and version in champion.doomed:
+                raise StoreError(
+                    f"Expected version {version} of {self.name} to be kept until run "
+                    f"{draft.run_id} has published it. Received: `mlp-job prune` has given it up.",
+                    hint="Run the same command again: it takes another number.",
+                )
             with contextlib.suppress(Conflict):
                 self.store.write(
                     self.key(version, "manifest.json"), encode(manifest), if_none_match=True
@@ -129,6 +142,7 @@ class Registry(Championship):
                 "Received: no such key.",
                 hint="Run the same command again, and check who deletes from the store.",
             )
+        expect_same(draft.config, draft.data.digest, published.manifest)
         return published
 
     def _published(self, version: int, run_id: str) -> Published | None:

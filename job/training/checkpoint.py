@@ -1,29 +1,21 @@
-"""One object = one checkpoint: a State as bytes and back, kept in the two slots of a run.
+"""The checkpoints of a run: when, and where, and which one counts.
 
-A checkpoint is a safetensors file, so there is no pickle in it. The two slots are written in
-turn: a write that is cut off costs one checkpoint, never both.
+One object is one checkpoint. Two slots are written in turn: a write that is cut off costs one
+checkpoint, never both.
 """
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from job import events
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
-from job.registry.documents import decode, encode
 from job.shutdown import GRACE
 from job.storage import Store
-from job.training.state import Position, State
+from job.training.packed import REFUSED, Header, pack, unpack
+from job.training.state import State
 
 SLOTS = ("checkpoint-a", "checkpoint-b")
-HEADER = "header"
-REFUSED = "The run goes on from its other checkpoint, or from the start."
 SHARE = 0.02
 """Of a run's time that saving may take, when nothing else was asked for."""
 SHORTEST = 10.0
@@ -32,74 +24,15 @@ PATIENCE = 10.0
 """Seconds for which training waits when the store fails, before a checkpoint goes to the spare."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        schema_version: The version of this format.
-        run_id: The run that it belongs to.
-        fingerprint: SHA-256 (hex) of what decides the model's bits: options and data.
-        made_on: The device and the libraries; on others the last bits may differ.
-        sequence: Counts the checkpoints of a run.
-        position: How far the run had come.
-        sha256: SHA-256 (hex) of the arrays.
-    """
-
-    schema_version: Literal[1]
-    run_id: str
-    fingerprint: str
-    made_on: Mapping[str, str]
-    sequence: int
-    position: Position
-    sha256: str
-
-
-def pack(header: Header, state: State) -> bytes:
-    """Header and arrays as one object."""
-    from safetensors.numpy import save
-
-    return save({HEADER: np.frombuffer(encode(header), np.uint8), **state.arrays})
-
-
-def unpack(data: bytes, *, uri: str) -> tuple[Header, State]:
-    """What `pack` was given.
+def is_due(every: float | None, *, cost: float, since: float) -> bool:
+    """Whether it is time to save.
 
     Args:
-        data: The object.
-        uri: Where it was read; for the error message.
-
-    Raises:
-        DataError: The object is torn, damaged, or no checkpoint.
+        every: Seconds between two saves; None chooses them so that saving costs at most SHARE.
+        cost: Seconds that the last save took.
+        since: Seconds since it ended.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        arrays = load(data)
-    except SafetensorError as exc:
-        raise DataError(f"{uri}: expected a checkpoint. Received: {exc}.", hint=REFUSED) from exc
-    if HEADER not in arrays:
-        raise DataError(
-            f"{uri}: expected a checkpoint. Received: tensors of something else.", hint=REFUSED
-        )
-    header = decode(arrays.pop(HEADER).tobytes(), Header, uri=uri)
-    received = digest(arrays)
-    if received != header.sha256:
-        raise DataError(
-            f"{uri}: expected arrays with SHA-256 {header.sha256}. Received: {received}.",
-            hint=REFUSED,
-        )
-    return header, State(position=header.position, arrays=arrays)
-
-
-def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 (hex) of names, types, shapes and values."""
-    sha256 = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        sha256.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        sha256.update(np.ascontiguousarray(array).tobytes())
-    return sha256.hexdigest()
+    return since >= (max(SHORTEST, cost / SHARE) if every is None else every)
 
 
 class Checkpoints:
@@ -111,11 +44,11 @@ class Checkpoints:
         folder: `{name}/runs/{run id}`.
         run_id: The run.
         fingerprint: SHA-256 (hex) of what decides the model's bits.
-        made_on: The device and the libraries.
+        made_on: What the last bits depend on: the device and the libraries.
         every: Seconds between two saves; None chooses them so that saving costs at most SHARE.
 
     Attributes:
-        exact: Whether the run goes on where it was begun; None when nothing was resumed.
+        exact: Whether the run has always been where it was begun; None when nothing was resumed.
         last: The place of the last one that was written: key, epoch, step; None before the first.
     """
 
@@ -141,10 +74,7 @@ class Checkpoints:
 
     def due(self) -> bool:
         """True when it is time for the next checkpoint."""
-        every = self._every
-        if every is None:
-            every = max(SHORTEST, self._cost / SHARE)
-        return time.monotonic() - self._saved_at >= every
+        return is_due(self._every, cost=self._cost, since=time.monotonic() - self._saved_at)
 
     def latest(self) -> State | None:
         """The newest checkpoint that is whole; what is refused is logged with its reason.
@@ -165,7 +95,7 @@ class Checkpoints:
                 hint="Use a new --run-id for a changed configuration or data set.",
             )
         self._sequence = header.sequence
-        self.exact = dict(header.made_on) == self._made_on
+        self.exact = header.exact and dict(header.made_on) == self._made_on
         self.last = self._where(self._store, header)
         events.resumed(header.position, exact=self.exact)
         if newest is away:
@@ -185,9 +115,9 @@ class Checkpoints:
             run_id=self._run_id,
             fingerprint=self._fingerprint,
             made_on=self._made_on,
+            exact=self.exact is not False,
             sequence=sequence,
             position=state.position,
-            sha256=digest(state.arrays),
         )
         data = pack(header, state)
         written = self._written(self._store, sequence, data)

@@ -118,8 +118,7 @@ def fit(
     compiled = time.perf_counter()
     _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
     ended = time.perf_counter()
-    if not finished:
-        save(memory.take(finished=True))
+    save(memory.take(finished=True))  # also of a finished run: early stopping has chosen by now
     later = results[begun + 1 :] or results[begun:] or results
     return Fitted(
         history=tuple(results),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job.errors import DataError
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
@@ -110,7 +112,11 @@ def metric_values(model: Any) -> dict[str, NDArray[Any]]:
 
 
 def put_back(model: Any, state: State) -> None:
-    """Assigns every variable of the model and of its optimizer."""
+    """Assigns every variable of the model and of its optimizer.
+
+    Raises:
+        DataError: One is not there, or of another shape.
+    """
     _assign("model", model.variables, state)
     _assign("optimizer", model.optimizer.variables, state)
 
@@ -136,7 +142,15 @@ def _values(group: str, variables: list[Any]) -> dict[str, NDArray[Any]]:
 
 def _assign(group: str, variables: list[Any], state: State) -> None:
     for i, variable in enumerate(variables):
-        variable.assign(state.arrays[f"{group}/{i}"])
+        array = state.arrays.get(f"{group}/{i}")
+        if array is None or array.shape != tuple(variable.shape):
+            received = "none" if array is None else array.shape
+            raise DataError(
+                f"Checkpoint: expected {group}/{i} of shape {tuple(variable.shape)}. "
+                f"Received: {received}.",
+                hint="Something else writes below runs/ in the store: use a new --run-id.",
+            )
+        variable.assign(array)
 
 
 def _number(name: str) -> int:
