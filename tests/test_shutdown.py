@@ -17,13 +17,12 @@ import tiny
 from kill import EVENT, PROGRAM
 
 A_COMMAND = """
-import ctypes, sys, time
+import ctypes, sys, threading, time
 from job import cli, log, shutdown
 
 @cli.app.command()
 def wait():
     shutdown.note(run_id="r", checkpoint={"epoch": 3})
-    log.event("begun", "")
 WHICH
 sys.argv[1:] = ["wait"]
 cli.main()
@@ -32,7 +31,7 @@ cli.main()
 IN_C = """
     mutex = ctypes.create_string_buffer(64)
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
-    log.event("locked", "")
+    threading.Timer(1, log.event, ("locked", "")).start()
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
 """
 """One call that no signal ends; it lets other threads run, as TensorFlow does."""
@@ -46,6 +45,7 @@ IN_A_CHECKPOINT = """
 
 CLEANING_UP = """
     try:
+        log.event("begun", "")
         time.sleep(60)
     finally:
         log.event("cleaning", "")
@@ -181,8 +181,12 @@ def test_sigterm_while_nobody_reads_the_log(unread, tiny_job, tmp_path):
     options = ("--epochs=10000", "--checkpoint-every=0.02", "--log-format=json")
     streams = {"stdout": writer, "stderr": subprocess.DEVNULL}
     here = Running([*tiny_job, *options], tmp_path / "note", **streams)
+    read = b""
+    while b"checkpoint.saved" not in read:
+        assert here.process.poll() is None
+        read += os.read(reader, 4096)
     held, before = array.array("i", [0]), -1
-    while held[0] < 3000 or held[0] != before:
+    while held[0] < 2048 or held[0] != before:
         assert here.process.poll() is None
         before = held[0]
         time.sleep(0.5)
