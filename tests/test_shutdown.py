@@ -54,6 +54,16 @@ CLEANING_UP = """
 """
 
 
+started = []
+
+
+@pytest.fixture(autouse=True)
+def _none_is_left():
+    yield
+    while started:
+        started.pop().kill()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     code: int | None
@@ -78,6 +88,8 @@ class Running:
             **({"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | streams),
             env=os.environ | {"TMPDIR": str(note.parent), "MLP_JOB_TERMINATION_LOG": str(note)},
         )
+
+        started.append(self.process)
 
     def hear(self, event):
         while event not in self.told:
