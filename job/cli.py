@@ -79,7 +79,9 @@ def _root(
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
-        raise typer.Exit(UsageError.exit_code)
+        raise UsageError(
+            "Expected a command. Received: none.", hint="`mlp-job train` is the main job."
+        )
 
 
 @app.command()

@@ -64,7 +64,12 @@ def run(config: Config) -> Mapping[str, object]:
                 made_from = persistence.keep_trying(
                     lambda: fingerprint(config, versions), seconds=seconds
                 )
-                same = twin(registry, config, made_from) if config.skip_unchanged else None
+                look = partial(twin, registry, config, made_from)
+                same = (
+                    persistence.keep_using(look, registry.store, seconds=seconds)
+                    if config.skip_unchanged
+                    else None
+                )
             if same:
                 return _skip(config, same, run_id, clock)
             folder /= "version"

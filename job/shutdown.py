@@ -33,7 +33,7 @@ GRACE = 8
 LIMIT = 9
 """Seconds after SIGTERM at which a process ends that has not come to its own end."""
 
-LAST_WORDS = 0.5
+LAST_WORDS = 0.25
 """Seconds that its last words may take: the file may lie on a disk that stalls, too."""
 
 _pending: Stop | None = None

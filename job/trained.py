@@ -62,7 +62,9 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
-    continuity.tell(registry, dataset)
+    persistence.keep_using(
+        partial(continuity.tell, registry, dataset), registry.store, seconds=config.store_timeout
+    )
     memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
     with clock.phase("build"), memory:
         network = model.build(config, dataset)

@@ -137,6 +137,7 @@ def test_no_arguments_show_the_help():
     done = mlp_job()
     assert done.returncode == 2
     assert "Usage: mlp-job" in done.stdout
+    assert last_event(done.stderr)["error"] == "UsageError"
 
 
 def test_an_unknown_command_is_named():

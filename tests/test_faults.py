@@ -103,7 +103,7 @@ def test_sigterm_in_validation(bench, tmp_path):
 def test_sigterm_in_evaluation(bench, tmp_path):
     here = other(bench, tmp_path, "evaluated", 2000, 500_000)
     once = "--checkpoint-every=1000"  # at its end
-    kill = Kill(signal=TERM, event="checkpoint.saved", delay=0.1)
+    kill = Kill(signal=TERM, event="checkpoint.saved", delay=0.05)
     ended = here.train("stopped", kill, once)
     assert ended.code == 143, ended
     assert ended.seconds < 10, ended

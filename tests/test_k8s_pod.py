@@ -125,8 +125,8 @@ def test_to_a_published_model_and_once_only(cluster: Cluster) -> None:
     version = pointer["version"]
     manifest = cluster.read(f"mnist/versions/{version}/manifest.json")
     assert f"mlp-job-{uid}" in json.dumps(manifest)  # the Job's name and uid are the run's id
-    assert all(path.startswith(f"{first.name}/") for path in manifest["files"])
-    assert f"mnist/versions/{version}/{first.name}/model.keras" in cluster.names()
+    assert manifest["attempt"].startswith(f"{first.name}-")
+    assert f"mnist/versions/{version}/{manifest['attempt']}/model.keras" in cluster.names()
 
     # another pod of the same Job finds the work done
     published = cluster.names()
@@ -144,7 +144,7 @@ ENDS = [
     (66, {"MLP_JOB_DATA": "{prefix}/missing.npz", "MLP_JOB_NAME": "mine"}),
     (69, {"MLP_JOB_DEVICE": "gpu"}),
     (70, {"MLP_JOB_LEARNING_RATE": "1e30"}),
-    (74, {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "2"}),
+    (74, {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "MLP_JOB_STORE_TIMEOUT": "2"}),
     (77, {"MLP_JOB_STORE": "s3://no-such-bucket"}),
 ]
 

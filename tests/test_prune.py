@@ -104,6 +104,20 @@ def test_a_late_run_whose_number_was_given_up(registry: Registry, files: Path) -
     assert [each.version for each in registry.versions()] == [6, 5, 3]
 
 
+def test_a_run_takes_another_number_also_when_prune_was_killed(
+    registry: Registry, files: Path
+) -> None:
+    version = registry.claim("late", "pod-1")
+    publish(registry, files, 4)
+    decided = prune.plan(registry, 1)
+    registry.doom(decided.champion, decided.etag, decided.doomed)
+    assert registry.publish(files, draft("late")).manifest.version == 6 != version
+    assert registry.publish(files, draft("late", "pod-2")).manifest.version == 6
+    prune.carry_out(registry, prune.plan(registry, 1))
+    assert [each.version for each in registry.versions()] == [6, 5]
+    assert registry.check("late").manifest.version == 6
+
+
 def test_a_version_that_is_given_up_between_its_manifest_and_its_challenge(
     registry: Registry, files: Path
 ) -> None:

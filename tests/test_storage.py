@@ -17,7 +17,7 @@ import seaweed
 from proxy import Fault
 
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
-from job.storage import Conflict, Store, open_store
+from job.storage import Conflict, Store, open_store, s3_budget
 from job.storage.s3_errors import translated
 
 BIG = 9 * 2**20
@@ -550,6 +550,24 @@ def test_a_budget_bounds_what_fails_and_only_that(
     with store.within(60):
         store.write("e", b"x")
     assert store.read("e")[0] == b"x"
+
+
+def test_a_store_from_which_nothing_comes_is_given_up_in_time(
+    proxy: proxies.Proxy, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
+    monkeypatch.setattr(s3_budget, "FAILING_SECONDS", 0.2)
+    store = open_store(s3_uri)
+    store.write("a", b"x" * 1000)
+    proxy.fault = lambda request: Fault.CUT if request.method == "GET" else Fault.NONE
+    proxy.seen.clear()
+    with pytest.raises(StoreError):
+        store.download("a", tmp_path / "target")  # boto3 and botocore would try it 40 times
+    assert 5 <= len(proxy.seen) < 15
+    proxy.fault = lambda request: Fault.NONE
+    assert store.read("a")[0] == b"x" * 1000
+    proxy.once(Fault.CUT)
+    assert store.read("a")[0] == b"x" * 1000  # a single failure after an answer is nothing
 
 
 def test_expired_credentials(proxy: proxies.Proxy, s3_uri: str, tmp_path: Path) -> None:

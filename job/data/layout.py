@@ -26,24 +26,27 @@ def refuse_parts(found: Found, keys: tuple[str, ...]) -> None:
     Raises:
         DataError: A file or folder is called train and another one test or validation.
     """
-    places: dict[str, dict[str, str]] = {part: {} for part in PARTS}
+    places: dict[str, set[str]] = {part: set() for part in PARTS}
     for key in keys:
         folders, path = key.split("/"), found.name(key).split("/")
         told = ((depth, _part_of(name)) for depth, name in enumerate(folders))
-        depth, (part, word) = next((each for each in told if each[1][0]), (0, ("", "")))
+        depth, part = next((each for each in told if each[1]), (0, ""))
         if part:
-            places[part]["/".join(path[: len(path) - len(folders) + depth + 1])] = word
+            places[part].add("/".join(path[: len(path) - len(folders) + depth + 1]))
     train, test = places["train"], places["test"] or places["validation"]
     if not train or not test:
         return
     if places["test"]:
-        train = {**train, **places["validation"]}  # of which the job holds out its own
-    data, test_data = shlex.quote(_named(train)), shlex.quote(_named(test))
+        train |= places["validation"]  # of which the job holds out its own
+    some = max(len(train), len(test)) <= FEW
+    data, test_data = (shlex.quote(",".join(sorted(places))) for places in (train, test))
     raise DataError(
         f"{found.uri}: expected the rows of one part. Received: by their names, rows to train on "
-        f"and rows to test on, {next(iter(train))[:200]} and {next(iter(test))[:200]}.",
+        f"and rows to test on, {min(train)[:200]} and {min(test)[:200]}.",
         hint=f"`--data {data} --test-data {test_data}` names them apart; to learn from both, name "
-        "them with a comma between.",
+        "them with a comma between."
+        if some
+        else "Put them into two folders, one for --data and one for --test-data.",
     )
 
 
@@ -110,19 +113,7 @@ def _refuse_unreadable(found: Found, keys: tuple[str, ...], parted: bool) -> Non
             )
 
 
-def _part_of(name: str) -> tuple[str, str]:
-    """The part that a name speaks of, and by which word; else two empty texts."""
-    for word in re.findall(r"[a-z]+", name.lower()):
-        for part, words in PARTS.items():
-            if word in words:
-                return part, word
-    return "", ""
-
-
-def _named(places: dict[str, str]) -> str:
-    """Places as an option names them."""
-    if len(places) <= FEW:
-        return ",".join(places)
-    folder, slash, name = next(iter(places)).rpartition("/")
-    start = name.lower().index(word := next(iter(places.values())))
-    return f"{folder}{slash}*{name[start : start + len(word)]}*"
+def _part_of(name: str) -> str:
+    """The part that a name speaks of; else an empty text."""
+    words = re.findall(r"[a-z]+", name.lower())
+    return next((part for word in words for part in PARTS if word in PARTS[part]), "")

@@ -1,7 +1,7 @@
 """Files from S3, brought into scratch; local ones stay where they are."""
 
 import hashlib
-import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +77,7 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
             return path is not None and path.suffix == f".{_content_of(path)}"
 
     def one(entry: Entry) -> Path:
-        unfinished = place / f".{_object_name(root, entry)}.{os.getpid()}"
+        unfinished = place / f".{_object_name(root, entry)}.{secrets.token_hex(4)}"
         store.download(entry.key, unfinished)
         with files.reading(str(place)):
             if unfinished.stat().st_size != entry.size:

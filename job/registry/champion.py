@@ -117,6 +117,11 @@ def ever(champion: Champion | None) -> frozenset[int]:
     return frozenset({move.after for move in champion.history} | set(champion.doomed))
 
 
+def is_doomed(champion: Champion | None, version: int) -> bool:
+    """Whether `prune` has given a version up."""
+    return champion is not None and version in champion.doomed
+
+
 def reigned(champion: Champion) -> frozenset[int]:
     """The versions that ever reigned and were neither rolled back nor given up."""
     return ever(champion) - rolled_back(champion) - set(champion.doomed)

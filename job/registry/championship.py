@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError
 from job.registry.catalogue import Catalogue
-from job.registry.champion import Champion, Move, moved, objection, predecessor, was_moved_by
+from job.registry.champion import (
+    Champion,
+    Move,
+    is_doomed,
+    moved,
+    objection,
+    predecessor,
+    was_moved_by,
+)
 from job.registry.documents import encode
 from job.registry.gate import Verdict
 from job.registry.manifest import Manifest
@@ -182,7 +190,7 @@ class Championship(Catalogue):
         )
 
     def _expect_kept(self, champion: Champion | None, version: int) -> None:
-        if champion and version in champion.doomed:
+        if is_doomed(champion, version):
             raise DataError(
                 f"Expected a version of {self.name} that is kept. Received: version {version}, "
                 "which `mlp-job prune` has given up.",

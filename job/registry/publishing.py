@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry.champion import ever
+from job.registry.champion import ever, is_doomed
 from job.registry.championship import Championship, Decide, Published, in_mid_run, now
 from job.registry.documents import decode, encode
 from job.registry.fingerprint import expect_same
@@ -52,7 +52,7 @@ class Registry(Championship):
         probe(self.store, f"{self.name}/.probe")
         self.numbers()
         self.pointer()
-        version = self._claimed(run_id) if run_id else None
+        version = self._claimed(run_id)[0] if run_id else None
         return self._published(version, run_id) if version and run_id else None
 
     def publish(self, folder: Path, draft: Draft, decide: Decide | None = None) -> Published:
@@ -73,19 +73,21 @@ class Registry(Championship):
         return self.challenge(self.commit(version, draft, files), decide)
 
     def claim(self, run_id: str, attempt: str) -> int:
-        """The run's version number: the one it has, or the next free one."""
+        """The run's version number: the one it has and keeps, or the next free one."""
         with in_mid_run():
-            version = self._claimed(run_id)
-            if version is not None:
+            champion = self.champion()
+            version, etag = self._claimed(run_id)
+            if version is not None and not is_doomed(champion, version):
                 return version
             taken = False
-            version = max([*self.numbers(), *ever(self.champion())], default=0)
+            version = max([*self.numbers(), *ever(champion)], default=0)
             while not taken:
                 version += 1
                 claim = Claim(schema_version=1, version=version, run_id=run_id, attempt=attempt)
                 taken = self._created(f"versions/{version}/claim.json", claim)
-            self._created(f"runs/{run_id}/version", claim)  # or another pod of this run has
-            return self._claimed(run_id) or version
+            # Or another pod of this run has.
+            self._created(f"runs/{run_id}/version", claim, instead_of=etag)
+            return self._claimed(run_id)[0] or version
 
     def upload(self, folder: Path, version: int, attempt: str) -> Mapping[str, FileRecord]:
         """Uploads every file below a folder to `versions/{version}/{attempt}/`.
@@ -124,8 +126,7 @@ class Registry(Championship):
             **vars(draft),
         )
         with in_mid_run():
-            champion = self.champion()
-            if champion and version in champion.doomed:
+            if is_doomed(self.champion(), version):
                 raise StoreError(
                     f"Expected version {version} of {self.name} to be kept until run "
                     f"{draft.run_id} has published it. Received: `mlp-job prune` has given it up.",
@@ -158,17 +159,23 @@ class Registry(Championship):
             )
         return Published(manifest=manifest, sha256=sha256, verdict=manifest.verdict)
 
-    def _claimed(self, run_id: str) -> int | None:
+    def _claimed(self, run_id: str) -> tuple[int | None, str | None]:
+        """The run's number and the ETag of what says so."""
         key = f"{self.name}/runs/{run_id}/version"
         try:
-            data, _ = self.store.read(key)
+            data, etag = self.store.read(key)
         except DataNotFound:
-            return None
-        return decode(data, Claim, uri=f"{self.store.uri}/{key}").version
+            return None, None
+        return decode(data, Claim, uri=f"{self.store.uri}/{key}").version, etag
 
-    def _created(self, path: str, claim: Claim) -> bool:
+    def _created(self, path: str, claim: Claim, instead_of: str | None = None) -> bool:
         try:
-            self.store.write(f"{self.name}/{path}", encode(claim), if_none_match=True)
+            self.store.write(
+                f"{self.name}/{path}",
+                encode(claim),
+                if_match=instead_of,
+                if_none_match=instead_of is None,
+            )
         except Conflict:
             return False
         return True

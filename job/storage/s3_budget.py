@@ -14,6 +14,8 @@ LAST_SECONDS = 5.0
 """The same where little time is left, or none."""
 ATTEMPTS = 8
 """Tries of a request; AWS_MAX_ATTEMPTS overrides."""
+FAILING_SECONDS = 60.0
+"""Outside `Budget.within`: while nothing but failures comes, requests are tried again so long."""
 BUSY_SECONDS = 1.0
 """botocore's pause between two tries is at most this, doubled by each, when the server has
 answered (`botocore.retries.standard.ExponentialBackoff`),"""
@@ -22,13 +24,14 @@ LOST_SECONDS = 0.05
 
 
 class Budget:
-    """Until when the failing requests of a client are tried again; without an end outside `within`.
+    """Until when the failing requests of a client are tried again.
 
     What gets its answers is never cut short, however long it takes.
     """
 
     def __init__(self) -> None:
         self._deadline: float | None = None
+        self._failing_since: float | None = None
         self.spent = False
         """True when a request has failed after the time was over: no other one is begun."""
 
@@ -62,9 +65,12 @@ class Budget:
         """After each try: False forbids another one, None leaves it to botocore."""
         answered = response is not None
         failed = not answered or response[0].status_code >= 500
-        if self._deadline is None or not failed:
-            return None
         now = time.monotonic()
+        self._failing_since = (self._failing_since or now) if failed else None
+        if self._failing_since is None:
+            return None
+        if self._deadline is None:
+            return False if now - self._failing_since >= FAILING_SECONDS else None
         pause = (BUSY_SECONDS if answered else LOST_SECONDS) * 2 ** (attempts - 1)
         if now >= self._deadline:
             self.spent = True

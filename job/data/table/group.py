@@ -55,7 +55,8 @@ def _values(frame: Frame, name: str) -> Any:
     if array.type in (pa.int64(), pa.float64(), pa.bool_(), pa.null()):
         return array
     if pa.types.is_timestamp(array.type):  # in any unit and time zone
-        return array.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+        text = array.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+        return pc.replace_substring_regex(text, r"\.0+$", "")  # as most write whole seconds
     if pa.types.is_date(array.type):
         return array.cast(pa.date32()).cast(pa.string())
     raise DataError(

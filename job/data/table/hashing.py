@@ -11,7 +11,7 @@ OOPSLA 2014 (SplitMix64's finalizer, variant 13 of Stafford).
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,32 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 
 
-def rows(columns: Mapping[str, Any]) -> Hashes:
+def number(text: str) -> float:
+    """The number that a text stands for; NaN when it is none."""
+    truth = {"true": 1.0, "false": 0.0}.get(text.strip().lower())
+    if truth is not None:
+        return truth
+    try:
+        return float(text) if "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
+def no_number(_: str) -> float:
+    """For columns whose types are known: a text is a text, as in "0100" and "100"."""
+    return math.nan
+
+
+def rows(columns: Mapping[str, Any], *, meaning: Callable[[str], float] = number) -> Hashes:
     """(n,) uint64 hashes of rows.
 
     Args:
         columns: Name → Arrow array of int64, float64, bool, string or null; at least one.
+        meaning: The number that a text stands for; NaN for none.
     """
     total = np.zeros(len(next(iter(columns.values()))), np.uint64)
     for name, array in columns.items():
-        values = _values(array)
+        values = _values(array, meaning)
         present = values != 0
         total += np.where(present, _mixed(values + _text(name.encode())), np.uint64(0))
     return _mixed(total)
@@ -55,7 +72,7 @@ def duplicates(train: Hashes, test: Hashes) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(test, train))
 
 
-def _values(array: Any) -> Hashes:
+def _values(array: Any, meaning: Callable[[str], float]) -> Hashes:
     """(n,) never 0 but for missing values."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -68,7 +85,7 @@ def _values(array: Any) -> Hashes:
         coded = pc.dictionary_encode(array)
         coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
         texts = coded.dictionary.to_pylist()
-        numbers = np.fromiter(map(_number, texts), np.float64, len(texts))
+        numbers = np.fromiter(map(meaning, texts), np.float64, len(texts))
         known = np.where(
             np.isnan(numbers), contents([text.encode() for text in texts]), _numeric(numbers)
         )
@@ -85,17 +102,6 @@ def _numeric(floats: NDArray[np.float64]) -> Hashes:
     bits = (floats + 0.0).view(np.uint64)  # -0.0 becomes 0.0
     hashes = _mixed(bits ^ np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
     return np.where(np.isnan(floats), np.uint64(0), hashes)
-
-
-def _number(text: str) -> float:
-    """The number that a text stands for; NaN when it is none."""
-    truth = {"true": 1.0, "false": 0.0}.get(text.strip().lower())
-    if truth is not None:
-        return truth
-    try:
-        return float(text) if "_" not in text else math.nan
-    except ValueError:
-        return math.nan
 
 
 def _text(data: Any) -> np.uint64:

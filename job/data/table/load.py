@@ -229,7 +229,8 @@ def _expect(frame: Frame, hashed: tuple[str, ...]) -> None:
 
 
 def _hashes(frame: Frame, schema: Schema) -> hashing.Hashes:
-    return hashing.rows({column.name: frame.columns[column.name] for column in schema.columns})
+    columns = {column.name: frame.columns[column.name] for column in schema.columns}
+    return hashing.rows(columns, meaning=hashing.no_number)
 
 
 def _digest(
