@@ -190,6 +190,31 @@ def test_codes_that_are_equal_as_numbers_are_no_duplicates(tmp_path):
     assert dataset.digest != load(test, train, exclude=(), category=("zip",)).digest
 
 
+def test_a_column_that_fills_up_moves_test_rows_and_that_is_told(table, tmp_path):
+    rows = churn.rows()
+    for row in rows:
+        row["tenure/months"] = ""
+    empty = load(churn.write_csv(tmp_path / "empty.csv", rows)).table.schema
+    full = load(table).table.schema
+    for old, new in ((empty, full), (full, empty)):
+        assert any(
+            said.startswith("test rows have moved") and "'tenure/months'" in said
+            for said in changes(old, new)
+        )
+
+
+def test_a_file_that_is_named_twice_is_refused(table):
+    for uri in (f"{table},{table}", f"{table.parent}/c*.csv,{table}"):
+        with refused(DataError, "churn.csv twice"):
+            load(uri)
+
+
+@pytest.mark.parametrize(("one", "other"), [("number", "category"), ("columns", "exclude")])
+def test_options_that_contradict_each_other(table, one, other):
+    with pytest.raises(UsageError, match=f"--{one}: .*--{other}.*'complaints' in both"):
+        load(table, **{one: ("complaints",), other: ("complaints",)})
+
+
 def test_imbalance_is_told(tmp_path):
     rows = churn.rows(400)
     for i, row in enumerate(rows):

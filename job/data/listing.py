@@ -4,6 +4,7 @@ import fnmatch
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,13 @@ def is_table(found: Found) -> bool:
 
 def _together(uri: str, parts: list[Found]) -> Found:
     keys = tuple(f"{i}/{key}" for i, part in enumerate(parts) for key in part.keys)
+    counted = Counter(name for part in parts for name in part.names(part.keys))
+    twice = next((name for name, times in counted.items() if times > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"{uri}: expected each file once. Received: {twice[:200]} twice.",
+            hint="Leave out the name or the pattern that finds it again.",
+        )
 
     def fetch(wanted: tuple[str, ...]) -> list[Path]:
         paths = []

@@ -50,6 +50,12 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
                     f"--{option}: expected columns of {frame.name}. Received: {name!r}, {what}.",
                     hint="`mlp-job data` lists the columns; quote a name that holds a space.",
                 )
+    for one, other in (("number", "category"), ("columns", "exclude")):
+        for name in set(getattr(reading, one)) & set(getattr(reading, other)):
+            raise UsageError(
+                f"--{one}: expected other columns than --{other}. Received: {name!r} in both.",
+                hint="Leave it out of one of them.",
+            )
     if reading.group is not None and reading.group not in frame.columns:
         raise UsageError(
             f"--group: expected a column of {frame.name}. Received: {reading.group!r}.",

@@ -52,6 +52,8 @@ def load(found: Found, test: Found | None, *, validation_split: float, reading: 
 
 
 def _load(found: Found, test: Found | None, validation_split: float, reading: Reading) -> Dataset:
+    import pyarrow as pa
+
     if reading.label is None:
         raise UsageError(
             "--label: expected the column to predict, since --data is a table. Received: none.",
@@ -63,7 +65,8 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     frame = without_missing(frame, reading.label, warnings)
     expect_classes(frame, reading.label)
     frame = frame.with_columns({name: _typed(frame, name, reading) for name in candidates})
-    hashed = (reading.group,) if reading.group else candidates
+    filled = (name for name in candidates if not pa.types.is_null(frame.columns[name].type))
+    hashed = (reading.group,) if reading.group else tuple(filled)
     sides = _sides(frame, test, candidates, reading, warnings)
     train = sides.train
     classes, y = classify(train, reading.label, whole=frame)
