@@ -203,6 +203,18 @@ def test_a_column_that_fills_up_moves_test_rows_and_that_is_told(table, tmp_path
         )
 
 
+def test_numbers_that_are_missing_for_the_first_time_are_told(table, tmp_path):
+    schema = load(table).table.schema
+    rows = churn.rows(40, seed=5)
+    for row in rows[:10]:
+        row["tenure/months"] = row["monthly fee"] = ""  # the latter were missing in training, too
+    path = churn.write_csv(tmp_path / "new.csv", rows)
+    [(_, said)] = list(data.table_rows(str(path), schema, tmp_path))
+    assert said == (
+        "Column 'tenure/months': 25.0% of the values are missing; in training none were.",
+    )
+
+
 def test_a_file_that_is_named_twice_is_refused(table):
     for uri in (f"{table},{table}", f"{table.parent}/c*.csv,{table}"):
         with refused(DataError, "churn.csv twice"):

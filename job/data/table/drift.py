@@ -38,8 +38,15 @@ def check(frame: Frame, schema: Schema) -> tuple[str, ...]:
 
 
 def unseen(frame: Frame, schema: Schema) -> tuple[str, ...]:
-    """Sentences about columns with many values that training did not see."""
+    """Sentences about columns with many values that training did not see, or that are missing."""
     said = []
+    for column in schema.numbers:
+        share = frame.columns[column.name].null_count / max(len(frame), 1)
+        if share > NOTABLE and not column.has_missing:
+            said.append(
+                f"Column {column.name[:80]!r}: {share:.1%} of the values are missing; "
+                "in training none were."
+            )
     for column in schema.lookups:
         codes = encode.lookup(kinds.demanded(frame, column.name, kinds.target_of(column)), column)
         share = float((codes == 0).mean())
