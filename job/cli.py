@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from job import __version__, log, shutdown, streams, termination
+from job import __version__
 from job.commands.versions import COMMANDS, AsJson, Ref, registry_of
 from job.config import Config, envvar, flag
+from job.config.options import MAKING, config_option, from_config
 from job.errors import JobError, UsageError
-from job.options import MAKING, config_option, from_config
+from job.process import log, shutdown, stdio, termination
 
 app = typer.Typer(
     help="Train, evaluate and publish a Keras MLP classifier.",
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs one command and ends the process with its exit code."""
-    streams.reopen()
+    stdio.reopen()
     arguments = sys.argv[1:]
     note = _early(arguments, "termination_log")
     shutdown.install(lambda error: _write(note, termination.failed(error.exit_code, error)))
@@ -104,7 +105,7 @@ def evaluate(
 ) -> None:
     """Score a published version, by default on the data that its manifest names."""
     from job.commands import show
-    from job.judging import scoring
+    from job.inference import scoring
 
     registry = registry_of(store, name)
     manifest, metrics = scoring.evaluate(registry, ref, data=data, test_data=test_data)
@@ -128,7 +129,7 @@ def predict(
     name: str | None = config_option("name"),
 ) -> None:
     """Write the class and the probabilities of new rows, streamed."""
-    from job.judging import scoring
+    from job.inference import scoring
 
     count = scoring.predict(registry_of(store, name), ref, rows, output)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)
@@ -151,7 +152,7 @@ def inspect_data(
     """Print what the job sees: rows, columns, classes, missing values, problems."""
     from job.commands import inspection, show_data
     from job.data import Reading
-    from job.scratch import scratch
+    from job.process.scratch import scratch
 
     reading = Reading(
         label=label,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from job.config import Config
 from job.data.dataset import Dataset
 from job.errors import JobError
-from job.judging.evaluation import Metrics
-from job.log import WARNING, event
-from job.registry.gate import Verdict
+from job.evaluation.metrics import Metrics
+from job.process.log import WARNING, event
+from job.registry.verdict import Verdict
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo

@@ -7,20 +7,22 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from job import device, events, exposition, log, persistence, provenance, shutdown, training
-from job.clock import Clock
+from job import device, evaluation, events, export, provenance, training
 from job.config import Config
 from job.errors import GateRejected
-from job.files import artifacts, export, report
-from job.judging import contest, evaluation
+from job.experiment import read, train
+from job.gate import contest
+from job.models import mlp
+from job.process import log, shutdown
+from job.process.scratch import scratch
+from job.process.timing import Clock
 from job.registry import Registry
 from job.registry.championship import Decide
 from job.registry.fingerprint import expect_same, fingerprint, twin
 from job.registry.manifest import Draft, Manifest
-from job.scratch import scratch
-from job.storage import open_store
-from job.trained import read, train
-from job.training import model
+from job.report import artifacts, page
+from job.storage import open_store, patient
+from job.track import prometheus
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
@@ -46,13 +48,13 @@ def run(config: Config) -> Mapping[str, object]:
     log.bind({"run.id": run_id, "run.attempt": attempt})
     shutdown.note(run_id=run_id)
     events.run_started(config, run_id)
-    exposition.check(config.metrics_file)
+    prometheus.check(config.metrics_file)
 
     registry = Registry(open_store(config.store), config.model_name)
     seconds = config.store_timeout
     with clock.phase("check store"), registry.store.within(seconds):
-        published = persistence.keep_trying(lambda: registry.check(run_id), seconds=seconds)
-    with persistence.resumable(run_id), scratch() as folder:
+        published = patient.keep_trying(lambda: registry.check(run_id), seconds=seconds)
+    with patient.resumable(run_id), scratch() as folder:
         if published:
             dataset = read(config, folder)
             expect_same(config.making(), dataset.digest, published.manifest)
@@ -61,12 +63,12 @@ def run(config: Config) -> Mapping[str, object]:
         else:
             with clock.phase("fingerprint"):
                 versions = provenance.library_versions()
-                made_from = persistence.keep_trying(
+                made_from = patient.keep_trying(
                     lambda: fingerprint(config, versions), seconds=seconds
                 )
                 look = partial(twin, registry, config, made_from)
                 same = (
-                    persistence.keep_using(look, registry.store, seconds=seconds)
+                    patient.keep_using(look, registry.store, seconds=seconds)
                     if config.skip_unchanged
                     else None
                 )
@@ -76,13 +78,13 @@ def run(config: Config) -> Mapping[str, object]:
             draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
-            published = persistence.keep_using(publish, registry.store, seconds=seconds)
+            published = patient.keep_using(publish, registry.store, seconds=seconds)
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.store)
     events.run_ended(clock.seconds)
     if config.metrics_file:
-        exposition.write(
+        prometheus.write(
             config.metrics_file,
             published.manifest,
             promoted=published.verdict.promote,
@@ -139,13 +141,13 @@ def make(
         with clock.phase("compare"):
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
-            verdict, past = persistence.keep_using(
+            verdict, past = patient.keep_using(
                 lambda: (registry.judged(judge), registry.recent(TREND)),
                 registry.store,
                 seconds=config.store_timeout,
             )
         events.decided(verdict)
-        record = report.Record(
+        record = page.Record(
             config=config,
             dataset=dataset,
             history=made.fitted.history,
@@ -158,12 +160,12 @@ def make(
             seconds=dict(clock.seconds),
             run_id=run_id,
             created=datetime.now(UTC),
-            parameters=model.parameters(network),
+            parameters=mlp.parameters(network),
             peak_memory_mb=device.peak_memory_mb(),
             past=past,
         )
         with clock.phase("report"):
-            report.render(folder, record)
+            page.render(folder, record)
         with clock.phase("check"):
             check.result(probabilities[:CHECKED_ROWS], export.tolerance(network))
     record = replace(record, seconds=dict(clock.seconds))
@@ -174,5 +176,5 @@ def make(
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
     events.run_skipped(same)
     if config.metrics_file:
-        exposition.write(config.metrics_file, same, seconds=clock.seconds)
+        prometheus.write(config.metrics_file, same, seconds=clock.seconds)
     return provenance.skipped(same, run_id)

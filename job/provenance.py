@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from job import __version__
-from job.files.report import Record
 from job.registry import Published
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
+from job.report.page import Record
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo

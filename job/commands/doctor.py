@@ -9,8 +9,8 @@ from job import data, device
 from job.commands import resume_proof
 from job.config import Config
 from job.errors import JobError, StoreError
+from job.process.scratch import scratch
 from job.registry import Registry
-from job.scratch import scratch
 from job.storage import open_store
 
 SCRATCH_BYTES = 256 * 2**20

@@ -9,7 +9,7 @@ import numpy as np
 
 from job import data
 from job.data.dataset import Dataset
-from job.data.listing import find, is_table
+from job.data.files.listing import find, is_table
 from job.errors import DataError
 
 KINDS = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}

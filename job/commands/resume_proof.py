@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from job.config import Config
+from job.config.options import MAKING, arguments
 from job.errors import DataError, DeviceUnavailable, JobError
-from job.options import MAKING, arguments
 from job.training.checkpoint import SLOTS
 from job.training.packed import digest, unpack
 

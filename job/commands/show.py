@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from job.commands.doctor import Check
-from job.commands.reproduction import Reproduction
-from job.judging.evaluation import Metrics
-from job.log import one_line
+from job.commands.reproduce import Reproduction
+from job.evaluation.metrics import Metrics
+from job.process.log import one_line
 from job.registry import Verification
 from job.registry.manifest import Manifest
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from job.commands.inspection import Inspection
 from job.commands.show import put, table
-from job.log import one_line
+from job.process.log import one_line
 
 CLASSES = 20
 """Classes that are listed one by one."""

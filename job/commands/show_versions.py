@@ -7,13 +7,13 @@ from itertools import groupby
 
 from rich.markup import escape
 
-from job.commands.comparison import Line
+from job.commands.compare import Line
 from job.commands.show import put, put_json, table
-from job.files.wording import duration
-from job.log import one_line
+from job.process.log import one_line
 from job.registry import Listed
 from job.registry.manifest import SHA256, Manifest
 from job.registry.prune import Plan
+from job.report.wording import duration
 
 OTHER_DATA = "≈"
 """Marks a change between accuracies that were measured on different data."""

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from job.config import DEFAULT_NAME
+from job.config.options import config_option
 from job.errors import DataError, DataNotFound
-from job.options import config_option
 
 Ref = Annotated[str, typer.Argument(help="A version number, champion or latest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -53,12 +53,12 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show two versions side by side: configuration, data, metrics, per class."""
-    from job.commands import comparison, show_versions
+    from job.commands import compare, show_versions
 
     registry = registry_of(store, name)
-    sides = [comparison.read(registry, ref) for ref in (left, right)]
+    sides = [compare.read(registry, ref) for ref in (left, right)]
     title = (f"version {sides[0].manifest.version}", f"version {sides[1].manifest.version}")
-    show_versions.comparison(title, comparison.lines(*sides), as_json=as_json)
+    show_versions.comparison(title, compare.lines(*sides), as_json=as_json)
 
 
 def prune(
@@ -132,9 +132,9 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Train a version again from its manifest, and compare the two; nothing is published."""
-    from job.commands import reproduction, show
+    from job.commands import reproduce, show
 
-    result = reproduction.reproduce(registry_of(store, name), ref, device)
+    result = reproduce.reproduce(registry_of(store, name), ref, device)
     show.reproduction(result, as_json=as_json)
     if not result.expected:
         raise DataError(

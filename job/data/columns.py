@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Classes
-from job.data.listing import find
+from job.data.files.listing import find
 from job.data.reading import Reading
 from job.data.schema import Schema
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data.arrays import StoredArray
 from job.data.dataset import Classes, Labelled
 from job.data.memory import allocate
+from job.data.sources.arrays import StoredArray
 from job.errors import DataError
 
 SHOWN = 80

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from job.data import files, idx, images, labels, mnist, npz, quality, splits, staging, values
+from job.data import labels, quality, splits
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
-from job.data.listing import WILD, Found, find, is_table, look
+from job.data.files import opening, staging
+from job.data.files.listing import WILD, Found, find, is_table, look
 from job.data.reading import Reading
+from job.data.sources import idx, images, mnist, npz, values
 from job.errors import DataError, UsageError
 
 READING = Reading()
@@ -196,7 +198,7 @@ def _source(
         )
     elif images.are_images(found):
         return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
-    elif staging.is_s3(uri) or found.several or files.is_folder(Path(uri), uri):
+    elif staging.is_s3(uri) or found.several or opening.is_folder(Path(uri), uri):
         read, parted = partial(idx.read, found), idx.has_test_rows(found)
     else:
         raise DataError(

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import labels
+from job.data import hashing, labels
 from job.data.dataset import Classes, Dataset, Split
 from job.data.reading import Reading
-from job.data.table import hashing
 from job.errors import DataError
 
 IMBALANCE = 10

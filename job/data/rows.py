@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from job.data import csvfile, files, idx, images, jsonlines, npy, npz, parquet, staging, values
-from job.data.arrays import StoredArray
 from job.data.dataset import Inputs
-from job.data.listing import IMAGE, Found, look
+from job.data.files import opening, staging
+from job.data.files.listing import IMAGE, Found, look
+from job.data.sources import csvfile, idx, images, jsonlines, npy, npz, parquet, values
+from job.data.sources.arrays import StoredArray
 from job.errors import DataError
 
 IMAGES = 256
@@ -98,9 +99,9 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
             with archive.array(keys[0]) as array:
                 yield from _blocks(array, shape)
     else:
-        with files.opened(path, uri) as stream:
+        with opening.opened(path, uri) as stream:
             if uri.endswith(".npy"):
-                yield from _blocks(npy.announce(stream, uri, size=files.size(stream)), shape)
+                yield from _blocks(npy.announce(stream, uri, size=opening.size(stream)), shape)
             else:
                 yield from _blocks(idx.announce(stream, uri), shape)
 

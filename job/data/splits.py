@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import labels, memory
+from job.data import hashing, labels, memory
 from job.data.dataset import Labelled, Part
-from job.data.table import hashing
 from job.errors import DataError
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError
-from job.registry.catalogue import Catalogue
-from job.registry.champion import (
+from job.registry.documents import encode
+from job.registry.manifest import Manifest
+from job.registry.pointer import (
     Champion,
     Move,
     is_doomed,
@@ -17,9 +18,8 @@ from job.registry.champion import (
     predecessor,
     was_moved_by,
 )
-from job.registry.documents import encode
-from job.registry.gate import Verdict
-from job.registry.manifest import Manifest
+from job.registry.verdict import Verdict
+from job.registry.versions import Catalogue
 from job.storage import Conflict
 
 Decide = Callable[[Champion | None], Verdict]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from job.data.dataset import Classes, Dataset
 from job.data.schema import Schema
-from job.registry.gate import Verdict
+from job.registry.verdict import Verdict
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

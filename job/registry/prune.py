@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from job.errors import DataError, DataNotFound
-from job.registry.catalogue import Listed
-from job.registry.champion import Champion, predecessor, reigned
 from job.registry.documents import decode
 from job.registry.manifest import Claim
+from job.registry.pointer import Champion, predecessor, reigned
+from job.registry.versions import Listed
 
 if TYPE_CHECKING:
     from job.registry import Registry

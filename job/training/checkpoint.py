@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from job import events
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
-from job.shutdown import GRACE
+from job.process.shutdown import GRACE
 from job.storage import Store
 from job.training.packed import REFUSED, Header, pack, unpack
 from job.training.state import State

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data.dataset import Dataset
 from job.device import release_memory
+from job.models.mlp import class_weights
 from job.training import callbacks as watching
 from job.training.blocks import Loop, Table
-from job.training.model import class_weights
 from job.training.saving import Memory, saving
 from job.training.state import EpochResult, State, put_back
 
@@ -61,7 +61,7 @@ def fit(
     due: Callable[[], bool] = lambda: False,
     save: Callable[[State], None] = lambda _: None,
 ) -> Fitted:
-    """Trains a model that `job.training.model.build` made, in place.
+    """Trains a model that `job.models.mlp.build` made, in place.
 
     Args:
         model: Compiled `keras.Sequential`.

@@ -22,8 +22,8 @@ VARIANTS = {
 def one(xla: bool, deterministic: bool) -> dict[str, float]:
     from job import data, device, training
     from job.config import Config
+    from job.models import mlp
     from job.storage import open_store
-    from job.training import model
     from job.training.checkpoint import Checkpoints
 
     config = Config(epochs=4, xla=xla)
@@ -34,7 +34,7 @@ def one(xla: bool, deterministic: bool) -> dict[str, float]:
         tf.config.experimental.enable_op_determinism()
     with tempfile.TemporaryDirectory() as folder:
         dataset = data.load("mnist", test_uri=None, validation_split=0.2, scratch=Path(folder))
-        net = model.build(config, dataset)
+        net = mlp.build(config, dataset)
         states = []
         fitted = training.fit(net, dataset, config, save=states.append)
         kept = Checkpoints(

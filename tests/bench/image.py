@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from containers import DOCKER, HARDENED, REPOSITORY, build, docker, inspect, mount
 
 ROUNDS = 5

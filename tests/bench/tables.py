@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from job import data, device, training
 from job.config import Config
-from job.training import model
+from job.models import mlp
 
 TABLES = {
     "breast cancer": datasets.load_breast_cancer,
@@ -57,7 +57,7 @@ def ours(folder, names, x, y, x_test, y_test, seed):
         config.data, test_uri=config.test_data, validation_split=0.0, scratch=folder,
         reading=data.Reading.of(config),
     )  # fmt: skip
-    network = model.build(config, dataset)
+    network = mlp.build(config, dataset)
     training.fit(network, dataset, config)
     said = training.predict(network, dataset.test.x).argmax(axis=1)
     return float((said == dataset.test.y).mean())

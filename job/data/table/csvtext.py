@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from job.data import files
+from job.data.files import opening
 from job.data.table import csvrows
 from job.errors import DataError
 
@@ -43,13 +43,13 @@ def batches(path: Path, name: str) -> Iterator[Any]:
     Raises:
         DataError: No header, or one with empty or repeated names; a row with another number of
             fields, NUL bytes, a field of more than 1 MiB, or text that is not UTF-8.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    with files.opened(path, name) as packed:
-        stream = files.unpacked(packed)
+    with opening.opened(path, name) as packed:
+        stream = opening.unpacked(packed)
         names, delimiter = _header(stream, name)
         yield pa.record_batch([pa.array([], pa.string()) for _ in names], names=names)
         odd: list[Any] = []
@@ -94,8 +94,8 @@ def batches(path: Path, name: str) -> Iterator[Any]:
             if "too short" in str(exc):  # a header without a line feed, and nothing more
                 return
             if "straddling" in str(exc):
-                with files.opened(path, name) as again:  # the reader still reads the other one
-                    place = csvrows.giant(files.unpacked(again), delimiter, names, BLOCK_BYTES)
+                with opening.opened(path, name) as again:  # the reader still reads the other one
+                    place = csvrows.giant(opening.unpacked(again), delimiter, names, BLOCK_BYTES)
                 raise DataError(
                     f"{name}: {place}: expected a row of at most {BLOCK_BYTES >> 20} MiB. "
                     "Received: a longer one, or a quote that is not closed.",

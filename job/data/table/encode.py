@@ -1,6 +1,6 @@
 """Typed columns → what the model takes, by name, and → the matrix that is trained on.
 
-The matrix is what the layers of `job.training.preprocessing` compute from the raw columns; a test
+The matrix is what the layers of `job.models.inputs` compute from the raw columns; a test
 compares them.
 """
 

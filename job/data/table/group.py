@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from job.data import hashing
 from job.data.reading import Reading
 from job.data.schema import Schema
-from job.data.table import hashing
 from job.data.table.frame import Frame
 from job.errors import DataError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from job.data import files
+from job.data.files import opening
 from job.errors import DataError
 
 BATCH_ROWS = 8192
@@ -25,10 +25,10 @@ def batches(path: Path, name: str) -> Iterator[Any]:
 
     Raises:
         DataError: A line is no object, holds lists or objects, or has a key of its own.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
-    with files.opened(path, name) as packed:
-        stream = files.unpacked(packed)
+    with opening.opened(path, name) as packed:
+        stream = opening.unpacked(packed)
         rows: list[dict[str, str | None]] = []
         keys: list[str] = []
         numbered = enumerate(iter(lambda: stream.readline(LINE_BYTES), b""))

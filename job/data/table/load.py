@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import splits
+from job.data import hashing, splits
 from job.data.dataset import Classes, Dataset, Split, Tabular
-from job.data.listing import Found
+from job.data.files.listing import Found
 from job.data.reading import Reading
 from job.data.schema import Schema
-from job.data.table import drift, encode, fit, group, hashing, kinds
+from job.data.table import drift, encode, fit, group, kinds
 from job.data.table.frame import Frame
 from job.data.table.labels import classify, encode_labels, expect_classes, without_missing
 from job.data.table.reader import arrow_errors, batches, read

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from job.data import files, memory
+from job.data import memory
+from job.data.files import opening
 from job.data.table.csvtext import check_names
 from job.errors import DataError
 
@@ -28,13 +29,13 @@ def batches(path: Path, name: str) -> Iterator[Any]:
     Raises:
         DataError: It is damaged, larger than memory, or names two columns alike; names the row
             group and the column of the damage unless the footer has it.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     file, first = None, 0
-    with files.opened(path, name) as stream:
+    with opening.opened(path, name) as stream:
         try:
             file = parquet.ParquetFile(stream, page_checksum_verification=True)
             names = file.schema_arrow.names
@@ -49,7 +50,7 @@ def batches(path: Path, name: str) -> Iterator[Any]:
                 first += batch.num_rows
                 yield ready
         except (pa.ArrowException, *DAMAGE) as exc:
-            if isinstance(exc, OSError) and exc.errno not in files.DECODERS:
+            if isinstance(exc, OSError) and exc.errno not in opening.DECODERS:
                 raise
             raise DataError(
                 f"{name}: {_culprit(file, first)}expected an undamaged Parquet file. "

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from job.data import files, layout
-from job.data.listing import TABLE, Found, is_table
+from job.data.files import layout, opening
+from job.data.files.listing import TABLE, Found, is_table
 from job.data.table import csvtext, jsontext, parquetfile
 from job.data.table.frame import Frame, joined
 from job.errors import DataError
@@ -44,7 +44,7 @@ def read(found: Found) -> Frame:
 
     Raises:
         DataError: A file is damaged, or files have different columns.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     import pyarrow as pa
 
@@ -103,7 +103,7 @@ def batches(key: str, path: Path, name: str) -> Iterator[Any]:
             hint="Name files of these endings, with the columns that the model was trained on.",
         )
     added = _partition(key, name)
-    with files.reading(name):
+    with opening.reading(name):
         for batch in read(path, name):
             yield _extended(batch, added)
 

@@ -11,7 +11,7 @@ from job import data, device, training
 from job.config import Config
 from job.data.dataset import Split
 from job.data.memory import aligned
-from job.training import model
+from job.models import mlp
 
 options = arguments()
 config = Config(epochs=options.epochs, batch_size=options.batch_size, device="cpu")
@@ -32,7 +32,7 @@ if options.rows > len(dataset.train):
     )
 
 watch = Stopwatch()
-network = model.build(config, dataset)
+network = mlp.build(config, dataset)
 training.fit(network, dataset, config, on_epoch=lambda _: watch.epoch_ended())
 
 

@@ -1,0 +1,1 @@
+"""Files of a data set: found, staged from S3, opened and identified."""

@@ -1,0 +1,151 @@
+"""Files from S3, brought into scratch; local ones stay where they are."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from job.data.files import opening
+from job.errors import StoreError, UsageError
+from job.process import log
+from job.storage import Entry, open_store
+
+DOWNLOADS = 16
+"""Objects fetched at once; there may be many small ones."""
+
+PROGRESS_SECONDS = 5.0
+"""Between two words about a long download."""
+
+
+def file(uri: str, scratch: Path) -> Path:
+    """One file; see `fetch`.
+
+    Args:
+        uri: A path or s3://bucket/key.
+        scratch: The folder to download to.
+
+    Raises:
+        UsageError: Another kind of URI.
+        DataNotFound: No such bucket or key.
+        AccessDenied: It may not be read.
+        StoreError: Storage kept failing, or the disk is full.
+    """
+    if not is_s3(uri):
+        return Path(uri)
+    root, _, key = uri.rpartition("/")
+    if key in {"", ".", ".."} or "\0" in key or root == "s3:/":
+        raise UsageError(
+            f"Data: expected a file, as in s3://bucket/key. Received: {uri!r}.",
+            hint="Name one object; a prefix works for the data set to train on only.",
+        )
+    return fetch(root, [open_store(root).entry(key)], scratch)[0]
+
+
+def entries(root: str) -> Iterator[Entry]:
+    """All objects under an S3 prefix.
+
+    Raises:
+        As `file`.
+    """
+    return open_store(root).list("")
+
+
+def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
+    """Downloads objects, many at once; what was there already, by content, is not read again.
+
+    Args:
+        root: s3://bucket/prefix.
+        wanted: What `entries` listed below it.
+        scratch: Where they go: a folder that is kept makes a retry cheap.
+
+    Returns:
+        Where each object lies.
+
+    Raises:
+        StoreError: As `file`; also when an object is not what was listed.
+    """
+    store, place = open_store(root), scratch / "objects"
+    with opening.reading(str(place)):
+        place.mkdir(parents=True, exist_ok=True)
+        there = {path.name.partition(".")[0]: path for path in place.iterdir()}
+
+    def is_kept(entry: Entry) -> bool:
+        path = there.get(_object_name(root, entry))
+        with opening.reading(
+            str(place)
+        ):  # the hash in its name tells a file that was damaged since
+            return path is not None and path.suffix == f".{_content_of(path)}"
+
+    def one(entry: Entry) -> Path:
+        unfinished = place / f".{_object_name(root, entry)}.{secrets.token_hex(4)}"
+        store.download(entry.key, unfinished)
+        with opening.reading(str(place)):
+            if unfinished.stat().st_size != entry.size:
+                raise _replaced(root, entry)
+            name = f"{_object_name(root, entry)}.{_content_of(unfinished)}"
+            return unfinished.replace(place / name)
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        todo = [e for e, kept in zip(wanted, pool.map(is_kept, wanted), strict=True) if not kept]
+        total, done, told = sum(entry.size for entry in todo), 0, time.monotonic()
+        for count, (entry, path) in enumerate(zip(todo, pool.map(one, todo), strict=True), start=1):
+            there[_object_name(root, entry)] = path
+            done += entry.size
+            if time.monotonic() - told > PROGRESS_SECONDS or count == len(todo):
+                told = time.monotonic()
+                log.event(
+                    "data.fetched",
+                    f"Fetched {count:,} of {len(todo):,} objects, {done / 2**20:,.0f} of "
+                    f"{total / 2**20:,.0f} MiB; {len(wanted) - len(todo):,} were here already.",
+                    objects=count,
+                    bytes=done,
+                    cached=len(wanted) - len(todo),
+                )
+    if todo:
+        # One listing for many; for a single object, which may be all that can be read, its own.
+        now = store.list("") if len(todo) > 1 else [store.entry(todo[0].key)]
+        listed = {entry.key: entry for entry in now}
+        for entry in todo:
+            if listed.get(entry.key) != entry:  # replaced while it was read
+                there[_object_name(root, entry)].unlink(missing_ok=True)
+                raise _replaced(root, entry)
+    return [there[_object_name(root, entry)] for entry in wanted]
+
+
+def _object_name(root: str, entry: Entry) -> str:
+    return hashlib.sha256(f"{root}\n{entry.key}\n{entry.etag}".encode()).hexdigest()[:32]
+
+
+def _content_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _replaced(root: str, entry: Entry) -> StoreError:
+    return StoreError(
+        f"{root}: expected {entry.key} as it was listed, {entry.size} bytes with ETag "
+        f"{entry.etag}. Received: another object.",
+        hint="Try again; it was replaced meanwhile.",
+    )
+
+
+def is_s3(uri: str) -> bool:
+    """Whether a URI names S3 rather than a local path.
+
+    Raises:
+        UsageError: It names something else, as in http://, or no bucket.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme != "s3":
+        raise UsageError(
+            f"Data: expected a path, or a URI that starts with s3://. Received: {scheme}://….",
+            hint="Download the data first, or copy it to S3.",
+        )
+    if separator and not rest.partition("/")[0]:
+        raise UsageError(
+            f"Data: expected s3://BUCKET/KEY. Received: {uri!r}, without a bucket.",
+            hint="Name the bucket, and the file or folder in it.",
+        )
+    return bool(separator)

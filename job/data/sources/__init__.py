@@ -1,0 +1,1 @@
+"""Readers of arrays and images, one per format."""

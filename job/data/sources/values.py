@@ -1,0 +1,81 @@
+"""Numbers as the model takes them: uint8 as it is, anything else as finite float32."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.data.dataset import Inputs
+from job.data.memory import allocate
+from job.data.sources.arrays import StoredArray
+from job.errors import DataError
+
+UINT8 = np.dtype(np.uint8)
+FLOAT32 = np.dtype(np.float32)
+
+
+def read(array: StoredArray) -> Inputs:
+    """Reads an array of input rows, converting block by block.
+
+    Raises:
+        DataError: It holds no numbers, or some that are not finite in float32.
+    """
+    check_kind(array)
+    if len(array.shape) < 2:
+        raise DataError(
+            f"{array.name}: expected rows of values, so at least two dimensions. "
+            f"Received: shape {array.shape}.",
+            hint="If each row is one number, save x.reshape(-1, 1).",
+        )
+    dtype = UINT8 if array.dtype == UINT8 else FLOAT32
+    x = allocate(array.shape, dtype, array.name)
+    for first, block in array.blocks():
+        x[first : first + len(block)] = convert(block, dtype, first=first, name=array.name)
+    return x
+
+
+def check_kind(array: StoredArray) -> None:
+    """Refuses what is not numeric.
+
+    Raises:
+        DataError: The elements are complex, text, dates, records or pickled objects.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{array.name}: expected numbers (integers, floats or booleans). "
+            f"Received: {str(array.dtype)[:200]}.",
+            hint="Convert the array first, for example with x.astype('float32').",
+        )
+
+
+def convert(block: NDArray[Any], dtype: np.dtype[Any], *, first: int, name: str) -> Inputs:
+    """Converts rows to the dtype that a model takes.
+
+    Args:
+        block: (k, …), any real numbers.
+        dtype: uint8 or float32.
+        first: The number of the first row, for messages.
+        name: How messages call the file.
+
+    Raises:
+        DataError: A value is not finite in float32, or no whole number from 0 to 255 for uint8.
+    """
+    if block.dtype == dtype == UINT8:
+        return block
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted: Inputs = block.astype(dtype)
+        if dtype == UINT8:
+            good = (block >= 0) & (block <= 255) & (converted == block)
+        else:
+            good = np.isfinite(converted)
+    if good.all():
+        return converted
+    at = tuple(int(i) for i in np.argwhere(~good)[0])
+    expected = "whole numbers from 0 to 255" if dtype == UINT8 else "finite float32 numbers"
+    raise DataError(
+        f"{name}: expected {expected}. "
+        f"Received: {block[at]} in row {first + at[0]} (counting from 0), position {at[1:]}.",
+        hint="Remove the row or replace the value."
+        if dtype == FLOAT32
+        else "The model was trained on pixels; give it rows in the same form.",
+    )

@@ -1,0 +1,23 @@
+"""The device: what trains, proved by real work, and its memory."""
+
+from job.device.proof import (
+    DeviceInfo,
+    configure_environment,
+    foreign_errors,
+    gpu_peak_memory_mb,
+    import_libraries,
+    peak_memory_mb,
+    prepare,
+    release_memory,
+)
+
+__all__ = [
+    "DeviceInfo",
+    "configure_environment",
+    "foreign_errors",
+    "gpu_peak_memory_mb",
+    "import_libraries",
+    "peak_memory_mb",
+    "prepare",
+    "release_memory",
+]

@@ -1,0 +1,205 @@
+"""The device to train on, proved by real work; TensorFlow's errors about it stop here."""
+
+import contextlib
+import ctypes
+import importlib
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from job.config import Device
+from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
+from job.process.log import WARNING, event
+
+FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+"""Keras cuts training short when these are set, with a mere warning."""
+
+
+NOISE = (b"I0000", b"WARNING: All log messages before absl", b"failed call to cuInit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """What the manifest tells about the device.
+
+    Attributes:
+        kind: Where the model is trained.
+        name: The maker's name of the processor or GPU.
+        cores: Processor cores that this process may use.
+        driver: Version of the NVIDIA driver, when it is known.
+        cuda: CUDA version that TensorFlow was built with; GPU only.
+        compute_capability: As "9.0"; GPU only.
+    """
+
+    kind: Literal["cpu", "gpu"]
+    name: str
+    cores: int
+    driver: str | None = None
+    cuda: str | None = None
+    compute_capability: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the bits of a model depend on: sums on a processor are split among its cores."""
+        return self.name if self.kind == "gpu" else f"{self.name}, {self.cores} cores"
+
+
+def configure_environment() -> None:
+    """Sets what TensorFlow and Keras read when they are imported.
+
+    Raises:
+        UsageError: A variable is set that would cut training short.
+    """
+    for name in FORBIDDEN:
+        if os.environ.get(name):
+            raise UsageError(
+                f"{name}: expected it to be unset, since Keras would end training early. "
+                f"Received: {os.environ[name]!r}.",
+                hint=f"Unset {name} and use --epochs.",
+            )
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def import_libraries() -> None:
+    """Imports TensorFlow and Keras, which takes seconds; may run in a thread.
+
+    Raises:
+        UsageError: A variable is set that would cut training short.
+    """
+    configure_environment()
+    with _quiet():
+        importlib.import_module("keras")
+
+
+def prepare(device: Device, *, xla: bool = True) -> DeviceInfo:
+    """Chooses and proves the device.
+
+    Args:
+        device: `cpu` hides every GPU; `gpu` insists on one that works; `auto` takes one that
+            works, and the CPU with a warning otherwise.
+        xla: Prove XLA's compiler on the GPU as well.
+
+    Raises:
+        DeviceUnavailable: `gpu` was asked for and none works.
+        UsageError: A variable is set that would cut training short.
+    """
+    import_libraries()
+    import tensorflow as tf
+
+    with _quiet():
+        info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
+        if info is None:
+            tf.config.set_visible_devices([], "GPU")
+    return info or _cpu()
+
+
+def peak_memory_mb() -> float:
+    """The largest resident size of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system, which glibc's allocator does not do of itself."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def gpu_peak_memory_mb() -> float | None:
+    """The most GPU memory that TensorFlow held so far, in MiB; None without a GPU."""
+    import tensorflow as tf
+
+    if not tf.config.get_visible_devices("GPU"):
+        return None
+    return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 2**20
+
+
+@contextlib.contextmanager
+def foreign_errors(*, batch_size: int, data_bytes: int) -> Iterator[None]:
+    """Maps TensorFlow's error about spent memory; others pass.
+
+    Raises:
+        DeviceOutOfMemory: The device's memory ran out.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, tf.errors.InternalError) as exc:
+        # TensorFlow's words for a table that the GPU has no room for are "Dst tensor is not
+        # initialized", as an internal error.
+        if isinstance(exc, tf.errors.InternalError) and "Dst tensor" not in str(exc):
+            raise
+        raise DeviceOutOfMemory(
+            f"Expected the device's memory to hold the data ({data_bytes / 2**20:.0f} MiB) and "
+            f"batches of {batch_size} rows. Received: {_first_line(exc)}",
+            hint="Use a smaller --batch-size, fewer --hidden units, less data, or a larger device.",
+            details={"batch_size": batch_size, "data_bytes": data_bytes},
+        ) from exc
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what TensorFlow's C++ prints before it reads TF_CPP_MIN_LOG_LEVEL; warnings pass.
+
+    So does what it says of a missing driver, since `gpu.prove` says that in words of its own.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            notes.seek(0)
+            for line in notes:
+                if not any(noise in line for noise in NOISE):
+                    os.write(2, line)
+
+
+def _gpu(xla: bool, *, insist: bool) -> DeviceInfo | None:
+    from job.device import gpu
+
+    try:
+        proof = gpu.prove(xla=xla)
+    except DeviceUnavailable as error:
+        if insist:
+            raise
+        event("device.missing", f"Training on the CPU. {error.message}", level=WARNING)
+        gpu.forget()
+        return None
+    return DeviceInfo(
+        kind="gpu",
+        name=proof.name,
+        cores=_cores(),
+        driver=proof.driver,
+        cuda=proof.cuda,
+        compute_capability=proof.compute_capability,
+    )
+
+
+def _cpu() -> DeviceInfo:
+    name = ""
+    with contextlib.suppress(FileNotFoundError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1] for line in lines if line.startswith("model name")), "")
+    return DeviceInfo(kind="cpu", name=name.strip() or os.uname().machine, cores=_cores())
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).strip().split("\n", 1)[0]

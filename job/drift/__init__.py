@@ -1,0 +1,1 @@
+"""Drift: what changed in the data since an earlier version."""

@@ -1,0 +1,102 @@
+"""From data to a trained model: read, import and prove the device at once, then train or go on."""
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from job import data, device, events, provenance, training
+from job.config import Config
+from job.data.dataset import Dataset
+from job.drift import changes
+from job.models import mlp
+from job.process import progress, shutdown
+from job.process.scratch import spare
+from job.process.timing import Clock
+from job.registry import Registry
+from job.registry.fingerprint import made_of
+from job.storage import open_store, patient
+from job.training.checkpoint import Checkpoints
+
+
+def read(config: Config, scratch: Path) -> Dataset:
+    """The data set that the options name; what is remote is staged in a scratch folder."""
+    load = partial(
+        data.load,
+        config.data,
+        test_uri=config.test_data,
+        validation_split=config.validation_split,
+        scratch=Path(config.cache) if config.cache else scratch,
+        reading=data.Reading.of(config),
+    )
+    return patient.keep_trying(load, seconds=config.store_timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model, what it learned from, and where.
+
+    Attributes:
+        exact: Whether it was resumed with the same bits; None when it was not resumed.
+    """
+
+    dataset: Dataset
+    network: Any
+    fitted: training.Fitted
+    device: device.DeviceInfo
+    exact: bool | None
+
+
+def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock: Clock) -> Trained:
+    """From data to a trained model, going on where an earlier try was stopped."""
+    with clock.phase("import"):
+        threads = ThreadPoolExecutor(2)  # this one stays free to hear signals
+        reading = threads.submit(read, config, scratch)
+        importing = threads.submit(device.import_libraries)
+        both: list[Future[Any]] = [reading, importing]
+        if reading in wait(both, return_when=FIRST_COMPLETED).done:
+            reading.result()  # bad data ends the job now
+        importing.result()
+        info = device.prepare(config.device, xla=config.xla)
+    events.device_ready(info)
+    with clock.phase("read"):  # what is left of it after the import
+        dataset = reading.result()
+    events.data_loaded(dataset)
+    patient.keep_using(
+        partial(changes.tell, registry, dataset), registry.store, seconds=config.store_timeout
+    )
+    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
+    with clock.phase("build"), memory:
+        network = mlp.build(config, dataset)
+    checkpoints = Checkpoints(
+        registry.store,
+        f"{config.model_name}/runs/{run_id}",
+        spare=open_store(str(spare(registry.store.uri))),
+        run_id=run_id,
+        fingerprint=made_of(config.making(), dataset.digest),
+        made_on={**provenance.library_versions(), "device": info.identity},
+        every=config.checkpoint_every,
+    )
+    with clock.phase("resume"):
+        state = patient.keep_using(checkpoints.latest, registry.store, seconds=config.store_timeout)
+    shutdown.note(checkpoint=checkpoints.last)
+    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
+    with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
+        fitted = training.fit(
+            network,
+            dataset,
+            config,
+            callbacks=[progress.callback(advance)],
+            on_epoch=lambda result: events.epoch_ended(result, config.epochs),
+            should_stop=shutdown.requested,
+            resume=state,
+            due=checkpoints.due,
+            save=lambda state: shutdown.note(checkpoint=checkpoints.save(state)),
+        )
+    clock.add("trace", fitted.trace_seconds)
+    clock.add("compile", fitted.compile_seconds)
+    clock.add("run", fitted.run_seconds)
+    return Trained(
+        dataset=dataset, network=network, fitted=fitted, device=info, exact=checkpoints.exact
+    )

@@ -1,0 +1,1 @@
+"""The gate: decides whether a version may become the champion."""

@@ -1,1 +1,0 @@
-"""How good a model is: scored on a test split, and compared with the champion on the same rows."""

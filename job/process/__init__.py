@@ -1,0 +1,1 @@
+"""The process: log, standard streams, signals, termination message, scratch folder."""

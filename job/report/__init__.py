@@ -1,0 +1,1 @@
+"""The report of a version: page, plots, model card and data files."""

@@ -1,0 +1,77 @@
+"""The data files of a version: config.json, metrics.json, history.csv, predictions.parquet."""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from job.report.page import Record
+
+SCHEMA_VERSION = 1
+
+
+def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
+    """Writes the four files.
+
+    config.json has every option's value and the classes in the order of the model's outputs;
+    metrics.json the scores on the test set and the figures of the run; history.csv one row an
+    epoch, with empty cells where there was no validation; predictions.parquet for each test row
+    its label, the predicted class and the probabilities.
+
+    Args:
+        folder: Where they go.
+        record: The run.
+        rows_per_second: Training rows over the seconds of an epoch.
+    """
+    _write_json(
+        folder / "config.json",
+        {**dataclasses.asdict(record.config), "classes": list(record.dataset.classes)},
+    )
+    _write_json(
+        folder / "metrics.json",
+        {
+            **dataclasses.asdict(record.metrics),
+            "verdict": dataclasses.asdict(record.verdict),
+            "seconds": dict(record.seconds),
+            "rows_per_second": round(rows_per_second),
+            "peak_memory_mb": round(record.peak_memory_mb),
+            "device": record.device,
+        },
+    )
+    _write_history(folder / "history.csv", record)
+    _write_predictions(folder / "predictions.parquet", record)
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    body = {"schema_version": SCHEMA_VERSION, **content}
+    path.write_text(json.dumps(body, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_history(path: Path, record: Record) -> None:
+    rows = [dataclasses.asdict(result) for result in record.history]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_predictions(path: Path, record: Record) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    labels = pa.array(record.dataset.classes)
+    y, probabilities = record.dataset.test.y, record.probabilities
+    table = pa.table(
+        {
+            "row": pa.array(np.arange(len(y))),
+            "label": labels.take(pa.array(y)),
+            "predicted": labels.take(pa.array(probabilities.argmax(axis=1))),
+            "probabilities": pa.FixedSizeListArray.from_arrays(
+                pa.array(probabilities.ravel()), probabilities.shape[1]
+            ),
+        }
+    )
+    pq.write_table(table, path)

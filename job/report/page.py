@@ -1,0 +1,154 @@
+"""render(folder, record): the report page, its plots and the model card of one run."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.config import Config, flag
+from job.data.dataset import Dataset
+from job.evaluation.metrics import Metrics
+from job.registry.manifest import Manifest
+from job.registry.verdict import Verdict
+from job.report import drawing, pictures, plots, wording
+from job.training.state import EpochResult
+
+_OPEN_ROWS = 20
+"""Tables with more rows than this are folded."""
+
+_COLUMN_ROWS = 100
+"""Columns of a table that are described."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the report tells of a run.
+
+    Attributes:
+        config: What the run was told.
+        dataset: What it learned from and was tested on.
+        history: One result for each epoch.
+        best_epoch: The epoch with the lowest validation loss, counted from 1.
+        metrics: Scores on the test rows.
+        probabilities: (test rows, classes), float32; what the model said.
+        verdict: Whether the model may be promoted, and why.
+        device: The device that trained, in words.
+        library_versions: Library → version.
+        seconds: Phase → seconds, in the order of the phases.
+        run_id: The run's identity.
+        created: When the model was evaluated, with its time zone.
+        parameters: Number of trained weights.
+        peak_memory_mb: The process's largest resident set, MB.
+        past: The versions before it, oldest first, for the trend; may be empty.
+    """
+
+    config: Config
+    dataset: Dataset
+    history: tuple[EpochResult, ...]
+    best_epoch: int
+    metrics: Metrics
+    probabilities: NDArray[np.float32]
+    verdict: Verdict
+    device: str
+    library_versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+    run_id: str
+    created: datetime
+    parameters: int
+    peak_memory_mb: float
+    past: tuple[Manifest, ...] = ()
+
+
+def render(folder: Path, record: Record) -> None:
+    """Writes report.html, README.md and plots/*.png; equal records give equal bytes.
+
+    Args:
+        folder: An existing folder.
+        record: The run.
+    """
+    metrics = record.metrics
+    marked = record.best_epoch if len(record.dataset.validation_rows) else None
+    drawn = {
+        "loss": plots.learning_curve("loss", record.history, marked),
+        "accuracy": plots.learning_curve("accuracy", record.history, marked),
+        "confusion-matrix": plots.confusion(metrics),
+        "reliability": plots.reliability(metrics),
+    }
+    if record.past:
+        drawn["trend"] = plots.trend(record.past, metrics)
+    seen = {
+        "samples": pictures.samples(record.dataset, record.probabilities),
+        "mistakes": pictures.mistakes(record.dataset, record.probabilities),
+    }
+    page = _environment(autoescape=True).get_template("report.html.j2")
+    card = _environment(autoescape=False).get_template("model_card.md.j2")
+    context = _context(record) | seen | {"plots": drawn}
+    files = {f"plots/{name}.png": plot.png for name, plot in drawn.items()}
+    files |= {f"plots/{name}.png": _sheet(found) for name, found in seen.items() if found}
+    files |= {
+        "report.html": page.render(context).encode(errors="replace"),
+        "README.md": card.render(context).encode(errors="replace"),
+    }
+    (folder / "plots").mkdir(exist_ok=True)
+    for path, content in files.items():
+        (folder / path).write_bytes(content)
+
+
+def _context(record: Record) -> dict[str, Any]:
+    """What the templates see besides pictures: the record's values and what follows from them."""
+    metrics, dataset = record.metrics, record.dataset
+    scored = [score for score in metrics.per_class if score.support]
+    return {
+        "record": record,
+        "config": record.config,
+        "dataset": dataset,
+        "metrics": metrics,
+        "wording": wording,
+        "themes": (drawing.LIGHT, drawing.DARK),
+        "images": pictures.are_images(dataset.test.x),
+        "wrong": metrics.rows - sum(row[i] for i, row in enumerate(metrics.confusion_matrix)),
+        "weakest": sorted(scored, key=lambda score: score.f1)[: _OPEN_ROWS // 2],
+        "macro_f1": sum(score.f1 for score in scored) / len(scored),
+        "worst_miss": max(1 - score.recall for score in scored),
+        "block": plots.block_size(len(metrics.per_class)),
+        "open_rows": _OPEN_ROWS,
+        "column_rows": _COLUMN_ROWS,
+        "confusions": wording.top_confusions(metrics),
+        "options": [
+            (flag(field.name), getattr(record.config, field.name), field)
+            for field in dataclasses.fields(record.config)
+        ],
+    }
+
+
+def _sheet(found: Sequence[pictures.Picture]) -> bytes:
+    captions = [wording.said_and_true(picture.said, picture.true) for picture in found]
+    return plots.sheet(np.stack([picture.pixels for picture in found]), captions)
+
+
+def _environment(*, autoescape: bool) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("job.report"),
+        autoescape=autoescape,  # noqa: S701 (the Markdown template escapes with its own filter)
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": wording.count,
+        "percent": wording.percent,
+        "duration": wording.duration,
+        "shown": wording.shown,
+        "markdown": wording.markdown,
+        "yaml": wording.yaml,
+        "literal": ascii,
+    }
+    return environment

@@ -1,0 +1,206 @@
+"""The report's plots and contact sheets, drawn by Matplotlib."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.evaluation.metrics import Metrics, wilson_interval
+from job.report.drawing import LEGEND, LIGHT, NOBODY, PNG_DPI, Plot, plot, png, style
+from job.report.wording import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from job.registry.manifest import Manifest
+    from job.training.state import EpochResult
+
+_RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
+_CELLS_WITH_NUMBERS = 12
+_MOST_CELLS = 100
+
+
+def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int | None) -> Plot:
+    """`what` ("loss" or "accuracy") by epoch, for training and, where held out, validation.
+
+    Args:
+        what: The field of EpochResult to draw.
+        history: One result for each epoch.
+        best_epoch: The epoch to mark, counted from 1; None for no mark.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    def draw(axes: "Axes") -> None:
+        epochs = [result.epoch for result in history]
+        validation = [getattr(result, f"val_{what}") for result in history]
+        marker = "o" if len(epochs) == 1 else ""
+        train = [getattr(result, what) for result in history]
+        axes.plot(
+            epochs, train, color=LIGHT["muted"], ls=(0, (3, 2)), marker=marker, label="training"
+        )
+        if None not in validation:
+            axes.plot(epochs, validation, color=LIGHT["accent"], marker=marker, label="validation")
+            if best_epoch is not None:
+                best = validation[best_epoch - 1]
+                axes.axvline(best_epoch, color=LIGHT["accent"], lw=0.8, ls=(0, (1, 2)))
+                axes.plot(
+                    best_epoch, best, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
+                    label=f"best: epoch {best_epoch}", ls="none",
+                )  # fmt: skip
+        axes.set_title(what.capitalize())
+        axes.set_xlabel("epoch")
+        axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if what == "accuracy":
+            axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
+        axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
+        axes.legend(**LEGEND)
+
+    return plot(what, (4.3, 2.9), draw)
+
+
+def trend(past: Sequence["Manifest"], metrics: Metrics) -> Plot:
+    """Test accuracy of the last versions and of this run, with their 95 % intervals."""
+    from matplotlib.ticker import MaxNLocator
+
+    def draw(axes: "Axes") -> None:
+        runs = [(m.version, m.metrics.accuracy, m.metrics.accuracy_interval) for m in past]
+        now = past[-1].version + 1
+        runs.append((now, metrics.accuracy, metrics.accuracy_interval))
+        numbers, accuracy, ends = zip(*runs, strict=True)
+        low, high = zip(*ends, strict=True)
+        axes.fill_between(numbers, low, high, color=LIGHT["accent"], alpha=0.15, lw=0)
+        axes.plot(numbers, accuracy, color=LIGHT["accent"], marker="o", ms=3)
+        axes.plot(
+            now, metrics.accuracy, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
+            label="this run", ls="none",
+        )  # fmt: skip
+        axes.set_title("Test accuracy")
+        axes.set_xlabel("version")
+        axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
+        axes.legend(**LEGEND)
+
+    return plot("trend", (4.3, 2.9), draw)
+
+
+def reliability(metrics: Metrics) -> Plot:
+    """Accuracy against confidence for each bin, with the bin's 95 % Wilson interval."""
+
+    def draw(axes: "Axes") -> None:
+        bins = metrics.calibration
+        accuracy = np.array([b.accuracy for b in bins])
+        ends = np.array([wilson_interval(round(b.accuracy * b.count), b.count) for b in bins])
+        axes.plot([0, 1], [0, 1], color=LIGHT["muted"], lw=0.9, ls=(0, (3, 2)), label="ideal")
+        axes.errorbar(
+            [b.confidence for b in bins], accuracy,
+            yerr=np.clip(np.stack([accuracy - ends[:, 0], ends[:, 1] - accuracy]), 0, 1),
+            fmt="o", ms=5, lw=1.2, color=LIGHT["accent"], label="model, 95% interval",
+        )  # fmt: skip
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+        axes.set_title("Named correctly")
+        axes.set_xlabel("stated confidence")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(np.linspace(0, 1, 6), [f"{t}%" for t in range(0, 101, 20)])
+        axes.grid()
+        axes.legend(**LEGEND)
+
+    return plot("reliability", (4.3, 3.6), draw)
+
+
+def confusion(metrics: Metrics) -> Plot:
+    """The confusion matrix, true classes down, said across; each row shaded by its shares.
+
+    Up to 12 classes carry their counts; more than 100 are drawn in blocks of neighbours.
+    """
+    counts = np.array(metrics.confusion_matrix, dtype=np.int64)
+    labels = [shown(score.label, limit=12) for score in metrics.per_class]
+    starts = np.arange(0, len(counts), block_size(len(counts)))
+    counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
+    size = len(counts)
+    step = 1 if size <= _CELLS_WITH_NUMBERS else -(-size // 8)
+    ticks = range(0, size, step)
+    names = [labels[starts[tick]] for tick in ticks]
+    longest = max(map(len, names))
+    left, top = 0.45 + 0.066 * longest, 0.45 + (0.066 * longest if longest > 3 else 0.1)
+
+    def draw(axes: "Axes") -> None:
+        axes.imshow(shades(counts), interpolation="none")
+        axes.set_xticks(ticks, names, rotation=0 if longest <= 3 else 90)
+        axes.set_yticks(ticks, names)
+        axes.set_xlabel("said")
+        axes.set_ylabel("true")
+        axes.xaxis.set_label_position("top")
+        axes.xaxis.tick_top()
+        axes.spines[:].set_visible(False)
+        if size > _CELLS_WITH_NUMBERS:
+            axes.spines[:].set(visible=True, color=LIGHT["line"])
+            return
+        axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color=LIGHT["paper"], lw=2)
+        for row, column in zip(*counts.nonzero(), strict=True):
+            axes.text(
+                column, row, f"{counts[row, column]}", ha="center", va="center",
+                size=8 if counts.max() < 10_000 else 6,
+                weight="bold" if row == column else "normal",
+            )  # fmt: skip
+
+    return plot("confusion-matrix", (3.7 + left, 3.7 + top), draw, (left, 0.05, 0.05, top))
+
+
+def block_size(classes: int) -> int:
+    """How many neighbouring classes share a cell of the confusion matrix."""
+    return -(-classes // _MOST_CELLS)
+
+
+def shades(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(rows, columns, 4) colours: hits in the accent colour, mistakes in the warning colour.
+
+    The opacity of a hit follows its share of the row, that of a mistake its share against the
+    largest one, by their square roots, so that rare mistakes show. It stops short of full: the
+    page's ink stays legible on it in both themes.
+    """
+    from matplotlib.colors import to_rgb
+
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    hits = np.eye(len(counts), dtype=bool)
+    colours = np.empty((*counts.shape, 4))
+    colours[hits, :3] = to_rgb(_RIGHT)
+    colours[~hits, :3] = to_rgb(_WRONG)
+    share[~hits] /= max(share[~hits].max(), 1e-9)
+    colours[..., 3] = np.sqrt(share) * 0.45
+    return colours
+
+
+def picture(pixels: NDArray[np.uint8]) -> bytes:
+    """(height, width, 3) pixels as a PNG file's bytes."""
+    import matplotlib.image
+
+    file = io.BytesIO()
+    matplotlib.image.imsave(file, np.ascontiguousarray(pixels), format="png", metadata=NOBODY)
+    return file.getvalue()
+
+
+def sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> bytes:
+    """(images, height, width, 3) pixels with a caption below each, as one PNG file's bytes."""
+    from matplotlib.figure import Figure
+
+    enlarged = max(1, 150 // images.shape[2])
+    tiles = images.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+    height, width = tiles.shape[1] + 44, max(tiles.shape[2], 150) + 20
+    columns = min(len(tiles), 6)
+    page = np.full((-(-len(tiles) // columns) * height, columns * width, 3), 255, np.uint8)
+    corners = [(10 + i // columns * height, 10 + i % columns * width) for i in range(len(tiles))]
+    for tile, (y, x) in zip(tiles, corners, strict=True):
+        page[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    with style("sheet"):
+        figure = Figure(figsize=(page.shape[1] / PNG_DPI, page.shape[0] / PNG_DPI))
+        figure.figimage(page)
+        for caption, (y, x) in zip(captions, corners, strict=True):
+            below = 1 - (y + tiles.shape[1] + 6) / page.shape[0]
+            figure.text(x / page.shape[1], below, caption, va="top", size=7)
+        return png(figure)

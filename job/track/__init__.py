@@ -1,0 +1,1 @@
+"""Trackers of finished runs, one per file."""

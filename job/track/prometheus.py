@@ -1,0 +1,100 @@
+"""A run's figures in Prometheus's text format, for the node exporter's textfile collector.
+
+Names and units: https://prometheus.io/docs/practices/naming/.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from job.errors import UsageError
+from job.process.log import WARNING, event
+from job.registry.manifest import Manifest
+
+LAST_SUCCESS = "mlp_job_last_success_timestamp_seconds"
+
+
+def check(path: str | None) -> None:
+    """Refuses a file that cannot be written, before any work is done for its figures.
+
+    Raises:
+        UsageError: Its folder is not there or not writable, or it is a folder itself.
+    """
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir() or Path(path).is_dir():
+        raise UsageError(
+            f"--metrics-file: expected a file in a folder that can be written. Received: {path!r}.",
+            hint=f"Make the folder, or let user {os.getuid()}, as whom the job runs, write there.",
+        )
+
+
+def write(
+    path: str, manifest: Manifest, *, promoted: bool | None = None, seconds: Mapping[str, float]
+) -> None:
+    """Replaces the file in one step; a failure is told and does not change the run's end.
+
+    Args:
+        path: The file; its name ends in .prom for the collector.
+        manifest: The version that the run published, or found to be unchanged.
+        promoted: Whether the gate let it through; None when there was nothing to do. The time of
+            the last success is now, but for a rejection, after which it stays what it was.
+        seconds: Phase → seconds.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, about: str, value: float, **labels: str) -> None:
+        found = gauges.get(name) or Gauge(name, about, ["model", *labels], registry=registry)
+        gauges[name] = found
+        found.labels(manifest.name, *labels.values()).set(value)
+
+    gauges: dict[str, Gauge] = {}
+    last = _last_success(path) if promoted is False else time.time()
+    if last:
+        gauge(LAST_SUCCESS, "When a run last promoted a model or had nothing to do.", last)
+    passed = manifest.verdict.promote if promoted is None else promoted
+    gauge("mlp_job_gate_passed", "1 when the last model was promoted, 0 when not.", float(passed))
+    gauge("mlp_job_version", "Number of the last model.", manifest.version)
+    gauge(
+        "mlp_job_test_accuracy_ratio", "Its accuracy on the test rows.", manifest.metrics.accuracy
+    )
+    resumed = float(manifest.exact is not None)
+    gauge("mlp_job_resumed", "1 when its run went on from a checkpoint, 0 when not.", resumed)
+    rows = manifest.data
+    for split, count in (
+        ("train", rows.train_rows),
+        ("validation", rows.validation_rows),
+        ("test", rows.test_rows),
+    ):
+        gauge("mlp_job_data_rows", "Rows of its data.", count, split=split)
+    for phase, value in seconds.items():
+        name = phase.replace(" ", "_")
+        gauge("mlp_job_phase_duration_seconds", "Time of the last run.", value, phase=name)
+    versions = {k.replace("-", "_"): v for k, v in sorted(manifest.library_versions.items())}
+    gauge("mlp_job_build_info", "Versions that made the last model.", 1, **versions)
+    try:
+        write_to_textfile(path, registry)
+    except OSError as exc:
+        event(
+            "metrics_file.failed",
+            f"--metrics-file: expected a file that can be written. Received: "
+            f"{path!r}: {exc.strerror}.",
+            level=WARNING,
+        )
+
+
+def _last_success(path: str) -> float | None:
+    """What an earlier run wrote there, if it did."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    with contextlib.suppress(OSError, ValueError):
+        for family in text_string_to_metric_families(Path(path).read_text()):
+            for sample in family.samples:
+                if sample.name == LAST_SUCCESS:
+                    return float(sample.value)
+    return None

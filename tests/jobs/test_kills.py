@@ -1,0 +1,95 @@
+"""The three promises, from outside: the real job is killed, started again and looked at.
+
+`KILLS=2000 pytest tests/jobs/test_kills.py` tries that many more, at random moments and writes.
+"""
+
+import os
+import random
+import signal
+
+import kill
+import pytest
+from kill import Kill, expect_promises
+from proxy import Fault
+
+TERM, KILL = signal.SIGTERM, signal.SIGKILL
+WRITES = (
+    ("/claim.json", Fault.SWALLOW),
+    ("/version", Fault.SWALLOW),
+    ("/model.keras", Fault.CUT),
+    ("/manifest.json", Fault.CUT),
+    ("/manifest.json", Fault.SWALLOW),
+    ("/champion.json", Fault.CUT),
+    ("/champion.json", Fault.SWALLOW),
+)
+
+pytestmark = pytest.mark.timeout(1200)  # many processes, one after the other
+
+
+def killed(bench: kill.Bench, run_id: str, kills: list[Kill]) -> int:
+    """Kills one run again and again, lets it end, and counts the kills that came in time."""
+    count = 0
+    for each in kills:
+        ended = bench.train(run_id, each)
+        bench.look()
+        assert len(bench.versions(run_id)) <= 1
+        if ended.code == 0:
+            break
+        expected = 143 if each.signal == TERM else -KILL
+        assert ended.code == expected, f"{each}: {ended}"
+        assert "Traceback" not in ended.errors, f"{each}: {ended}"
+        if each.signal == TERM:
+            assert ended.seconds < 10, f"{each}: {ended}"
+            assert ended.said["run_id"] == run_id, f"{each}: {ended.said}"
+        count += 1
+    else:
+        ended = bench.train(run_id)
+    assert ended.code == 0, ended
+    expect_promises(bench, run_id)
+    return count
+
+
+def test_killed_at_each_write_of_publishing(bench):
+    kills = [Kill(signal=KILL, put=write, fault=fault) for write, fault in WRITES]
+    assert killed(bench, "writes", kills) == len(kills)
+
+
+def test_killed_at_random_moments_of_training(bench):
+    chance = random.Random(0)
+    kills = [
+        Kill(
+            signal=number,
+            event="epoch.ended",
+            count=chance.randint(1, 6),
+            delay=chance.random() / 9,
+        )
+        for number in (KILL, TERM)
+    ]
+    assert killed(bench, "training", kills) == len(kills)
+
+
+@pytest.mark.timeout(0)  # as long as it takes
+def test_killed_as_often_as_asked(bench):
+    chance = random.Random(1)
+    left = int(os.environ.get("KILLS", "6"))
+    done = runs = 0
+    while done < left:
+        kills = [any_kill(chance) for _ in range(chance.randint(1, 4))]
+        done += killed(bench, f"any-{runs}", kills)
+        runs += 1
+        print(f"{done} kills in {runs} runs, {bench.looked} looks", flush=True)
+
+
+def any_kill(chance: random.Random) -> Kill:
+    number = chance.choice((TERM, KILL))
+    if chance.random() < 0.5:
+        fault = chance.choice((Fault.CUT, Fault.SWALLOW))
+        return Kill(signal=number, put=f"#{chance.randint(1, 40)}", fault=fault)
+    if chance.random() < 0.3:
+        event = chance.choice(
+            ("run.started", "device.ready", "data.loaded", "evaluated", "verdict")
+        )
+        return Kill(signal=number, event=event, delay=chance.random() * 2)
+    return Kill(
+        signal=number, event="epoch.ended", count=chance.randint(1, 11), delay=chance.random() / 5
+    )

@@ -1,0 +1,137 @@
+"""Runs to report on: one of real training on MNIST, and invented ones of any shape."""
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from job import data, evaluation, training
+from job.config import Config
+from job.data.dataset import Dataset, Split
+from job.gate import decision
+from job.models import mlp
+from job.report.page import Record
+from job.training.state import EpochResult
+
+ABOUT: dict[str, Any] = {
+    "device": "CPU, 2 cores",
+    "library_versions": {"mlp-job": "0.1.0", "Keras": "3.15.1", "TensorFlow": "2.21.0"},
+    "seconds": {"import": 1.9, "read": 0.1, "run": 4.9, "evaluate": 0.1, "export": 0.4},
+    "run_id": "20261123-161100-4f2a91",
+    "created": datetime(2026, 11, 23, 16, 11, tzinfo=UTC),
+    "parameters": 292_810,
+    "peak_memory_mb": 612.4,
+}
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "| a | b |\n# forged\n[x](javascript:alert(1))",
+    "$\\frac{1}{2$ {{ 7*7 }} {% raw %}",
+    "\u202eevil\u202c\x00\x1b[31m",
+    "שלום עולם",
+    "猫と犬 🐈",
+    "w" * 5000,
+    "#ffffff",
+    "",
+)
+"""Labels that want to be markup, or break a line, a direction or a layout."""
+
+
+@functools.cache
+def real() -> tuple[Any, Record]:
+    """A model trained on 6,000 of MNIST's images, and the record of its run; trained once."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = data.load("mnist", test_uri=None, validation_split=0.2, scratch=Path(scratch))
+    dataset = dataclasses.replace(
+        whole, fit_rows=whole.fit_rows[:6000], validation_rows=whole.validation_rows[:1000]
+    )
+    config = Config(epochs=5, xla=False, min_accuracy=0.9)
+    network = mlp.build(config, dataset)
+    fitted = training.fit(network, dataset, config)
+    probabilities = training.predict(network, dataset.test.x)
+    return network, record(
+        config=config,
+        dataset=dataset,
+        probabilities=probabilities,
+        history=fitted.history,
+        parameters=network.count_params(),
+    )
+
+
+def invented(
+    *,
+    classes: Sequence[int | str] = ("cat", "dog"),
+    shape: tuple[int, ...] = (9,),
+    dtype: str = "float32",
+    rows: int = 300,
+    right: float = 0.8,
+    epochs: int = 3,
+    validation: int = 20,
+    **changes: Any,
+) -> Record:
+    """A record of random rows of which about the share `right` is named correctly."""
+    random = np.random.default_rng(1)
+    y = (np.arange(rows) % len(classes)).astype(np.int32)
+    said = np.where(random.random(rows) < right, y, random.integers(0, len(classes), rows))
+    logits = random.normal(size=(rows, len(classes)))
+    logits[np.arange(rows), said] += 6 + random.random(rows) * 6
+    powers = np.exp(logits)
+    x = random.integers(0, 256, (rows, *shape)).astype(dtype)
+    dataset = Dataset(
+        uri=changes.pop("uri", "s3://bucket/rows.npz"),
+        digest="0" * 64,
+        classes=tuple(classes),
+        train=Split(x=x, y=y),
+        fit_rows=np.arange(rows - min(validation, rows)),
+        validation_rows=np.arange(rows - min(validation, rows), rows),
+        test=Split(x=x, y=y),
+    )
+    held_out = len(dataset.validation_rows) > 0
+    history = tuple(
+        EpochResult(
+            epoch=epoch,
+            seconds=0.5,
+            loss=1 / epoch,
+            accuracy=1 - 0.5 / epoch,
+            val_loss=1.1 / epoch if held_out else None,
+            val_accuracy=1 - 0.6 / epoch if held_out else None,
+        )
+        for epoch in range(1, epochs + 1)
+    )
+    return record(
+        config=changes.pop("config", Config(data=dataset.uri, name="rows")),
+        dataset=dataset,
+        probabilities=(powers / powers.sum(axis=1, keepdims=True)).astype(np.float32),
+        history=history,
+        **changes,
+    )
+
+
+def record(
+    *, config: Config, dataset: Dataset, probabilities: Any, history: Any, **changes: Any
+) -> Record:
+    metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+    losses = [epoch.val_loss or 0.0 for epoch in history]
+    return Record(
+        **ABOUT
+        | {
+            "config": config,
+            "dataset": dataset,
+            "history": history,
+            "best_epoch": int(np.argmin(losses)) + 1 if any(losses) else len(history),
+            "metrics": metrics,
+            "probabilities": probabilities,
+            "verdict": decision.decide(
+                accuracy=metrics.accuracy,
+                recalls={},
+                rules=decision.Rules(min_accuracy=config.min_accuracy),
+            ),
+        }
+        | changes
+    )

@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from job import device
+from job.device import proof
+from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
+
+HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
+without_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+
+
+def test_cpu_is_described_and_has_no_gpu():
+    info = device.prepare("cpu")
+    assert info.kind == "cpu"
+    assert info.name
+    assert info.cores >= 1
+    assert tf.config.get_visible_devices("GPU") == []
+
+
+@pytest.mark.parametrize("variable", proof.FORBIDDEN)
+def test_a_variable_that_cuts_training_short_is_refused(variable, monkeypatch):
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(UsageError, match=variable):
+        device.prepare("cpu")
+
+
+@without_gpu
+def test_a_gpu_that_is_missing_is_refused_with_the_reason():
+    with pytest.raises(DeviceUnavailable, match=r"Received: .*(driver|device|CUDA)") as caught:
+        device.prepare("gpu")
+    assert "--device cpu" in caught.value.hint
+
+
+@without_gpu
+def test_auto_falls_back_to_the_cpu_and_says_why(caplog):
+    info = device.prepare("auto")
+    assert info.kind == "cpu"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Training on the CPU" in caplog.text
+
+
+@without_gpu
+def test_the_first_operation_may_come_before_the_gpu_is_given_up():
+    code = (
+        "from job import device, gpu\n"
+        "import tensorflow as tf\n"
+        "tf.constant(1) + 1\n"  # now TensorFlow refuses to change what is visible
+        "gpu.forget()\n"
+        "assert device.prepare('cpu').kind == 'cpu'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=os.environ)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # Real exhaustion of the host's memory makes TensorFlow wait for ten seconds.
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"),
+        tf.errors.InternalError(None, None, "Failed copying: Dst tensor is not initialized."),
+    ],
+)
+def test_spent_memory_names_batch_and_data(error):
+    with (
+        pytest.raises(DeviceOutOfMemory, match=r"45 MiB.* 250 rows") as caught,
+        device.foreign_errors(batch_size=250, data_bytes=47_040_000),
+    ):
+        raise error
+    assert caught.value.details == {"batch_size": 250, "data_bytes": 47_040_000}
+
+
+def test_other_errors_pass():
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError),
+        device.foreign_errors(batch_size=1, data_bytes=1),
+    ):
+        tf.linalg.matmul(tf.zeros((2, 3)), tf.zeros((2, 3)))
+
+
+def test_peak_memory_is_that_of_a_process_with_tensorflow():
+    assert 100 < device.peak_memory_mb() < 100_000
+    assert HAS_GPU or device.gpu_peak_memory_mb() is None

@@ -1,0 +1,107 @@
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import tiny
+
+from job import device, export, training
+from job.config import Config
+from job.models import mlp
+
+
+def trained(dataset):
+    """(model, raw test rows) after a short training."""
+    device.prepare("cpu")
+    config = Config(hidden=(16,), epochs=2, batch_size=50)
+    net = mlp.build(config, dataset)
+    training.fit(net, dataset, config)
+    return net, dataset.test.x
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return trained(tiny.corners())
+
+
+@pytest.fixture(scope="module")
+def columns():
+    return trained(tiny.flat(tiny.corners()))
+
+
+@pytest.mark.parametrize("kind", ["pixels", "columns"])
+def test_both_files_reload_in_a_fresh_process_and_predict_the_same(kind, request, tmp_path, capfd):
+    net, rows = request.getfixturevalue(kind)
+    with export.Check() as check:
+        export.write(net, tmp_path)
+        check.submit(tmp_path, rows)
+        check.result(training.predict(net, rows), export.tolerance(net))
+    assert capfd.readouterr().out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved_model"]
+
+
+def test_other_predictions_are_a_mismatch(pixels, tmp_path):
+    net, rows = pixels
+    export.write(net, tmp_path)
+    probabilities = training.predict(net, rows)
+    probabilities[7, 0] += 0.01
+    with export.Check() as check:
+        check.submit(tmp_path, rows)
+        with pytest.raises(export.ExportMismatch, match="a difference of"):
+            check.result(probabilities, export.tolerance(net))
+
+
+def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
+    net, rows = pixels
+    export.write(net, tmp_path)
+    file = tmp_path / "model.keras"
+    file.write_bytes(file.read_bytes()[:1000])
+    with export.Check() as check:
+        check.submit(tmp_path, rows)
+        with pytest.raises(export.ExportMismatch, match="exit code 1"):
+            check.result(training.predict(net, rows), export.tolerance(net))
+
+
+def test_no_process_is_left_behind():
+    def fail():
+        with export.Check() as check:
+            processes.append(check._process)
+            raise KeyboardInterrupt
+
+    processes = []
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert processes[0].returncode is not None
+
+
+def test_the_archive_is_plain_keras(pixels, tmp_path):
+    export.write(pixels[0], tmp_path)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        text = archive.read("config.json").decode()
+    assert json.loads(text)["class_name"] == "Sequential"
+    assert '"job' not in text
+    assert "Lambda" not in text
+
+
+def test_the_saved_model_takes_any_number_of_raw_rows(pixels, tmp_path):
+    net, rows = pixels
+    export.write(net, tmp_path)
+    np.save(tmp_path / "rows.npy", rows[:3])
+    code = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "served = tf.saved_model.load(sys.argv[1] + '/saved_model').signatures['serving_default']\n"
+        "rows = np.load(sys.argv[1] + '/rows.npy')\n"
+        "for n in (1, 3):\n"
+        "    print(served(rows=tf.constant(rows[:n]))['probabilities'].shape)\n"
+        "assert 'job' not in sys.modules\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert run.stdout.split("\n")[:2] == ["(1, 4)", "(3, 4)"]

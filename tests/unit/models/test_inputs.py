@@ -1,0 +1,164 @@
+"""The published model of a table: it takes raw columns and computes what was trained on."""
+
+import json
+import subprocess
+import sys
+
+import churn
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from job import data, device, evaluation, export, training
+from job.config import Config
+from job.data.reading import Reading
+from job.data.schema import MISSING_INTEGER, Column, Schema
+from job.models import mlp
+from job.models.inputs import published as behind_lookups
+
+NAMES = ("n/1", "n-1", "n 1", "1", "n_1", "n_1_2", "with", "ü", "a\nb")
+LAYERS = (
+    *("dense", "probabilities", "mlp", "network", "network_", "numbers", "number_columns", "isnan"),
+    *("where", "matrix", "concatenate", "lookup_0", "rows", "self", "class", "None"),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    device.prepare("cpu")
+    path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", churn.rows())
+    reading = Reading(label="churned", exclude=("household",))
+    return data.load(
+        str(path), test_uri=None, validation_split=0.2, scratch=path.parent, reading=reading
+    )
+
+
+def identity(width):
+    """A trained model that gives back what it is given."""
+    import keras
+
+    return keras.Sequential([keras.Input((width,)), keras.layers.Activation("linear")])
+
+
+def test_the_layers_compute_the_matrix_to_rounding(dataset):
+    schema, raw = dataset.table.schema, dict(dataset.table.test)
+    published = behind_lookups(identity(schema.width), schema)
+    inputs = schema.inputs()
+    said = published.predict_on_batch({inputs[k]: v for k, v in raw.items()})
+    np.testing.assert_allclose(said, dataset.test.x[: len(said)], atol=1e-5)
+    assert {c.kind for c in schema.columns} == {"number", "boolean", "category"}
+    assert (dataset.test.x[:, 2] == 1).any()  # values are missing
+
+
+def test_values_that_training_never_saw_fall_into_their_slots():
+    schema = Schema(
+        columns=(
+            Column(name="n", kind="number", mean=10.0, variance=4.0),
+            Column(name="m", kind="number", mean=0.0, variance=1.0, has_missing=True),
+            Column(name="c", kind="category", categories=("[UNK]", "a\nb"), has_missing=True),
+            Column(name="i", kind="category", categories=(-1, 7)),
+            Column(name="b", kind="boolean", categories=(0, 1), has_missing=True),
+        ),
+        label="y",
+    )
+    rows = {
+        "n": np.array([12, np.nan, 0], np.float32),
+        "m": np.array([np.nan, 3, 0], np.float32),
+        "c": np.array(["", "a\nb", "?"], object),
+        "i": np.array([MISSING_INTEGER, -1, 8]),
+        "b": np.array([1, MISSING_INTEGER, 5]),
+    }
+    said = behind_lookups(identity(schema.width), schema).predict_on_batch(rows)
+    assert said.tolist() == [
+        [1, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0],
+        [0, 3, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1],
+        [-5, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0],
+    ]
+
+
+def test_both_files_take_raw_columns_in_a_fresh_process(dataset, tmp_path):
+    config = Config(data="churn", name="churn", hidden=(16,), epochs=25, batch_size=25)
+    net = mlp.build(config, dataset)
+    training.fit(net, dataset, config)
+    probabilities = training.predict(net, dataset.test.x)
+    table = dataset.table
+    with export.Check() as check:
+        export.write(net, tmp_path, table.schema)
+        check.submit(tmp_path, table.test, table.schema)
+        check.result(probabilities, export.tolerance(net))
+    code = (
+        "import json, sys, keras, numpy as np, tensorflow as tf\n"
+        "m = keras.models.load_model(sys.argv[1] + '/model.keras', safe_mode=True)\n"
+        "row = {'monthly fee': [61.5], 'tenure_months': [3.0], 'complaints': [3],"
+        " 'paperless': [1], 'city': ['Osaka']}\n"
+        "k = m.predict({n: np.array(v, object if n == 'city' else None) for n, v in row.items()},"
+        " verbose=0)\n"
+        "s = tf.saved_model.load(sys.argv[1] + '/saved_model').signatures['serving_default']\n"
+        "t = s(monthly_fee=tf.constant([61.5]), tenure_months=tf.constant([3.0]),"
+        " complaints=tf.constant([3], tf.int64), paperless=tf.constant([1], tf.int64),"
+        " city=tf.constant(['Osaka']))['probabilities']\n"
+        "print(json.dumps([type(m).__name__, k.tolist(), t.numpy().tolist()]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, tmp_path], capture_output=True, text=True, check=True
+    )
+    kind, keras_says, tensorflow_says = json.loads(done.stdout.splitlines()[-1])
+    assert kind == "Functional"
+    np.testing.assert_allclose(keras_says, tensorflow_says, atol=1e-6)
+    assert keras_says[0][1] > 0.8  # much to pay, many complaints
+    metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+    assert metrics.accuracy > 0.85
+
+
+def test_every_column_has_an_input_of_its_own():
+    schema = Schema(columns=tuple(Column(name=name, kind="number") for name in NAMES), label="y")
+    for names in (schema.inputs(), schema.identifiers()):
+        assert len(set(names.values())) == len(NAMES)
+        assert names["n_1"] == "n_1"  # no other column gets the name of this one
+        assert names["n_1_2"] == "n_1_2"
+    published = behind_lookups(identity(len(NAMES)), schema)
+    assert {each.name for each in published.inputs} == set(schema.inputs().values())
+
+
+def test_columns_may_have_the_names_of_layers(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [*NAMES, *LAYERS]
+    table = pa.table(
+        {name: rng.normal(size=200) for name in names}
+        | {"string_lookup": ["p", "q"] * 100, "y": rng.integers(0, 2, 200)}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    dataset = data.load(
+        str(tmp_path / "t.parquet"), test_uri=None, validation_split=0.2, scratch=tmp_path,
+        reading=Reading(label="y"),
+    )  # fmt: skip
+    net = mlp.build(Config(data="t", name="t", hidden=(8,)), dataset)
+    schema = dataset.table.schema
+    with export.Check() as check:
+        export.write(net, tmp_path, schema)
+        check.submit(tmp_path, dataset.table.test, schema)
+        check.result(training.predict(net, dataset.test.x), export.tolerance(net))
+
+
+def test_class_weights_weigh_the_rare_class_up(dataset):
+    import dataclasses
+
+    rare = dataclasses.replace(
+        dataset,
+        fit_rows=np.array(
+            [*dataset.fit_rows[dataset.train.y[dataset.fit_rows] == 0],
+             *dataset.fit_rows[dataset.train.y[dataset.fit_rows] == 1][:12]]
+        ),
+    )  # fmt: skip
+    found = {}
+    for weighted in (False, True):
+        device.prepare("cpu")
+        config = Config(
+            data="c", name="c", hidden=(8,), epochs=6, batch_size=25, class_weights=weighted
+        )
+        net = mlp.build(config, rare)
+        training.fit(net, rare, config)
+        said = training.predict(net, rare.test.x).argmax(axis=1)
+        found[weighted] = int((said == 1).sum())
+    assert found[True] > found[False]

@@ -1,0 +1,364 @@
+"""The report's files as files: what they say, how they escape, and that the card's snippet runs."""
+
+import base64
+import dataclasses
+import html.parser
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import drafts
+import numpy as np
+import pytest
+import records
+import yaml
+from PIL import Image
+
+from job import evaluation, export
+from job.config import Config
+from job.registry.manifest import Manifest, Scores
+from job.registry.verdict import Verdict
+from job.report import artifacts, page, plots
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page, in order, as (tag, attributes), and its text."""
+
+    def __init__(self, source: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and self.elements[-1][0] != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def rendered(folder: Path, record: page.Record) -> Page:
+    page.render(folder, record)
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def front_matter(folder: Path) -> tuple[dict[str, Any], str]:
+    _, matter, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(matter), body
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, page.Record]:
+    """What a run on MNIST leaves in its folder, as far as the report goes."""
+    folder = tmp_path_factory.mktemp("published")
+    network, record = records.real()
+    export.write(network, folder)
+    artifacts.write(folder, record, rows_per_second=70_000.0)
+    page.render(folder, record)
+    return folder, record
+
+
+def test_the_page_tells_the_run(published: tuple[Path, page.Record]) -> None:
+    folder, record = published
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    metrics = record.metrics
+    low, high = metrics.accuracy_interval
+    said = record.probabilities.argmax(axis=1)
+    surest = max(
+        np.flatnonzero(said != record.dataset.test.y), key=lambda i: max(record.probabilities[i])
+    )
+    for fact in (
+        f"{metrics.accuracy:.2%} of 10,000 unseen images",
+        f"{low * 100:.2f}–{high * 100:.2f}%",
+        "Cleared for promotion",
+        record.verdict.reasons[0],
+        record.run_id,
+        record.dataset.digest,
+        "6,000 images to learn from, 1,000 to validate on and 10,000 to test on, in 10 classes.",
+        "Every epoch in figures",
+        "Keras",
+        "3.15.1",
+    ):
+        assert fact in page.text
+    alts = [image["alt"] or "" for image in page.all("img")]
+    assert len(alts) == 20 + 12
+    assert alts[20].startswith(f"Test image {surest}: the model said “{said[surest]}”")
+
+
+def test_the_page_is_accessible(published: tuple[Path, page.Record]) -> None:
+    page = Page((published[0] / "report.html").read_text(encoding="utf-8"))
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == 1
+    assert len(page.all("title")) == 1
+    headings = [tag for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings == ["h1"] + ["h2"] * (len(headings) - 1)
+    assert all(image["alt"] for image in page.all("img"))
+    pictured = [a for _, a in page.elements if a.get("role") == "img"]
+    assert len(pictured) == len(page.all("svg")) == 4
+    assert all(len(a["aria-label"] or "") > 40 for a in pictured)
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_loads_nothing(published: tuple[Path, page.Record]) -> None:
+    page = Page((published[0] / "report.html").read_text(encoding="utf-8"))
+    assert not {tag for tag, _ in page.elements} & {"script", "iframe", "object", "base"}
+    links = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href", "srcset", "action")
+    ]
+    assert links
+    assert all((link or "").startswith(("data:", "#")) for link in links)
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    """WCAG 2.2's relative luminance of sRGB from 0 to 1."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    dark, light = sorted((luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_the_contrast_is_enough_in_both_themes(published: tuple[Path, page.Record]) -> None:
+    source = (published[0] / "report.html").read_text(encoding="utf-8")
+    themes = [
+        {
+            name: tuple(int(value[i : i + 2], 16) / 255 for i in (0, 2, 4))
+            for name, value in re.findall(r"--(\w+): #(\w{6});", root)
+        }
+        for root in re.findall(r":root \{([^}]*)\}", source)
+    ]
+    assert len(themes) == 2
+    for theme in themes:
+        for ink in ("ink", "muted", "accent", "good", "bad"):
+            assert contrast(theme[ink], theme["paper"]) >= 4.5
+        for shade in plots.shades(np.array([[9, 1], [0, 10]])).reshape(-1, 4):
+            behind = tuple(shade[:3] * shade[3] + np.array(theme["paper"]) * (1 - shade[3]))
+            assert contrast(theme["ink"], behind) >= 4.5
+
+
+def test_the_plots_follow_the_theme(published: tuple[Path, page.Record]) -> None:
+    source = (published[0] / "report.html").read_text(encoding="utf-8")
+    drawn = "".join(re.findall(r"<svg.*?</svg>", source, re.DOTALL))
+    assert "var(--accent)" in drawn
+    assert "var(--ink)" in drawn
+    assert not re.findall(r"(?:fill|stroke): ?#\w+", drawn)
+
+
+def test_the_plots_stand_as_png(published: tuple[Path, page.Record]) -> None:
+    names = {path.name for path in (published[0] / "plots").iterdir()}
+    assert names == {
+        "loss.png", "accuracy.png", "confusion-matrix.png", "reliability.png",
+        "samples.png", "mistakes.png",
+    }  # fmt: skip
+    for path in (published[0] / "plots").iterdir():
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+            assert len(set(image.convert("L").tobytes())) > 10
+
+
+def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        folder.mkdir()
+        page.render(folder, records.invented(shape=(8, 8), dtype="uint8"))
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert len(files) == 8
+    assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
+
+
+def test_the_card_is_true(published: tuple[Path, page.Record]) -> None:
+    folder, record = published
+    matter, body = front_matter(folder)
+    assert matter["license"] == "cc-by-sa-3.0"
+    assert matter["library_name"] == "keras"
+    assert matter["pipeline_tag"] == "image-classification"
+    assert matter["datasets"] == ["ylecun/mnist"]
+    assert matter["metrics"] == ["accuracy", "f1"]
+    (entry,) = matter["model-index"]
+    assert entry["name"] == "mnist"
+    (result,) = entry["results"]
+    assert result["task"]["type"] == "image-classification"
+    assert result["dataset"]["split"] == "test"
+    values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert values["accuracy"] == record.metrics.accuracy
+    assert values["cross_entropy"] == record.metrics.loss
+    assert values["expected_calibration_error"] == record.metrics.calibration_error
+    assert values["f1"] == pytest.approx(np.mean([score.f1 for score in record.metrics.per_class]))
+    for title in ("Intended use", "How to use", "Training data", "Results", "Calibration",
+                  "Limitations", "Provenance"):  # fmt: skip
+        assert f"\n## {title}\n" in body
+    for path in re.findall(r"\]\(([^)]+)\)", body):
+        assert (folder / path).is_file()
+
+
+def test_the_cards_snippet_runs_beside_the_model(published: tuple[Path, page.Record]) -> None:
+    folder, record = published
+    (snippet,) = re.findall(r"```python\n(.*?)```", front_matter(folder)[1], re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    said, sure = done.stdout.splitlines()[-1].split()
+    assert int(said) in record.dataset.classes
+    assert 0 < float(sure) <= 1
+
+
+def test_the_card_of_own_data_claims_no_licence(tmp_path: Path) -> None:
+    page.render(tmp_path, records.invented(uri='s3://b/"quoted": [x].npz'))
+    matter, body = front_matter(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8").endswith("manifest.json.\n")
+    assert matter["license"] == "unknown"
+    assert matter["pipeline_tag"] == "tabular-classification"
+    assert "datasets" not in matter
+    assert matter["model-index"][0]["results"][0]["dataset"]["name"] == 's3://b/"quoted": [x].npz'
+    assert "settle it before you pass this model on" in body
+
+
+def test_hostile_labels_stay_text(tmp_path: Path) -> None:
+    page = rendered(
+        tmp_path,
+        records.invented(
+            classes=records.HOSTILE,
+            shape=(8, 8),
+            dtype="uint8",
+            uri="<b>`x`\n",
+            device="<i>GPU</i>",
+        ),
+    )
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "iframe"}
+    assert "i" in tags  # the bars, and no other
+    assert all(set(attributes) == {"style"} for attributes in page.all("i"))
+    assert not [a for _, a in page.elements if any(name.startswith("on") for name in a)]
+    assert "<script>alert(1)</script>" in page.text
+    assert "var(" not in page.text
+    assert "\u202e" not in page.text
+    assert "\x1b" not in page.text
+    assert "w" * 100 not in page.text
+    _, body = front_matter(tmp_path)
+    assert "\n# forged" not in body
+    assert "<script>" not in body.replace("\\<", "")
+    table = [line for line in body.splitlines() if line.startswith("| \\| a")]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in table] == [6]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "scale", "images"),
+    [
+        ((28, 28), "uint8", 1, True),
+        ((28, 28, 1), "uint8", 1, True),
+        ((32, 32, 3), "uint8", 1, True),
+        ((300, 200, 3), "uint8", 1, True),
+        ((28, 28), "float32", 1 / 255, True),
+        ((28, 28), "float32", 1, False),
+        ((28, 28, 2), "uint8", 1, False),
+        ((9,), "uint8", 1, False),
+        ((9,), "float32", 1, False),
+    ],
+)
+def test_rows_of_any_shape(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, scale: float, images: bool
+) -> None:
+    record = records.invented(shape=shape, dtype=dtype, rows=100, right=0.5)
+    scaled = dataclasses.replace(
+        record.dataset.test, x=(record.dataset.test.x * scale).astype(dtype)
+    )
+    page = rendered(
+        tmp_path,
+        dataclasses.replace(record, dataset=dataclasses.replace(record.dataset, test=scaled)),
+    )
+    assert len(page.all("img")) == (20 + 12 if images else 0)
+    assert ("Its surest mistakes" in page.text) is images
+    assert (tmp_path / "plots/mistakes.png").exists() is images
+
+
+def test_a_picture_shows_the_pixels_of_its_row(published: tuple[Path, page.Record]) -> None:
+    folder, record = published
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    for image in page.all("img"):
+        row = int(re.findall(r"Test image (\d+)", image["alt"] or "")[0])
+        png = base64.b64decode((image["src"] or "").split(",")[1])
+        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+        assert (pixels == record.dataset.test.x[row]).all()
+
+
+@pytest.mark.parametrize("classes", [2, 21, 100, 1000])
+def test_many_classes(tmp_path: Path, classes: int) -> None:
+    page = rendered(tmp_path, records.invented(classes=range(classes), rows=3000))
+    folded = "The 10 weakest of" in page.text
+    assert folded is (classes > 20)
+    assert len(page.all("details")) == 1 + folded
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+    _, body = front_matter(tmp_path)
+    assert len(body) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"validation": 0}, "No rows were held out for validation."),
+        ({"validation": 0, "epochs": 1}, "in 1 epoch."),
+        ({"epochs": 1}, "more epochs may still help"),
+        ({"right": 1.0}, "All 300 test rows were named correctly."),
+        ({"rows": 1, "right": 1.0}, "100.00% of 1 unseen rows"),
+        ({"rows": 2, "right": 0.0, "classes": ("a", "b", "c")}, "of 2 unseen rows"),
+        ({"verdict": Verdict(promote=False, reasons=("Too low.",))}, "Not promoted Too low."),
+    ],
+)
+def test_unusual_runs(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    page = rendered(tmp_path, records.invented(shape=(8, 8, 1), dtype="uint8", **changes))
+    assert said in page.text.replace("images", "rows")
+    assert ("Its surest mistakes" in page.text) is (changes.get("right", 0.8) < 1)
+
+
+def test_the_last_runs_are_a_line(tmp_path: Path) -> None:
+    assert "the last runs" not in rendered(tmp_path, records.invented()).text
+    past = []
+    for version, accuracy in ((3, 0.7), (5, 0.8), (6, 0.75)):
+        scores = Scores(accuracy=accuracy, accuracy_interval=(accuracy - 0.05, 0.9), loss=0.5)
+        described = vars(drafts.draft("run")) | {"metrics": scores}
+        past.append(
+            Manifest(
+                schema_version=1,
+                name="rows",
+                version=version,
+                created=records.ABOUT["created"],
+                files={},
+                **described,
+            )
+        )
+    page = rendered(tmp_path, records.invented(past=tuple(past)))
+    assert "points against version 6. The best of the 3 versions before was version 5" in page.text
+    with Image.open(tmp_path / "plots/trend.png") as image:
+        assert len(set(image.convert("L").tobytes())) > 10
+
+
+def test_the_kept_weights_are_named(tmp_path: Path) -> None:
+    record = records.invented(epochs=4, best_epoch=2)
+    assert "The published weights are those of epoch 4." in rendered(tmp_path, record).text
+    patient = dataclasses.replace(record, config=Config(data="x", name="x", patience=2))
+    assert "The published weights are those of epoch 2." in rendered(tmp_path, patient).text
+
+
+def test_the_most_frequent_mistake_is_found(tmp_path: Path) -> None:
+    y = np.array([0] * 10 + [1] * 10, np.int32)
+    probabilities = np.eye(2, dtype=np.float32)[np.array([0] * 10 + [0] * 3 + [1] * 7)]
+    record = records.invented(rows=20)
+    metrics = evaluation.evaluate(probabilities, y, ("cat", "dog"))
+    changed = dataclasses.replace(record, metrics=metrics, probabilities=probabilities)
+    assert "“dog” taken for “cat”, 3 times (30.0% of “dog”)" in rendered(tmp_path, changed).text

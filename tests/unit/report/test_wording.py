@@ -1,0 +1,77 @@
+"""Labels, numbers and findings as words."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import records
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from job import evaluation
+from job.report import wording
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (1.0, "100.00%"),
+        (0.99999, ">99.99%"),
+        (0.99995, "100.00%"),
+        (0.9809, "98.09%"),
+        (0.00001, "<0.01%"),
+        (0.0, "0.00%"),
+    ],
+)
+def test_a_lone_mistake_is_not_rounded_away(share: float, said: str) -> None:
+    assert wording.percent(share) == said
+
+
+@given(st.text())
+def test_a_shown_label_is_one_short_printable_line(label: str) -> None:
+    shown = wording.shown(label, limit=20)
+    assert 1 <= len(shown) <= 22
+    assert len(shown.splitlines()) == 1
+    assert shown.encode()
+
+
+@given(st.one_of(st.text(), st.floats(0, 100, width=64)))
+def test_a_yaml_scalar_reads_back(value: str | float) -> None:
+    assert yaml.safe_load(wording.yaml(value)) == value
+
+
+def test_a_yaml_scalar_keeps_what_can_be_read() -> None:
+    assert wording.yaml("Zürich 数字 🙂") == '"Zürich 数字 🙂"'
+    assert wording.yaml('"\u202e\n') == r'"\U00000022\U0000202e\U0000000a"'
+
+
+@given(st.integers(2, 6), st.integers(0, 2**32 - 1))
+def test_top_confusions_are_the_largest_counts(classes: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    y = random.integers(0, classes, 60).astype(np.int32)
+    probabilities = random.random((60, classes)).astype(np.float32)
+    metrics = evaluation.evaluate(probabilities, y, tuple(range(classes)))
+    counts = np.array(metrics.confusion_matrix)
+    np.fill_diagonal(counts, 0)
+    top = wording.top_confusions(metrics, limit=3)
+    assert [c.count for c in top] == sorted(counts[counts > 0], reverse=True)[:3]
+    assert all(counts[c.true, c.said] == c.count for c in top)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.1234, "0.12 s"), (12.34, "12.3 s"), (119.94, "119.9 s"), (150, "2 min 30 s"),
+     (7384.6, "2 h 3 min")],
+)  # fmt: skip
+def test_durations(seconds: float, said: str) -> None:
+    assert wording.duration(seconds) == said
+
+
+def test_what_the_learning_curves_say() -> None:
+    history = records.invented(epochs=4).history
+    worse = dataclasses.replace(history[3], val_loss=0.9)
+    text = wording.learning((*history[:3], worse), 3, best_kept=True)
+    assert "lowest after epoch 3" in text
+    assert "had risen to 0.900 while training loss kept falling" in text
+    assert text.endswith("The published weights are those of epoch 3.")

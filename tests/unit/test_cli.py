@@ -1,0 +1,191 @@
+"""The command line as a process: what a user, a shell and Kubernetes see of it."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from job.config import Config, envvar, flag
+from job.errors import JobError
+
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "models",
+    "promote",
+    "rollback",
+    "verify",
+    "doctor",
+    "data",
+)
+HEAVY = ("tensorflow", "keras", "boto3", "botocore", "matplotlib", "pyarrow", "jinja2", "numpy")
+
+
+def mlp_job(*arguments, timeout=120, **environment):
+    return subprocess.run(
+        [Path(sys.executable).with_name("mlp-job"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | environment,
+        check=False,
+    )
+
+
+def last_event(output):
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_answers(command):
+    done = mlp_job(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage: mlp-job" in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from job import cli\n"
+        "cli.app(['train', '--help'], standalone_mode=False)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_importing_the_package_has_no_effect(tmp_path):
+    code = (
+        "import logging, pkgutil, signal, importlib, sys, os\n"
+        "before = (dict(os.environ), signal.getsignal(signal.SIGTERM), os.listdir('.'))\n"
+        "import job\n"
+        "for module in pkgutil.walk_packages(job.__path__, 'job.'):\n"
+        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "assert before == (dict(os.environ), signal.getsignal(signal.SIGTERM), os.listdir('.'))\n"
+        "assert not logging.getLogger().handlers and not logging.getLogger('mlp_job').handlers\n"
+        "print([name for name in ('tensorflow', 'keras', 'boto3', 'matplotlib', 'pyarrow')\n"
+        "       if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_every_field_of_config_is_an_option_of_train():
+    shown = mlp_job("train", "--help").stdout
+    for field in dataclasses.fields(Config):
+        assert flag(field.name) in shown
+        assert field.metadata["help"].split()[0] in shown
+
+
+def test_version():
+    from job import __version__
+
+    assert mlp_job("--version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        (["--epochs", "ten"], "Received: 'ten'."),
+        (["--epochs", "0"], "Received: 0."),
+        (["--device", "tpu"], "Received: 'tpu'."),
+        (["--hidden", "350 x"], "Received: '350 x'."),
+        (["--learning-rate", "nan"], "Received: nan."),
+        (["--data", "digits.npz"], "--name: expected"),
+        (["--name", "../up"], "Received: '../up'."),
+        (["--no-such-option"], "--no-such-option"),
+        (["stray"], "stray"),
+        (["--log-format", "xml"], "'xml'"),
+    ],
+)
+def test_a_bad_option_ends_with_2_and_writes_nothing(arguments, received, tmp_path):
+    note = tmp_path / "termination"
+    done = mlp_job(
+        "train", *arguments, "--store", str(tmp_path / "store"), MLP_JOB_TERMINATION_LOG=str(note)
+    )
+    assert done.returncode == 2
+    event = last_event(done.stdout)
+    assert event["event.name"] == "run.ended"
+    assert event["error"] == "UsageError"
+    assert received in event["message"]
+    assert event["hint"]
+    assert json.loads(note.read_text())["error"] == "UsageError"
+    assert [path.name for path in tmp_path.iterdir()] == ["termination"]
+
+
+def test_the_environment_is_read_and_an_option_beats_it():
+    assert "Received: -1." in mlp_job("train", MLP_JOB_EPOCHS="-1").stdout
+    assert "Received: -2." in mlp_job("train", "--epochs", "-2", MLP_JOB_EPOCHS="-1").stdout
+    assert "'a b'" in mlp_job("train", MLP_JOB_HIDDEN="a b").stdout
+
+
+def test_an_empty_variable_counts_as_unset():
+    empty = {envvar(field.name): "" for field in dataclasses.fields(Config)}
+    done = mlp_job("train", "--epochs", "0", **empty)
+    assert "--epochs: expected" in done.stdout
+
+
+def test_no_arguments_show_the_help():
+    done = mlp_job()
+    assert done.returncode == 2
+    assert "Usage: mlp-job" in done.stdout
+    assert last_event(done.stderr)["error"] == "UsageError"
+
+
+def test_an_unknown_command_is_named():
+    done = mlp_job("trian")
+    assert done.returncode == 2
+    assert "trian" in last_event(done.stderr)["message"]
+
+
+def test_text_on_request():
+    done = mlp_job("train", "--data", "x.npz", "--log-format", "text")
+    assert done.stdout == (
+        "--name: expected a name for the model, since --data is not mnist. Received: none.\n"
+        "→ Add --name, so that this data's models compete among themselves only.\n"
+    )
+
+
+def test_the_readme_tells_each_exit_code_as_it_is():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for cls in JobError.__subclasses__():
+        row = next(line for line in readme.splitlines() if line.startswith(f"| {cls.exit_code} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == cls.__name__
+        assert cells[3] == (cls.rule or "–")
+
+
+def test_the_readme_tells_each_option_as_it_is():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for field in dataclasses.fields(Config):
+        assert f"| {field.metadata['help']} |" in readme.split(f"| `{flag(field.name)}` |")[1][:300]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["data", "mnist", "--test-split", "1.5"], "--test-split"),
+        (["data", "mnist", "--test-split", "-1"], "--test-split"),
+        (["data", "mnist", "--test-split", "nan"], "--test-split"),
+        (["data", "mnist", "--image-size", "0 5"], "--image-size"),
+        (["data", "mnist", "--image-size", "-1 5"], "--image-size"),
+        (["data", "mnist", "--image-size", "5"], "--image-size"),
+        (["models", "--name", "../x"], "--name"),
+        (["evaluate", "1", "--name", "../x"], "--name"),
+        (["predict", "1", "rows.csv", "-o", "out.csv", "--name", "../x"], "--name"),
+    ],
+)
+def test_every_command_holds_options_to_the_ranges_of_train(arguments, option):
+    done = mlp_job(*arguments)
+    said = last_event(done.stderr)
+    assert (done.returncode, said["error"]) == (2, "UsageError")
+    assert said["message"].startswith(f"{option}: expected ")
+    assert "Received: " in said["message"]
