@@ -140,13 +140,13 @@ def inspect_data(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
     test_data: str | None = config_option("test_data"),
     label: str | None = config_option("label"),
-    columns: Any = config_option("columns"),
-    exclude: Any = config_option("exclude"),
-    number: Any = config_option("number"),
-    category: Any = config_option("category"),
+    columns: list[str] = config_option("columns"),
+    exclude: list[str] = config_option("exclude"),
+    number: list[str] = config_option("number"),
+    category: list[str] = config_option("category"),
     group: str | None = config_option("group"),
     test_split: float = config_option("test_split"),
-    image_size: Any = config_option("image_size"),
+    image_size: list[str] = config_option("image_size"),
     as_json: AsJson = False,
 ) -> None:
     """Print what the job sees: rows, columns, classes, missing values, problems."""
@@ -156,13 +156,13 @@ def inspect_data(
 
     reading = Reading(
         label=label,
-        columns=columns,
-        exclude=exclude,
-        number=number,
-        category=category,
+        columns=tuple(columns),
+        exclude=tuple(exclude),
+        number=tuple(number),
+        category=tuple(category),
         group=group,
         test_split=test_split,
-        image_size=image_size,
+        image_size=tuple(map(int, image_size)),
     )
     with scratch() as folder:
         seen = inspection.inspect(data, test_uri=test_data, reading=reading, scratch=folder)

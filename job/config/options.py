@@ -103,11 +103,10 @@ def config_option(name: str, **changes: Any) -> Any:
     default: Any = field.default
     is_list = isinstance(default, tuple)
     settings: dict[str, Any] = {
-        "default": default,
+        "default": list(map(str, default)) if is_list else default,
         "envvar": envvar(name),
         "help": field.metadata["help"],
-        "parser": _parser(name) if is_list else None,
-        "callback": _check(field),
+        "callback": _check(field, _words(name) if is_list else None),
         "metavar": METAVARS.get(name, "NAMES") if is_list else None,
         "show_default": (" ".join(map(str, default)) or False) if is_list else True,
         "show_envvar": False,
@@ -116,46 +115,47 @@ def config_option(name: str, **changes: Any) -> Any:
     return typer.Option(settings.pop("default"), *names, **settings)
 
 
-def _check(field: "dataclasses.Field[Any]") -> Callable[[Any], Any]:
-    """Holds a value to its field's range, in commands too that make no Config."""
+def _check(
+    field: "dataclasses.Field[Any]", words: Callable[[list[str]], Any] | None
+) -> Callable[[Any], Any]:
+    """Reads a list's words, and holds a value to its field's range even where no Config is made."""
 
     def checked(value: Any) -> Any:
-        expect(field, value)
-        return value
+        read = value if words is None else words(value)
+        expect(field, read)
+        return read
 
     return checked
 
 
 def _annotation(name: str) -> Any:
     hint = get_type_hints(Config)[name]
-    return tuple if get_origin(hint) is tuple else hint
+    return list[str] if get_origin(hint) is tuple else hint
 
 
-def _parser(name: str) -> Callable[[Any], Any]:
+def _words(name: str) -> Callable[[list[str]], tuple[Any, ...]]:
     element, *_ = get_args(get_type_hints(Config)[name])
     return _whole_numbers if element is int else _names
 
 
-def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Reads "age 'marital status'"; Typer hands the default through here as well."""
-    if isinstance(value, tuple):
-        return value
+def _names(values: list[str]) -> tuple[str, ...]:
+    """Reads "age 'marital status'", given at once or one option after the other."""
+    said = " ".join(values)  # which also joins what was split at the blanks of a variable
     try:
-        return tuple(shlex.split(value))
+        return tuple(shlex.split(said))
     except ValueError as exc:
         raise typer.BadParameter(
             "expected names separated by spaces, in quotes if they hold one. "
-            f"Received: {value!r} ({exc})."
+            f"Received: {said!r} ({exc})."
         ) from None
 
 
-def _whole_numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
-    """Reads "350 50"; Typer hands the default through here as well."""
-    if isinstance(value, tuple):
-        return value
+def _whole_numbers(values: list[str]) -> tuple[int, ...]:
+    """Reads "350 50", given at once or one option after the other."""
+    said = " ".join(values)
     try:
-        return tuple(int(word) for word in value.split())
+        return tuple(int(word) for word in said.split())
     except ValueError:
         raise typer.BadParameter(
-            f"expected whole numbers separated by spaces, such as '350 50'. Received: {value!r}."
+            f"expected whole numbers separated by spaces, such as '350 50'. Received: {said!r}."
         ) from None

@@ -121,6 +121,33 @@ def test_a_bad_option_ends_with_2_and_writes_nothing(arguments, received, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["termination"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [
+        (["--exclude", "a 'b c'"], ""),
+        (["--exclude", "a", "--exclude", "'b c'"], ""),
+        (["--exclude", "a", "--exclude", "'b c'"], "x"),
+        ([], "a 'b c'"),
+    ],
+)
+def test_a_list_option_that_is_repeated_adds_to_the_list(arguments, variable, tmp_path):
+    table = tmp_path / "rows.csv"
+    rows = "".join(f"{i},{i * 7 % 31},{i * i % 37},{'uv'[i % 2]}\n" for i in range(60))
+    table.write_text("a,b c,d,y\n" + rows)
+    done = mlp_job(
+        "data", str(table), "--label", "y", "--json", *arguments, MLP_JOB_EXCLUDE=variable
+    )
+    kinds = {column["name"]: column["kind"] for column in json.loads(done.stdout)["columns"]}
+    assert kinds == {"a": "left out", "b c": "left out", "d": "number", "y": "label"}
+
+
+def test_repeated_numbers_make_one_list(tmp_path):
+    done = mlp_job(
+        "train", "--hidden", "3", "--hidden", "4 0", "--store", str(tmp_path), "--name", "x"
+    )
+    assert "Received: (3, 4, 0)." in last_event(done.stdout)["message"]
+
+
 def test_the_environment_is_read_and_an_option_beats_it():
     assert "Received: -1." in mlp_job("train", MLP_JOB_EPOCHS="-1").stdout
     assert "Received: -2." in mlp_job("train", "--epochs", "-2", MLP_JOB_EPOCHS="-1").stdout
