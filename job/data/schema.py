@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["number", "category", "boolean"]
+Kind = Literal["number", "category", "boolean", "datetime", "text"]
 
 MISSING_INTEGER = -(2**63)
 """How a missing value of a whole-number category or a boolean is handed to the model (int64)."""
@@ -14,13 +14,40 @@ MISSING_TEXT = ""
 """How a missing value of a text category is handed to the model."""
 
 
+EMPTY_SIGNS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>")
+"""What stood for a missing value in every column of a CSV before columns had a `Parsing`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsing:
+    """How the texts of a column are read; the defaults are those of the first version.
+
+    Attributes:
+        missing: Texts that stand for a missing value, besides the empty one.
+        trimmed: Whether blanks around a text are taken off.
+        decimal: Decimal sign of a number.
+        thousands: What stands between a number's thousands; empty for nothing.
+        marks: Whether a number may have a currency, a percent sign, brackets or typographic signs.
+        dates: How a datetime is written: day-first, month-first, days (20260131), seconds or
+            milliseconds; empty for another kind.
+    """
+
+    missing: tuple[str, ...] = EMPTY_SIGNS
+    trimmed: bool = False
+    decimal: str = "."
+    thousands: str = ""
+    marks: bool = False
+    dates: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One input column; all figures are those of the rows that the gradient saw.
 
     Attributes:
         name: As in the file's header.
-        kind: number (float32, missing is NaN), boolean (int64 0 or 1) or category (text, or int64).
+        kind: number (float32, missing is NaN), boolean (int64 0 or 1), category (text, or int64),
+            datetime (int64 seconds since 1970 UTC) or text (free text, of words).
         categories: The values that are looked up, sorted; all integers or all strings; empty for
             numbers. What is not among them shares one slot.
         has_missing: Whether values were missing, so that their absence is an input of its own.
@@ -31,6 +58,9 @@ class Column:
         minimum: Of the numbers.
         maximum: Of the numbers.
         most_common: The most frequent values, and how often each occurred.
+        parsing: How its texts are read.
+        features: What a datetime gives: days, year, week, day; each where it varies.
+        words: Of a text, the most that the model reads.
     """
 
     name: str
@@ -44,12 +74,19 @@ class Column:
     minimum: float = 0.0
     maximum: float = 0.0
     most_common: tuple[tuple[int | str, int], ...] = ()
+    parsing: Parsing = Parsing()
+    features: tuple[str, ...] = ()
+    words: int = 0
 
     @property
     def dtype(self) -> str:
         """The dtype of the model's input."""
         if self.kind == "number":
             return "float32"
+        if self.kind == "datetime":
+            return "int64"
+        if self.kind == "text":
+            return "string"
         return "string" if isinstance(self.categories[0], str) else "int64"
 
     @property
@@ -70,6 +107,9 @@ class Schema:
         rows: Rows that the figures were taken from.
         ignored: Columns of the file that the model does not take.
         hashed: The columns whose values chose the test rows; empty when those came apart.
+        hash_version: How they were hashed; see `job.data.table.hashing`.
+        alone: The columns that chose for rows without a group; empty when all have one, and in
+            the first version, where all columns that were not left out did.
     """
 
     columns: tuple[Column, ...]
@@ -78,6 +118,8 @@ class Schema:
     rows: int = 0
     ignored: tuple[str, ...] = ()
     hashed: tuple[str, ...] = ()
+    hash_version: int = 1
+    alone: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> tuple[Column, ...]:
@@ -87,7 +129,17 @@ class Schema:
     @property
     def lookups(self) -> tuple[Column, ...]:
         """The columns that are looked up."""
-        return tuple(column for column in self.columns if column.kind != "number")
+        return tuple(column for column in self.columns if column.kind in ("category", "boolean"))
+
+    @property
+    def times(self) -> tuple[Column, ...]:
+        """The columns that are dates or times."""
+        return tuple(column for column in self.columns if column.kind == "datetime")
+
+    @property
+    def texts(self) -> tuple[Column, ...]:
+        """The columns of free text."""
+        return tuple(column for column in self.columns if column.kind == "text")
 
     @property
     def width(self) -> int:

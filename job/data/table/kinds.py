@@ -154,7 +154,7 @@ def target_of(column: Column) -> Target:
     """What the values of a column must be."""
     if column.kind == "category":
         return "text" if column.dtype == "string" else "integer"
-    return column.kind
+    return "boolean" if column.kind == "boolean" else "number"
 
 
 def check_finite(frame: Frame, name: str, values: Any) -> None:

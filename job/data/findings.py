@@ -1,0 +1,220 @@
+"""Findings: what the job found in a data set or had to assume, as values; `sentence` words one.
+
+A code is what `--allow` takes. Those in HOLDING keep a new version from being promoted.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+SHOWN = 80
+"""Characters of a name or a value in a sentence."""
+
+FEW = 5
+"""Values that a sentence names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something about a data set that a person should know.
+
+    Attributes:
+        code: Which kind; see WORDS.
+        column: The column, class or file it is about; empty for the whole.
+        count: Rows, values or files that it concerns.
+        of: How many there were.
+        values: Some of them, as text.
+    """
+
+    code: str
+    column: str = ""
+    count: int = 0
+    of: int = 0
+    values: tuple[str, ...] = ()
+
+
+HOLDING = ("lost-class", "lost-rows")
+"""Findings that hold back a promotion when there is a champion, unless `--allow` names them."""
+
+LOST_SHARE = 0.1
+"""Share of the labelled rows that may be lost to assumptions before it counts."""
+
+
+def sentence(finding: Finding) -> str:
+    """A finding in words, with the option that decides otherwise."""
+    return WORDS[finding.code](finding)
+
+
+def holding(findings: Iterable[Finding], allowed: Iterable[str]) -> tuple[Finding, ...]:
+    """The findings that keep a version from being promoted.
+
+    Args:
+        findings: Of its data.
+        allowed: Codes that the user accepts.
+    """
+    return tuple(each for each in findings if each.code in HOLDING and each.code not in allowed)
+
+
+def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for each code and column, with the sums of their counts."""
+    found: dict[tuple[str, str], Finding] = {}
+    for each in findings:
+        key = (each.code, each.column)
+        before = found.get(key)
+        if before is None:
+            found[key] = each
+        else:
+            values = tuple(dict.fromkeys((*before.values, *each.values)))[:FEW]
+            count, of = before.count + each.count, before.of + each.of
+            found[key] = replace(before, count=count, of=of, values=values)
+    return tuple(found.values())
+
+
+def _name(finding: Finding) -> str:
+    return f"Column {finding.column[:SHOWN]!r}"
+
+
+def _some(finding: Finding) -> str:
+    shown = ", ".join(repr(value[:40]) for value in finding.values[:FEW])
+    return shown + (", …" if len(finding.values) > FEW else "")
+
+
+def _rows(count: int, noun: str = "row") -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _share(finding: Finding) -> str:
+    return f"{finding.count / max(finding.of, 1):.1%}"
+
+
+def _left_out(reason: str) -> Callable[[Finding], str]:
+    return lambda f: f"{_name(f)} is left out: {reason.format(count=f'{f.count:,}')}."
+
+
+WORDS: dict[str, Callable[[Finding], str]] = {
+    # What the file looks like.
+    "encoding": lambda f: (
+        f"{f.column}: {_rows(f.count, 'value')} are not UTF-8 ({_some(f)}) and are read as "
+        "Windows-1252; `--csv encoding=NAME` names another encoding."
+    ),
+    "no-header": lambda f: (
+        f"{f.column}: the first line looks like values ({_some(f)}), so the columns are named x0, "
+        "x1, …; `--csv header=yes` takes it as names."
+    ),
+    "title-lines": lambda f: (
+        f"{f.column}: {_rows(f.count, 'line')} above the header left out ({_some(f)}); "
+        "`--csv header=LINE` says which line has the names."
+    ),
+    "short-rows": lambda f: (
+        f"{f.column}: {_rows(f.count)} with fewer fields at the end left out ({_some(f)})."
+    ),
+    "total-rows": lambda f: (
+        f"{f.column}: {_rows(f.count)} of totals at the end left out ({_some(f)})."
+    ),
+    "comment-lines": lambda f: (
+        f"{f.column}: {_rows(f.count, 'line')} that begin with # left out ({_some(f)})."
+    ),
+    "repeated-name": lambda f: (
+        f"{f.column}: more than one column has the name {_some(f)}; the later ones get a number."
+    ),
+    "unnamed-column": lambda f: f"{f.column}: columns without a name are called {_some(f)}.",
+    "several-sheets": lambda f: (
+        f"{f.column}: only the first sheet with rows, {_some(f)}, of {f.of} is read."
+    ),
+    # Rows.
+    "unlabelled-rows": lambda f: (
+        f"{f.count:,} rows without a label are left out."
+        if f.count != 1
+        else "1 row without a label is left out."
+    ),
+    "lost-rows": lambda f: (
+        f"{f.count:,} of {f.of:,} labelled rows ({_share(f)}) are left out because of what had to "
+        "be assumed; `--allow lost-rows` accepts that."
+    ),
+    # Columns.
+    "constant-column": _left_out("it has one value in all training rows"),
+    "empty-column": _left_out("it has no values"),
+    "huge-numbers": _left_out("its numbers are too large to tell apart as floating-point numbers"),
+    "identifier": _left_out("it looks like an identifier ({count} different values)"),
+    "free-text": lambda f: (
+        f"{_name(f)} is left out: it looks like an identifier or free text ({f.count:,} different "
+        "values); --text learns from its words, --category from whole values."
+    ),
+    "index-column": _left_out("it is the index of the rows"),
+    "unusable-type": lambda f: (
+        f"{_name(f)} is left out: its type is {_some(f)}; expected numbers, text, booleans, dates "
+        "or times."
+    ),
+    # Values.
+    "mixed-column": lambda f: (
+        f"{_name(f)} is taken as a category: {f.count:,} of {f.of:,} values are no numbers "
+        f"({_some(f)}); --number takes those as missing."
+    ),
+    "odd-values": lambda f: (
+        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} cannot be read like the others and "
+        f"count as missing ({_some(f)}); --category takes the column as it is written."
+    ),
+    "missing-signs": lambda f: (
+        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} count as missing ({_some(f)}); "
+        "--category takes the column as it is written."
+    ),
+    "too-large": lambda f: (
+        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} infinite or too large for float32 "
+        "count as missing."
+    ),
+    "ambiguous-numbers": lambda f: (
+        f"{_name(f)}: {_some(f)} may have a decimal sign or separate thousands; read as "
+        f"{f.values[-1] if f.values else ''}. `--csv decimal=SIGN` decides."
+    ),
+    "ambiguous-dates": lambda f: (
+        f"{_name(f)}: in {_some(f)} day or month may come first; `--csv day-first=yes` or "
+        "`day-first=no` decides."
+    ),
+    # Labels.
+    "similar-labels": lambda f: (
+        f"Labels that differ in capitals or blanks only are classes of their own: {_some(f)}."
+    ),
+    "lost-class": lambda f: (
+        f"No training row has the label {f.column[:SHOWN]!r}: its {_rows(f.count)} on the test "
+        "side are left out, and the model cannot answer it; more rows of it, or "
+        "`--allow lost-class`."
+    ),
+    "class-without-test-rows": lambda f: (
+        f"No test row has the label {f.column[:SHOWN]!r} ({_rows(f.count, 'training row')}): "
+        "nothing is measured for it."
+    ),
+    "uneven-classes": lambda f: (
+        f"The classes are uneven: {f.of:,} training rows of {f.values[0]} and {f.count:,} of "
+        f"{f.values[1]}; --class-weights weighs rare ones up."
+    ),
+    # Splits.
+    "leakage": lambda f: (
+        f"{f.count:,} of {f.of:,} test rows also occur among the training rows: the test flatters "
+        "the model; --group keeps rows that belong together on one side."
+    ),
+    "group-missing": lambda f: (
+        f"{f.count:,} of {f.of:,} rows have no value in --group {f.column[:SHOWN]!r}: each belongs "
+        "to no other row."
+    ),
+    "split-moved": lambda f: (
+        f"Columns that chose the test rows are not there any more ({_some(f)}): test rows may have "
+        "been trained on before."
+    ),
+    "held-out-share": lambda f: (
+        f"{f.count:,} of {f.of:,} rows of {f.column} are scored: the test share that a hash holds "
+        "out of training; --test-data scores all rows of a file."
+    ),
+    # Rows for a model that exists.
+    "new-columns": lambda f: (
+        f"Columns that training did not have, and that are ignored: {_some(f)}."
+    ),
+    "unseen-values": lambda f: (
+        f"{_name(f)}: {_share(f)} of the values were not seen in training ({_some(f)})."
+    ),
+    "newly-missing": lambda f: (
+        f"{_name(f)}: {_share(f)} of the values are missing; in training none were."
+    ),
+    "bad-values": lambda f: (
+        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} cannot be read as in training and "
+        f"count as missing ({_some(f)})."
+    ),
+}
