@@ -4,16 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from program import PROGRAM
 
 from job.registry import Registry
 from job.storage import open_store
 
-PROGRAM = Path(sys.executable).with_name("mlp-job")
 OPTIONS = ("--epochs=4", "--hidden=16", "--batch-size=20", "--learning-rate=0.01")
 OPTIONS += ("--device=cpu", "--no-xla", "--name=corners", "--min-accuracy=0.4")
 TEST_ROWS = 6000

@@ -2,18 +2,19 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import churn
+import documents
 import numpy as np
 import pytest
 import seaweed
 import tiny
 import yaml
+from program import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
 from job import provenance
@@ -25,7 +26,6 @@ from job.registry import Registry, fingerprint
 from job.storage import open_store
 from job.track import prometheus
 
-PROGRAM = Path(sys.executable).with_name("mlp-job")
 QUICK = ("--epochs=2", "--hidden=8", "--batch-size=25", "--learning-rate=0.01", "--device=cpu")
 OLD = Path(__file__).parents[1] / "stores" / "schema-1"
 
@@ -200,28 +200,23 @@ def test_a_version_is_trained_again_bit_for_bit(place: Path) -> None:
     assert "The data has changed since" in other.stderr
 
 
-# The README
+# The documentation
 
 
 def test_the_alert_watches_a_figure_that_is_written() -> None:
-    [rule] = yaml.safe_load(readme_block("yaml", "MlpJobNoSuccess"))["groups"][0]["rules"]
+    [rule] = yaml.safe_load(documents.block("job/registry/README.md", "yaml", "MlpJobNoSuccess"))[
+        "groups"
+    ][0]["rules"]
     assert f"time() - {prometheus.LAST_SUCCESS} > 2 * 86400" == rule["expr"]
 
 
 def test_the_lifecycle_rules_are_understood(s3: seaweed.SeaweedFS) -> None:
-    rules = json.loads(readme_block("json", "dead-runs"))
+    rules = json.loads(documents.block("job/registry/README.md", "json", "dead-runs"))
     assert [rule["Filter"]["Prefix"] for rule in rules["Rules"]] == ["PREFIX/NAME/runs/", "PREFIX/"]
     assert "Expiration" not in rules["Rules"][1]
     client = s3.client()
     client.put_bucket_lifecycle_configuration(Bucket=s3.bucket, LifecycleConfiguration=rules)
     client.delete_bucket_lifecycle(Bucket=s3.bucket)
-
-
-def readme_block(language: str, word: str) -> str:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    blocks = re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
-    [found] = [block for block in blocks if word in block]
-    return found
 
 
 # The fingerprint

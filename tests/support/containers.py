@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import documents
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -58,10 +59,8 @@ def needs_engine() -> None:
 
 
 def readme(start: str) -> str:
-    """The README's only command line that starts so, without its comment."""
-    lines = (REPOSITORY / "README.md").read_text().splitlines()
-    (line,) = (line.split(" #")[0] for line in lines if line.startswith(start))
-    return line
+    """The only command line of docker/README.md that starts so."""
+    return documents.line("docker/README.md", start)
 
 
 def build(tag: str) -> str:

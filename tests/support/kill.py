@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -28,9 +27,9 @@ import pyarrow.parquet
 import safetensors.numpy
 import seaweed
 import tiny
+from program import PROGRAM
 from proxy import Fault, Proxy, Request
 
-PROGRAM = Path(sys.executable).with_name("mlp-job")
 EVENT = "event.name"
 OPTIONS = (
     "--epochs=12", "--hidden=64", "--batch-size=5", "--dropout=0.2", "--patience=10",

@@ -623,8 +623,8 @@ def test_credentials_that_expire_in_mid_run(proxy: proxies.Proxy, s3_uri: str, f
 
 
 def policy(title: str, s3: seaweed.SeaweedFS, s3_uri: str) -> dict:
-    """The README's policy, for the bucket and the prefix of this test."""
-    readme = (ROOT / "README.md").read_text()
+    """The documented policy, for the bucket and the prefix of this test."""
+    readme = (ROOT / "job/registry/README.md").read_text()
     [text] = re.findall(rf"^[^\n]*{title} policy.*?```json\n(.*?)```", readme, re.S | re.I | re.M)
     prefix = s3_uri.removeprefix(f"s3://{s3.bucket}/")
     return json.loads(text.replace("BUCKET", s3.bucket).replace("PREFIX", prefix))

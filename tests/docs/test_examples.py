@@ -5,13 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow.csv
 import pytest
+from documents import document
+from program import PROGRAM
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PROGRAM = Path(sys.executable).with_name("mlp-job")
+README = document("README.md")
 
 
 def run_section(title, folder):
