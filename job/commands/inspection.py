@@ -76,8 +76,7 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
         DataError: Nothing of it can be shown; what else is wrong stands in the result.
         UsageError, DataNotFound, AccessDenied, StoreError: As `data.load`.
     """
-    named = uri == "mnist" or uri.endswith(".npz")
-    tabular = not named and is_table(find(uri, scratch))
+    tabular = uri != "mnist" and is_table(find(uri, scratch), reading.label)
     dataset: Dataset | None = None
     error = None
     if not tabular or reading.label is not None:

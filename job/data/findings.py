@@ -91,6 +91,15 @@ def _left_out(reason: str) -> Callable[[Finding], str]:
 
 
 WORDS: dict[str, Callable[[Finding], str]] = {
+    # Files.
+    "copied-file": lambda f: (
+        f"{_rows(f.count, 'file')} of {f.of:,} have the same contents as another ({_some(f)}): "
+        "their rows count twice; remove the copies, or name the files that are meant."
+    ),
+    "packed-twice": lambda f: (
+        f"{_rows(f.count, 'file')} of {f.of:,} lie there twice, packed and not ({_some(f)}): their "
+        "rows count twice; remove one of the two, or name the files that are meant."
+    ),
     # What the file looks like.
     "encoding": lambda f: (
         f"{f.column}: {_rows(f.count, 'value')} are not UTF-8 ({_some(f)}) and are read as "

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from numpy.typing import DTypeLike
 
 from job.data import labels, quality, splits
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
-from job.data.files import opening, staging
-from job.data.files.listing import WILD, Found, find, is_table, look
+from job.data.files.listing import Found, copies, find, is_table
+from job.data.findings import sentence
 from job.data.reading import Reading
 from job.data.sources import idx, images, mnist, npz, values
 from job.errors import DataError, UsageError
@@ -57,13 +58,15 @@ def _load(
     uri: str, test_uri: str | None, validation_split: float, scratch: Path, reading: Reading
 ) -> Dataset:
     found = _found(uri, scratch)
-    if found is not None and is_table(found):
+    if found is not None and is_table(found, reading.label):
         from job.data.table import load as table
 
         test_found = None if test_uri is None else find(test_uri, scratch)
-        return table.load(found, test_found, validation_split=validation_split, reading=reading)
+        dataset = table.load(found, test_found, validation_split=validation_split, reading=reading)
+        doubled = map(sentence, copies(found, found.tables))
+        return replace(dataset, warnings=(*doubled, *dataset.warnings))
     whole = test_uri is not None
-    source = _source(uri, found, scratch, reading, whole=whole)
+    source = _source(uri, found, reading, whole=whole)
     rows = source("train")
     _refuse_table_options(reading, uri)
     folders = isinstance(source, partial) and source.func is images.read
@@ -76,7 +79,7 @@ def _load(
     shape = rows.x.shape[1:]
     if test_uri is not None:
         test_found = _found(test_uri, scratch)
-        source = _source(test_uri, test_found, scratch, reading, whole=True, shape=shape)
+        source = _source(test_uri, test_found, reading, whole=True, shape=shape)
     elif isinstance(source, partial) and source.func is images.read:
         source = partial(source, shape=shape)
     test, of = _test_split(source, classes, shape, rows.x.dtype)
@@ -128,7 +131,7 @@ def load_test(
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
     where, whole = test_uri or uri, test_uri is not None
-    source = _source(where, _found(where, scratch), scratch, reading, whole=whole, shape=shape)
+    source = _source(where, _found(where, scratch), reading, whole=whole, shape=shape)
     test, of = _test_split(source, classes, shape, np.dtype(dtype))
     return test, () if of is None else (splits.scored(len(test), of, where),)
 
@@ -162,10 +165,8 @@ def _test_split(
 
 
 def _found(uri: str, scratch: Path) -> Found | None:
-    """The files of a URI that may be a table; None for the formats that name their own."""
-    if uri == "mnist" or uri.endswith(".npz"):
-        return None
-    return (find if WILD.search(uri) else look)(uri, scratch)
+    """The files of a URI; None for the embedded data."""
+    return None if uri == "mnist" else find(uri, scratch)
 
 
 def _refuse_table_options(reading: Reading, uri: str) -> None:
@@ -180,30 +181,30 @@ def _refuse_table_options(reading: Reading, uri: str) -> None:
 def _source(
     uri: str,
     found: Found | None,
-    scratch: Path,
     reading: Reading,
     *,
     whole: bool,
     shape: tuple[int, ...] | None = None,
 ) -> Source:
-    if uri == "mnist":
-        return mnist.read
     if found is None:
-        path = staging.file(uri, scratch)
+        return mnist.read
+    if uri.endswith(".npz") and found.single:
+        [path] = found.fetch(found.keys)
         read, parted = partial(npz.read, uri, path), npz.has_test_rows(uri, path)
-    elif is_table(found):
+    elif found.images:
+        return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
+    elif found.single and not is_table(found):
+        raise DataError(
+            f"{uri}: expected a table, a folder of class folders with images or of IDX files, or "
+            "an .npz file. Received: another file.",
+            hint="If it is a table, name its column of labels in --label; save arrays with "
+            "numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
+        )
+    elif found.tables:
         raise DataError(
             f"{uri}: expected images or arrays, as the training rows were. Received: a table.",
             hint="Test on data of the kind that is trained on.",
         )
-    elif images.are_images(found):
-        return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
-    elif staging.is_s3(uri) or found.several or opening.is_folder(Path(uri), uri):
-        read, parted = partial(idx.read, found), idx.has_test_rows(found)
     else:
-        raise DataError(
-            f"{uri}: expected a folder of IDX files or of class folders with images, or a file "
-            "whose name ends in .npz, .csv or .parquet. Received: another file.",
-            hint="Save with numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
-        )
+        read, parted = partial(idx.read, found), idx.has_test_rows(found)
     return read if whole or parted else splits.by_hash(read, reading.test_split)

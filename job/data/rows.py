@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from job.data.dataset import Inputs
-from job.data.files import opening, staging
-from job.data.files.listing import IMAGE, Found, look
+from job.data.files import opening
+from job.data.files.listing import IMAGE, Found, find, look
 from job.data.sources import csvfile, idx, images, jsonlines, npy, npz, parquet, values
 from job.data.sources.arrays import StoredArray
-from job.errors import DataError
+from job.errors import DataError, UsageError
 
 IMAGES = 256
 """Images decoded at once."""
@@ -62,7 +61,13 @@ def rows(
     if found:
         blocks = _pixels(found, shape, image_size)
     else:
-        blocks = _raw(uri, shape, staging.file(uri, scratch))
+        source = None if S3_ROOT.fullmatch(uri) else find(uri, scratch)
+        if source is None or not source.single:
+            raise UsageError(
+                f"Data: expected one file of rows, or a folder of images. Received: {uri!r}.",
+                hint="Name the file itself.",
+            )
+        blocks = _raw(uri, shape, source.fetch(source.keys)[0])
     for first, raw in blocks:
         chunk = values.convert(raw, target, first=first, name=uri).reshape(len(raw), width)
         while len(chunk):
@@ -118,7 +123,7 @@ def images_of(uri: str, scratch: Path) -> Found | None:
         return None
     found = look(uri, scratch)
     keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
-    return replace(found, keys=keys) if keys else None
+    return found.only(keys) if keys else None
 
 
 def _pixels(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from job.config import BESIDE, Config
-from job.data.files.identity import identity
+from job.data.files.listing import identity
 from job.errors import DataError, DataNotFound, UsageError
 from job.registry.manifest import Manifest
 

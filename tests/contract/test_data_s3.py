@@ -71,7 +71,7 @@ def test_rows_to_predict_come_from_s3(tmp_path, put):
 def test_what_is_not_there_is_not_found(tmp_path, s3_uri, put):
     with refused(DataNotFound, "nothing.npz"):
         from_s3(f"{s3_uri}/nothing.npz", tmp_path)
-    with refused(DataNotFound, "s3://", "idx"):
+    with refused(DataNotFound, "s3://", "nothing/"):
         from_s3(f"{s3_uri}/nothing/", tmp_path)
     with refused(DataNotFound):
         from_s3("s3://no-such-bucket-here/data.npz", tmp_path)
@@ -81,6 +81,23 @@ def test_what_is_not_there_is_not_found(tmp_path, s3_uri, put):
     uri = put(write_idx(tmp_path / "idx", {"x_train": parts["x_train"]}))
     with refused(DataNotFound, uri, "train-labels-idx"):
         from_s3(uri, tmp_path / "scratch")
+
+
+ROWS = "a,y\n" + "".join(f"{i / 7},{'uv'[i % 2]}\n" for i in range(60))
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "s3n"])
+def test_the_marks_of_folders_are_no_files(tmp_path, s3, s3_uri, scheme):
+    prefix = s3_uri.removeprefix(f"s3://{s3.bucket}/")
+    for key, body in (("", ""), ("sub/", ""), ("part-1.csv", ROWS), ("part-2.csv", "")):
+        s3.client().put_object(Bucket=s3.bucket, Key=f"{prefix}/{key}", Body=body.encode())
+    uri = f"{scheme}{s3_uri.removeprefix('s3')}"
+    reading = data.Reading(label="y")
+    for each in (uri, f"{uri}/", f"{uri}/part-1.csv", f"{uri}/*.csv"):
+        dataset = data.load(
+            each, test_uri=None, validation_split=0.25, scratch=tmp_path, reading=reading
+        )
+        assert len(dataset.train) + len(dataset.test) == 60
 
 
 def test_wrong_credentials_are_a_matter_of_access(tmp_path, put, monkeypatch):

@@ -1,20 +1,65 @@
-"""Which files a URI names: one, several, a glob, a folder or an S3 prefix."""
+"""List the files that a URI names: one, several, a glob, a folder or an S3 prefix."""
 
 import fnmatch
 import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from job.data.files import opening, staging
+from job.data.findings import FEW, Finding
 from job.errors import DataError, DataNotFound
+from job.storage import Entry, open_store
 
-TABLE = re.compile(r"(?i).*\.(csv|csv\.gz|parquet)")
-IMAGE = re.compile(r"(?i).*\.(png|jpe?g)")
+PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
+TABLE = re.compile(
+    rf"(?i).*\.(csv|tsv|tab|txt|data|json|jsonl|ndjson|parquet|pq|feather|arrow|xlsx){PACKED}"
+    r"|(?i:.*\.zip)"
+)
+VAGUE = re.compile(rf"(?i).*\.(txt|data|json){PACKED}|(?i:.*\.zip)")
+"""Endings of tables that other files have, too: such a file beside a .csv is no table."""
+
+IMAGE = re.compile(
+    r"(?i).*\.(png|jpe?g|jpe|jfif|webp|bmp|dib|gif|tiff?|p[bgpn]m|avif|heic|heif|jp2)"
+)
+ARRAYS = re.compile(r"(?i).*\.np[yz]|(.*/)?(train|t10k)-(images|labels)-idx[^/]*")
+"""NumPy's files, and IDX files under their canonical names."""
+
+SEEMS_A_FILE = re.compile(r"[^.]\.|-idx\d")
+"""What prefixes in S3 seldom have in their last part, and objects nearly always."""
+
 WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file.
+
+    Attributes:
+        name: How messages call it: its path or URI.
+        path: Where it lies; None in S3.
+        root: The s3:// prefix that it lies under; "" for a local file.
+        entry: Its key there, size and ETag; None for a local file.
+    """
+
+    name: str
+    path: Path | None = None
+    root: str = ""
+    entry: Entry | None = None
+
+    def size(self) -> int:
+        """Bytes."""
+        if self.entry is not None:
+            return self.entry.size
+        with opening.reading(self.name):
+            return Path(self.name).stat().st_size
+
+    def version(self) -> str:
+        """The ETag in S3; of a local file the SHA-256 (hex), for which it is read."""
+        return self.entry.etag if self.entry else opening.sha256(Path(self.name), self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +68,69 @@ class Found:
 
     Attributes:
         uri: As the user wrote it.
-        keys: Paths relative to the root, sorted; of several roots, the number comes first.
-        fetch: Brings files here: keys → local paths, in that order.
-        name: What a user would call a file: key → its path or URI.
+        files: Path relative to the root → file, sorted; with several roots each path starts with
+            the number of its root.
+        scratch: Where files from S3 are put.
         several: Whether there are several roots.
+        single: Whether the URI names one file itself.
     """
 
     uri: str
-    keys: tuple[str, ...]
-    fetch: Callable[[tuple[str, ...]], list[Path]]
-    name: Callable[[str], str]
+    files: Mapping[str, File]
+    scratch: Path
     several: bool = False
+    single: bool = False
 
-    def names(self, keys: tuple[str, ...]) -> tuple[str, ...]:
-        """How messages call the files."""
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The relative paths."""
+        return tuple(self.files)
+
+    def name(self, key: str) -> str:
+        """How messages call a file."""
+        return self.files[key].name
+
+    def names(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """How messages call files."""
         return tuple(map(self.name, keys))
+
+    def only(self, keys: Iterable[str]) -> "Found":
+        """Some of the files."""
+        return replace(self, files={key: self.files[key] for key in keys})
+
+    def fetch(self, keys: Iterable[str]) -> list[Path]:
+        """Local paths of files, in that order; those in S3 are downloaded.
+
+        Raises:
+            AccessDenied, StoreError: As `staging.fetch`.
+        """
+        wanted = [self.files[key] for key in keys]
+        paths = {file.name: file.path for file in wanted}
+        for root in dict.fromkeys(file.root for file in wanted if file.entry):
+            entries = {f.name: f.entry for f in wanted if f.entry and f.root == root}
+            fetched = staging.fetch(root, list(entries.values()), self.scratch)
+            paths.update(zip(entries, fetched, strict=True))
+        return [path for file in wanted if (path := paths[file.name])]
+
+    def identity(self) -> list[tuple[str, int, str]]:
+        """(path, bytes, ETag or SHA-256) of each file: the same for the same files elsewhere.
+
+        The path of a single file is "".
+        """
+        return [("" if self.single else k, f.size(), f.version()) for k, f in self.files.items()]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The keys of tables, by their names; what is named by itself is one whatever its name."""
+        if self.single:
+            return () if self.images or any(map(ARRAYS.fullmatch, self.files)) else self.keys
+        found = tuple(key for key in self.files if TABLE.fullmatch(key))
+        return tuple(key for key in found if self.several or not VAGUE.fullmatch(key)) or found
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The keys of images, by their names."""
+        return tuple(key for key in self.files if IMAGE.fullmatch(key))
 
 
 def find(uri: str, scratch: Path) -> Found:
@@ -48,7 +141,7 @@ def find(uri: str, scratch: Path) -> Found:
         DataError, UsageError, AccessDenied, StoreError: As `look`.
     """
     found = look(uri, scratch)
-    if not found.keys:
+    if not found.files:
         raise DataNotFound(
             f"{uri}: expected files there. Received: none.",
             hint="Check the path, the bucket and the pattern.",
@@ -65,113 +158,132 @@ def look(uri: str, scratch: Path) -> Found:
 
     Raises:
         DataNotFound: One of several has none.
-        DataError: A path or key leads out of its folder.
-        UsageError, AccessDenied, StoreError: As `staging.file`.
+        DataError: A path or key leads out of its folder, or a file is named twice.
+        UsageError: A URI of another kind.
+        AccessDenied, StoreError: It cannot be read.
     """
-    if "," in uri and not (not staging.is_s3(uri) and Path(uri).exists()):
+    remote = staging.is_s3(uri)
+    if "," in uri and (remote or not Path(uri).exists()):
         parts = [find(part.strip(), scratch) for part in uri.split(",") if part.strip()]
-        return _together(uri, parts)
-    return _on_s3(uri, scratch) if staging.is_s3(uri) else _local(uri)
+        return _together(uri, parts, scratch)
+    files, single = _on_s3(uri) if remote else _local(uri)
+    return Found(uri=uri, files=dict(sorted(files.items())), scratch=scratch, single=single)
 
 
-def is_table(found: Found) -> bool:
-    """Whether files are a table.
+def identity(uri: str) -> str | list[tuple[str, int, str]]:
+    """What tells one data set from another: see `Found.identity`; "mnist" is itself.
 
     Raises:
-        DataError: There are images besides.
+        DataNotFound: There is nothing there.
+        UsageError, DataError, AccessDenied, StoreError: As `look`.
     """
-    tables = [key for key in found.keys if TABLE.fullmatch(key)]
-    images = [key for key in found.keys if IMAGE.fullmatch(key)]
-    if tables and images:
-        raise DataError(
-            f"{found.uri}: expected a table or images. Received: {len(tables)} of the one, as "
-            f"{found.name(tables[0])[:200]}, and {len(images)} of the other, as "
-            f"{found.name(images[0])[:200]}.",
-            hint="Name the table itself to train on it; to train on the images, move the table "
-            "elsewhere or put _ in front of its name.",
-        )
-    return bool(tables)
+    return uri if uri == "mnist" else find(uri, Path()).identity()
 
 
-def _together(uri: str, parts: list[Found]) -> Found:
-    keys = tuple(f"{i}/{key}" for i, part in enumerate(parts) for key in part.keys)
-    counted = Counter(name for part in parts for name in part.names(part.keys))
+def is_table(found: Found, label: str | None = None) -> bool:
+    """Whether files are read as a table.
+
+    Where tables lie beside images in folders, a label means the table, and none the images. A
+    single file with an unknown ending is a table when there is a label.
+    """
+    unknown = found.single and not any(map(TABLE.fullmatch, found.files))
+    other = unknown or any("/" in key for key in found.images)
+    return bool(found.tables) and not (other and label is None)
+
+
+def copies(found: Found, keys: tuple[str, ...]) -> list[Finding]:
+    """Findings about files with the same contents, and about files beside their packed form.
+
+    Only files of equal size are compared; local ones are read for it.
+    """
+    packed, same = [], []
+    stems: set[str] = set()
+    sizes: dict[int, list[str]] = {}
+    for key in sorted(keys, key=len):
+        stem = re.sub(rf"(?i){PACKED}$", "", key)
+        if stem in stems:
+            packed.append(found.name(key))
+        stems.add(stem)
+        sizes.setdefault(found.files[key].size(), []).append(key)
+    for alike in sizes.values():
+        versions: set[str] = set()
+        for key in alike if len(alike) > 1 else ():
+            version = found.files[key].version()
+            if version in versions:
+                same.append(found.name(key))
+            versions.add(version)
+    told = (("packed-twice", packed), ("copied-file", same))
+    return [
+        Finding(code=code, count=len(names), of=len(keys), values=tuple(sorted(names)[:FEW]))
+        for code, names in told
+        if names
+    ]
+
+
+def _together(uri: str, parts: list[Found], scratch: Path) -> Found:
+    files = {f"{i}/{key}": file for i, part in enumerate(parts) for key, file in part.files.items()}
+    counted = Counter(file.name for file in files.values())
     twice = next((name for name, times in counted.items() if times > 1), None)
     if twice is not None:
         raise DataError(
             f"{uri}: expected each file once. Received: {twice[:200]} twice.",
             hint="Leave out the name or the pattern that finds it again.",
         )
-
-    def fetch(wanted: tuple[str, ...]) -> list[Path]:
-        paths = []
-        for i, part in enumerate(parts):
-            own = tuple(k.partition("/")[2] for k in wanted if k.startswith(f"{i}/"))
-            paths += part.fetch(own)
-        return paths
-
-    def name(key: str) -> str:
-        i, _, own = key.partition("/")
-        return parts[int(i)].name(own)
-
-    return Found(uri=uri, keys=keys, fetch=fetch, name=name, several=True)
+    return Found(uri=uri, files=files, scratch=scratch, several=True)
 
 
-def _local(uri: str) -> Found:
+def _local(uri: str) -> tuple[dict[str, File], bool]:
     wild = WILD.search(uri)
     if wild and not Path(uri).exists():
         fixed = "".join(uri[: wild.start()].rpartition("/")[:2])
-        matches = sorted(glob.glob(uri))  # noqa: PTH207 - the whole path is a pattern
-        keys = {path.removeprefix(fixed): Path(path) for path in matches if not Path(path).is_dir()}
+        matches = map(Path, glob.glob(uri))  # noqa: PTH207 - the whole path is a pattern
+        paths = {str(path).removeprefix(fixed): path for path in matches if not path.is_dir()}
     elif opening.is_folder(Path(uri), uri):
         root = Path(uri)
         with opening.reading(uri):
-            paths = sorted(
-                path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()
-            )
-        keys = {path.relative_to(root).as_posix(): path for path in paths}
-        keys = {key: path for key, path in keys.items() if not _hidden(key)}
-        inside = os.path.realpath(root)
-        for key, path in keys.items():
-            if not Path(os.path.realpath(path)).is_relative_to(inside):
+            inside = [path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]
+        paths = {path.relative_to(root).as_posix(): path for path in inside}
+        paths = {key: path for key, path in paths.items() if not _hidden(key)}
+        real = os.path.realpath(root)
+        for key, path in sorted(paths.items()):
+            if not Path(os.path.realpath(path)).is_relative_to(real):
                 raise _climbs(uri, key)
-        keys = {key: path for key, path in keys.items() if not path.is_dir()}
+        paths = {key: path for key, path in paths.items() if not path.is_dir()}
     else:
-        keys = {uri.rpartition("/")[2]: Path(uri)}
-    return Found(
-        uri=uri,
-        keys=tuple(keys),
-        fetch=lambda wanted: [keys[key] for key in wanted],
-        name=lambda key: str(keys[key]),
-    )
+        return {uri.rpartition("/")[2]: File(name=uri, path=Path(uri))}, True
+    return {key: File(name=str(path), path=path) for key, path in paths.items()}, False
 
 
-def _on_s3(uri: str, scratch: Path) -> Found:
-    head, *rest = re.split(r"(?<!/)/(?!/)", uri.rstrip("/"))  # s3://bucket, then the key's parts
-    if not any(map(WILD.search, rest)) and TABLE.fullmatch(uri):
-        return Found(
-            uri=uri,
-            keys=(rest[-1],),
-            fetch=lambda _: [staging.file(uri, scratch)],
-            name=lambda _: uri,
-        )
+def _on_s3(uri: str) -> tuple[dict[str, File], bool]:
+    plain = staging.plain(uri)
+    head, *rest = re.split(r"(?<!/)/(?!/)", plain.rstrip("/"))  # s3://bucket, then the key's parts
     wild = next((i for i, part in enumerate(rest) if WILD.search(part)), len(rest))
     root, pattern = "/".join([head, *rest[:wild]]), rest[wild:]
+    named = bool(rest) and not pattern and not plain.endswith("/") and "\0" not in rest[-1]
+    if named and SEEMS_A_FILE.search(rest[-1]) and (one := _object(root)):
+        return one, True  # without a listing: the object may be all that can be read
     entries = {
         entry.key: entry
-        for entry in staging.entries(root)
-        if not entry.key.endswith("/")
+        for entry in open_store(root).list("")
+        if entry.key
+        and not entry.key.endswith("/")  # what consoles write for a folder
         and (_matches(entry.key, pattern) if pattern else not _hidden(entry.key))
     }
+    if named and not entries and (one := _object(root)):
+        return one, True
     for key in entries:
         if {"", ".", ".."} & set(key.split("/")) or "\0" in key:
             raise _climbs(uri, key)
-    return Found(
-        uri=uri,
-        keys=tuple(sorted(entries)),
-        fetch=lambda wanted: staging.fetch(root, [entries[key] for key in wanted], scratch),
-        name=lambda key: f"{root}/{key}",
-    )
+    files = {k: File(name=f"{root}/{k}", root=root, entry=e) for k, e in entries.items()}
+    return files, False
+
+
+def _object(uri: str) -> dict[str, File]:
+    root, _, key = uri.rpartition("/")
+    try:
+        return {key: File(name=uri, root=root, entry=open_store(root).entry(key))}
+    except DataNotFound:
+        return {}
 
 
 def _matches(key: str, pattern: list[str]) -> bool:

@@ -1,17 +1,21 @@
-"""Opening and reading local files; the operating system's and the packers' errors stop here."""
+"""Open, unpack and read local files; the operating system's and the packers' errors stop here."""
 
+import bz2
 import contextlib
 import errno
 import gzip
+import hashlib
 import io
+import lzma
 import os
+import re
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError
 
@@ -19,6 +23,13 @@ NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.E
 
 DECODERS = {None, errno.EINVAL}
 """Not from the disk: a decoder's own error, and a seek to where a lying header points."""
+
+UNPACKING = (
+    gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error,
+)  # fmt: skip
+
+BESIDE = re.compile(r"(.*/)?[._].*|__MACOSX/.*|.*/")
+"""Members of a zip archive that are no data: folders, and what Macs add."""
 
 
 @contextlib.contextmanager
@@ -36,7 +47,7 @@ def reading(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, struct.error) as exc:
+    except UNPACKING as exc:
         raise _damaged(name, exc) from exc
     except PermissionError as exc:
         raise AccessDenied(
@@ -85,11 +96,72 @@ def size(stream: BinaryIO) -> int:
     return os.fstat(stream.fileno()).st_size
 
 
-def unpacked(stream: BinaryIO) -> BinaryIO:
-    """The bytes of an open file, unpacked when its content says that it is a gzip file."""
-    packed = stream.read(2) == b"\x1f\x8b"
+def sha256(path: Path, name: str) -> str:
+    """The SHA-256 (hex) of a file; maps errors as `opened` does."""
+    with opened(path, name) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unpacked(stream: BinaryIO, name: str = "") -> BinaryIO:
+    """The bytes of an open file, unpacked when its first bytes say how it is packed.
+
+    Args:
+        stream: The file; gzip, bzip2, xz and Zstandard are unpacked, and a zip archive of one file.
+        name: How messages call the file.
+
+    Returns:
+        A seekable stream.
+
+    Raises:
+        DataError: A zip archive of several files, or one that needs a password.
+    """
+    start = stream.read(6)
     stream.seek(0)
-    return gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[return-value]
+    if start.startswith(b"\x1f\x8b"):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    if re.match(rb"BZh[1-9]1A|BZh[1-9]\x17r", start):
+        return cast(BinaryIO, bz2.BZ2File(stream))
+    if start == b"\xfd7zXZ\0":
+        return cast(BinaryIO, lzma.LZMAFile(stream))
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow as pa
+
+        return io.BytesIO(pa.CompressedInputStream(pa.PythonFile(stream), "zstd").read())
+    if start.startswith(b"PK\3\4"):
+        archive = zipfile.ZipFile(stream)
+        member = _member(archive, name)
+        if member is not None:
+            return cast(BinaryIO, archive.open(member))
+    return stream
+
+
+def unpacked_name(stream: BinaryIO, key: str) -> str:
+    """A file's name without the ending of its packing; of a zip archive the name of its file.
+
+    Raises:
+        DataError: As `unpacked`.
+    """
+    if not key.lower().endswith(".zip"):
+        return re.sub(r"(?i)\.(gz|bz2|xz|zst)$", "", key)
+    member = _member(zipfile.ZipFile(stream), key)
+    stream.seek(0)
+    return key if member is None else member.filename
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+    """The one file in a zip archive; None when the archive itself is the file, as .xlsx is."""
+    infos = archive.infolist()
+    if any(info.filename == "[Content_Types].xml" for info in infos):
+        return None
+    files = [info for info in infos if not BESIDE.fullmatch(info.filename)]
+    if len(files) != 1 or files[0].flag_bits & 1:
+        some = ", ".join(info.filename[:80] for info in files[:5])
+        received = f"{len(files)}: {some}" if len(files) != 1 else "one that needs a password"
+        raise DataError(
+            f"{name}: expected a zip archive of one file. Received: {received}.",
+            hint="Unpack it first, and name the file or the folder.",
+        )
+    return files[0]
 
 
 def _existing(path: Path) -> os.stat_result:

@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,41 +16,10 @@ from job.storage import Entry, open_store
 DOWNLOADS = 16
 """Objects fetched at once; there may be many small ones."""
 
+SCHEMES = {"s3", "s3a", "s3n"}
+
 PROGRESS_SECONDS = 5.0
 """Between two words about a long download."""
-
-
-def file(uri: str, scratch: Path) -> Path:
-    """One file; see `fetch`.
-
-    Args:
-        uri: A path or s3://bucket/key.
-        scratch: The folder to download to.
-
-    Raises:
-        UsageError: Another kind of URI.
-        DataNotFound: No such bucket or key.
-        AccessDenied: It may not be read.
-        StoreError: Storage kept failing, or the disk is full.
-    """
-    if not is_s3(uri):
-        return Path(uri)
-    root, _, key = uri.rpartition("/")
-    if key in {"", ".", ".."} or "\0" in key or root == "s3:/":
-        raise UsageError(
-            f"Data: expected a file, as in s3://bucket/key. Received: {uri!r}.",
-            hint="Name one object; a prefix works for the data set to train on only.",
-        )
-    return fetch(root, [open_store(root).entry(key)], scratch)[0]
-
-
-def entries(root: str) -> Iterator[Entry]:
-    """All objects under an S3 prefix.
-
-    Raises:
-        As `file`.
-    """
-    return open_store(root).list("")
 
 
 def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
@@ -57,14 +27,15 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
 
     Args:
         root: s3://bucket/prefix.
-        wanted: What `entries` listed below it.
+        wanted: Objects as they were listed there.
         scratch: Where they go: a folder that is kept makes a retry cheap.
 
     Returns:
         Where each object lies.
 
     Raises:
-        StoreError: As `file`; also when an object is not what was listed.
+        AccessDenied: An object may not be read.
+        StoreError: Storage kept failing, the disk is full, or an object is not what was listed.
     """
     store, place = open_store(root), scratch / "objects"
     with opening.reading(str(place)):
@@ -135,17 +106,32 @@ def is_s3(uri: str) -> bool:
     """Whether a URI names S3 rather than a local path.
 
     Raises:
-        UsageError: It names something else, as in http://, or no bucket.
+        UsageError: It names something else, as in https://, or no bucket.
     """
     scheme, separator, rest = uri.partition("://")
-    if separator and scheme != "s3":
+    if not separator:
+        return False
+    if scheme in {"http", "https", "ftp"}:
+        name = rest.partition("?")[0].rstrip("/").rpartition("/")[2] or "data.csv"
+        raise UsageError(  # without the address, which may hold a password
+            f"Data: expected a path or an s3:// URI; web addresses are not read. "
+            f"Received: {scheme}://….",
+            hint=f"Fetch the file first, with `curl -fL -o {shlex.quote(name)} 'URL'`, and name "
+            f"{shlex.quote(name)} in its place.",
+        )
+    if scheme not in SCHEMES:
         raise UsageError(
             f"Data: expected a path, or a URI that starts with s3://. Received: {scheme}://….",
-            hint="Download the data first, or copy it to S3.",
+            hint="Copy the data to a folder or to S3 first.",
         )
-    if separator and not rest.partition("/")[0]:
+    if not rest.partition("/")[0]:
         raise UsageError(
             f"Data: expected s3://BUCKET/KEY. Received: {uri!r}, without a bucket.",
             hint="Name the bucket, and the file or folder in it.",
         )
-    return bool(separator)
+    return True
+
+
+def plain(uri: str) -> str:
+    """A URI of S3 with the scheme s3, as Hadoop's s3a and s3n mean the same."""
+    return f"s3://{uri.partition('://')[2]}"

@@ -49,7 +49,7 @@ def batches(path: Path, name: str) -> Iterator[Any]:
     from pyarrow import csv as arrow
 
     with opening.opened(path, name) as packed:
-        stream = opening.unpacked(packed)
+        stream = opening.unpacked(packed, name)
         names, delimiter = _header(stream, name)
         yield pa.record_batch([pa.array([], pa.string()) for _ in names], names=names)
         odd: list[Any] = []
@@ -95,7 +95,9 @@ def batches(path: Path, name: str) -> Iterator[Any]:
                 return
             if "straddling" in str(exc):
                 with opening.opened(path, name) as again:  # the reader still reads the other one
-                    place = csvrows.giant(opening.unpacked(again), delimiter, names, BLOCK_BYTES)
+                    place = csvrows.giant(
+                        opening.unpacked(again, name), delimiter, names, BLOCK_BYTES
+                    )
                 raise DataError(
                     f"{name}: {place}: expected a row of at most {BLOCK_BYTES >> 20} MiB. "
                     "Received: a longer one, or a quote that is not closed.",

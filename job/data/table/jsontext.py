@@ -28,7 +28,7 @@ def batches(path: Path, name: str) -> Iterator[Any]:
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     with opening.opened(path, name) as packed:
-        stream = opening.unpacked(packed)
+        stream = opening.unpacked(packed, name)
         rows: list[dict[str, str | None]] = []
         keys: list[str] = []
         numbered = enumerate(iter(lambda: stream.readline(LINE_BYTES), b""))

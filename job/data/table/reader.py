@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from job.data.files import layout, opening
-from job.data.files.listing import TABLE, Found, is_table
+from job.data.files.listing import Found
 from job.data.table import csvtext, jsontext, parquetfile
 from job.data.table.frame import Frame, joined
 from job.errors import DataError
 
-JSON_LINES = re.compile(r"(?i).*\.(jsonl|ndjson)(\.gz)?")
+JSON_LINES = re.compile(r"(?i).*\.(jsonl|ndjson)(\.(gz|bz2|xz|zst|zip))?")
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """How Hive writes a missing value into the name of a folder."""
@@ -48,9 +48,9 @@ def read(found: Found) -> Frame:
     """
     import pyarrow as pa
 
-    is_table(found)  # and no images besides
-    keys = tuple(key for key in found.keys if TABLE.fullmatch(key))
+    keys = found.tables
     _expect_tables(found, keys)
+    keys = tuple(key for key in keys if found.files[key].size()) or keys  # none of empty parts
     if not found.several:  # what is named one by one is meant
         layout.refuse_parts(found, keys)
     paths, names = found.fetch(keys), found.names(keys)
@@ -79,9 +79,9 @@ def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
     other = next((key for key in found.keys if part(key) not in read_of), None)
     if other is not None:
         raise DataError(
-            f"{found.uri}: expected a table: .csv, .csv.gz or .parquet. "
+            f"{found.uri}: expected a table, such as .csv or .parquet. "
             f"Received: {found.name(other)[:200]}.",
-            hint="Name files of these endings; JSON Lines are read to predict only.",
+            hint="Name files of rows and columns, or a folder that holds some.",
         )
 
 
@@ -95,13 +95,8 @@ def batches(key: str, path: Path, name: str) -> Iterator[Any]:
         read = parquetfile.batches
     elif JSON_LINES.fullmatch(key):
         read = jsontext.batches
-    elif TABLE.fullmatch(key):
-        read = csvtext.batches
     else:
-        raise DataError(
-            f"{name}: expected a table: .csv, .csv.gz, .parquet or .jsonl. Received: another file.",
-            hint="Name files of these endings, with the columns that the model was trained on.",
-        )
+        read = csvtext.batches
     added = _partition(key, name)
     with opening.reading(name):
         for batch in read(path, name):

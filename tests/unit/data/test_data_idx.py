@@ -176,7 +176,7 @@ def test_a_missing_folder_is_not_found(tmp_path):
 
 
 def test_a_folder_without_the_files_says_what_was_looked_for(tmp_path, folder):
-    with refused(DataNotFound, "train-images-idx", "an empty folder"):
+    with refused(DataNotFound, "empty", "none"):
         load(write_idx(tmp_path / "empty", {}))
     (folder / NAMES["y_train"]).unlink()
     with refused(DataNotFound, "train-labels-idx", "t10k-images"):
@@ -198,8 +198,12 @@ def test_another_kind_of_file_or_uri_is_refused(tmp_path):
     (tmp_path / "data.bin").write_bytes(b"?")
     with refused(DataError, ".npz"):
         load(tmp_path / "data.bin")
-    with refused(UsageError, "https"):
-        load("https://user:secret@example.org/data")
+    with pytest.raises(UsageError, match="https") as caught:
+        load("https://user:secret@example.org/rows.csv?token=secret")
+    assert "curl -fL -o rows.csv" in caught.value.hint
+    assert "secret" not in caught.value.message + caught.value.hint
+    with refused(UsageError, "gs://"):
+        load("gs://bucket/rows.csv")
 
 
 def test_a_pipe_a_device_and_a_circle_of_links_do_not_hang(folder):

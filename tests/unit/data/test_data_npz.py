@@ -214,7 +214,7 @@ def test_not_a_zip_archive(path):
         load(path)
     path.unlink()
     path.mkdir()
-    with refused(DataError, "a folder"):
+    with refused(DataNotFound):
         load(path)
 
 
