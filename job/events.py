@@ -36,8 +36,8 @@ def device_ready(info: "DeviceInfo") -> None:
 
 def data_loaded(dataset: Dataset) -> None:
     """The data was read and checked."""
-    shape = "×".join(map(str, dataset.train.x.shape[1:]))
-    row = f"{shape} {dataset.train.x.dtype}"
+    shape = "×".join(map(str, dataset.shape))
+    row = f"{shape} {dataset.dtype}"
     if dataset.table:
         row = f"{len(dataset.table.schema.columns)} columns"
     rows = {
@@ -52,8 +52,8 @@ def data_loaded(dataset: Dataset) -> None:
         f"Data: {rows['train']:,} rows to train, {rows['validation']:,} to validate, "
         f"{rows['test']:,} to test{held_out}; {row}, {len(dataset.classes)} classes.",
         rows=rows,
-        shape=list(dataset.train.x.shape[1:]),
-        dtype=str(dataset.train.x.dtype),
+        shape=list(dataset.shape),
+        dtype=dataset.dtype,
         classes=list(dataset.classes[:100]),
         class_count=len(dataset.classes),
         digest=dataset.digest,

@@ -66,7 +66,7 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
     patient.keep_using(
         partial(changes.tell, registry, dataset), registry.store, seconds=config.store_timeout
     )
-    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
+    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.nbytes)
     with clock.phase("build"), memory:
         network = mlp.build(config, dataset)
     checkpoints = Checkpoints(
@@ -81,7 +81,7 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
     with clock.phase("resume"):
         state = patient.keep_using(checkpoints.latest, registry.store, seconds=config.store_timeout)
     shutdown.note(checkpoint=checkpoints.last)
-    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.train.x.nbytes)
+    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
         fitted = training.fit(
             network,

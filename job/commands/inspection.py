@@ -100,7 +100,7 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
     return Inspection(
         uri=uri,
         rows={"train": len(dataset.train), "test": len(dataset.test)},
-        input="" if tabular else f"{shape} {dataset.train.x.dtype}",
+        input="" if tabular else f"{shape} {dataset.dtype}",
         held_out=dataset.held_out_of is not None,
         columns=columns,
         classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},

@@ -16,6 +16,10 @@ Classes = tuple[int | str, ...]
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
 """(rows, *shape), uint8 for pixels, else float32; finite."""
 
+Compact = Mapping[str, NDArray[Any]]
+"""A table's rows as they lie on the device: `numbers`, (rows, n) float32 with NaN for what is
+missing, and `codes`, (rows, m) int32; see `job.data.table.encode.compact`."""
+
 Part = Literal["train", "test"]
 
 
@@ -43,11 +47,11 @@ class Split:
     """Labelled rows.
 
     Attributes:
-        x: (rows, *shape), uint8 for pixels, else float32; finite.
+        x: (rows, *shape), uint8 for pixels, else float32; finite. Of a table, its `Compact` arrays.
         y: (rows,), int32; indices into the data set's classes.
     """
 
-    x: Inputs
+    x: Any
     y: NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -56,7 +60,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Tabular:
-    """What a table is besides its matrix.
+    """What a table is besides its arrays.
 
     Attributes:
         schema: Its columns.
@@ -82,7 +86,7 @@ class Dataset:
         duplicates: Test rows that also occur among the training rows; None when not counted.
         held_out_of: Rows that a hash held the test rows out of; None when they came apart.
         warnings: What a person should know of the data, in sentences.
-        table: The columns, when the data is a table; `x` is then what its layers make of them.
+        table: The columns, when the data is a table; `x` is then `Compact`.
     """
 
     uri: str
@@ -99,11 +103,26 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return self.train.x.shape[1:]
+        """The shape of one row; of a table, as the first layer of the reference MLP sees it."""
+        if self.table:
+            return (self.table.schema.width,)
+        shape: tuple[int, ...] = self.train.x.shape[1:]
+        return shape
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of one row; of a table, as the first layer sees it."""
+        return "float32" if self.table else str(self.train.x.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the training rows on the device."""
+        x = self.train.x
+        return sum(array.nbytes for array in (x.values() if isinstance(x, Mapping) else (x,)))
 
     def raw_test(self, count: int) -> "NDArray[Any] | Mapping[str, NDArray[Any]]":
         """The first test rows as the published model takes them: an array, or columns by name."""
         if self.table is None:
-            return self.test.x[:count]
+            rows: NDArray[Any] = self.test.x[:count]
+            return rows
         return {name: values[:count] for name, values in self.table.test.items()}

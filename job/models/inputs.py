@@ -1,9 +1,11 @@
-"""The layers that stand in front of a table's model: raw columns by name → the trained matrix.
+"""inputs: a table's raw columns → the arrays on the device → features, as Keras layers.
 
-They compute what `job.data.table.encode.matrix` computed for training, to rounding; all are Keras's
-own and reload in safe mode.
+The only encoder: a network is trained on `job.data.dataset.Compact` arrays through `tensors` and
+`standard`, and `published` puts lookups in front of the same network. All layers are Keras's own
+and reload in safe mode.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,75 @@ UNKNOWN_TEXT = "\0"
 """Placeholders that Keras wants for the slot of unknown values; no data holds them."""
 
 
-def published(model: Any, schema: Schema) -> Any:
-    """A plain Functional model: {input: (rows,) or (rows, 1)} → what the trained model gives.
+def tensors(schema: Schema) -> dict[str, Any]:
+    """The inputs of a network that is trained on a table, by the names in `Compact`."""
+    import keras
+
+    inputs = {}
+    if schema.numbers:
+        inputs["numbers"] = keras.Input((len(schema.numbers),), dtype="float32", name="numbers")
+    if schema.lookups:
+        inputs["codes"] = keras.Input((len(schema.lookups),), dtype="int32", name="codes")
+    return inputs
+
+
+def standard(schema: Schema, rows: Mapping[str, Any]) -> Any:
+    """(rows, schema.width) float32: normalised numbers, what is missing, and one-hot codes.
 
     Args:
-        model: Built `keras.Sequential` on the matrix; its layers are shared.
+        schema: The columns.
+        rows: As `tensors` gives them.
+    """
+    import keras
+
+    parts = []
+    if schema.numbers:
+        missing = keras.ops.isnan(rows["numbers"])
+        normalised = keras.layers.Normalization(
+            mean=np.array([column.mean for column in schema.numbers], np.float32),
+            variance=np.array([column.variance for column in schema.numbers], np.float32),
+            dtype="float32",
+        )(rows["numbers"])
+        parts += [keras.ops.where(missing, 0.0, normalised), *indicators(schema, missing)]
+    for i, column in enumerate(schema.lookups):
+        parts.append(one_hot(rows["codes"], i, column))
+    return joined(parts)
+
+
+def indicators(schema: Schema, missing: Any) -> tuple[Any, ...]:
+    """(rows, k) float32: whether a number is missing, for the columns that lacked some."""
+    import keras
+
+    lacking = [i for i, column in enumerate(schema.numbers) if column.has_missing]
+    if not lacking:
+        return ()
+    return (keras.ops.take(keras.ops.cast(missing, "float32"), lacking, axis=1),)
+
+
+def one_hot(codes: Any, i: int, column: Column) -> Any:
+    """(rows, 1 + vocabulary) float32 of the i-th column of codes."""
+    import keras
+
+    return keras.ops.one_hot(keras.ops.take(codes, i, axis=1), slots(column), dtype="float32")
+
+
+def slots(column: Column) -> int:
+    """Codes of a column: the unknown, and its vocabulary."""
+    return 1 + len(column.vocabulary)
+
+
+def joined(parts: list[Any]) -> Any:
+    """(rows, sum of the widths) float32."""
+    import keras
+
+    return keras.layers.Concatenate(dtype="float32")(parts) if len(parts) > 1 else parts[0]
+
+
+def published(network: Any, schema: Schema) -> Any:
+    """A plain Functional model: {input: (rows,) or (rows, 1)} → what the network gives.
+
+    Args:
+        network: Built on the inputs of `tensors`; it is a part of the published model.
         schema: The columns.
     """
     import keras
@@ -34,41 +100,34 @@ def published(model: Any, schema: Schema) -> Any:
         """A name that no column has: Keras wants one for all layers, and makes up the same."""
         return own(f"{name}_") if name in inputs else name
 
-    def joined(parts: list[Any], name: str) -> Any:
-        layer = keras.layers.Concatenate(dtype="float32", name=own(name))
-        return layer(parts) if len(parts) > 1 else parts[0]
-
-    parts = []
+    rows = {}
     if schema.numbers:
-        columns = [inputs[names[column.name]] for column in schema.numbers]
-        parts.append(_numbers(schema, own("numbers"))(joined(columns, "number_columns")))
-    for i, column in enumerate(schema.lookups):
-        parts.append(_lookup(column, own(f"lookup_{i}"))(inputs[names[column.name]]))
-    network = keras.Sequential(model.layers, name=own("network"))
-    return keras.Model(inputs, network(joined(parts, "matrix")), name=model.name)
+        numbers = [inputs[names[column.name]] for column in schema.numbers]
+        rows["numbers"] = _stack("float32", len(numbers), own("number_columns"))(numbers)
+    if schema.lookups:
+        codes = [
+            _lookup(column, own(f"lookup_{i}"))(inputs[names[column.name]])
+            for i, column in enumerate(schema.lookups)
+        ]
+        rows["codes"] = _stack("int32", len(codes), own("code_columns"))(codes)
+    inner = keras.Model(network.inputs, network.outputs[0], name=own("network"))
+    return keras.Model(
+        inputs, inner([rows[tensor.name] for tensor in network.inputs]), name=network.name
+    )
 
 
-def _numbers(schema: Schema, name: str) -> Any:
-    """(rows, numbers) → normalised, then the indicators of absence."""
+def _stack(dtype: str, count: int, name: str) -> Any:
+    """(rows, 1) each → (rows, count), in a model of its own: no operation takes a column's name."""
     import keras
 
-    x = keras.Input((len(schema.numbers),))
-    missing = keras.ops.isnan(x)
-    normalised = keras.layers.Normalization(
-        mean=np.array([column.mean for column in schema.numbers], np.float32),
-        variance=np.array([column.variance for column in schema.numbers], np.float32),
-        dtype="float32",
-    )(x)
-    parts = [keras.ops.where(missing, 0.0, normalised)]
-    told = [i for i, column in enumerate(schema.numbers) if column.has_missing]
-    if told:
-        indicators = keras.ops.cast(missing, "float32")
-        parts.append(keras.ops.take(indicators, told, axis=1))
-        parts = [keras.layers.Concatenate(dtype="float32")(parts)]
-    return keras.Model(x, parts[0], name=name)
+    given = "float32" if dtype == "float32" else "int64"
+    columns = [keras.Input((1,), dtype=given) for _ in range(count)]
+    side_by_side = keras.ops.concatenate(columns, axis=1)
+    return keras.Model(columns, keras.ops.cast(side_by_side, dtype), name=name)
 
 
 def _lookup(column: Column, name: str) -> Any:
+    """(rows, 1) raw values → (rows, 1) codes as `job.data.table.encode.lookup` gives them."""
     import keras
 
     text = column.dtype == "string"
@@ -77,6 +136,6 @@ def _lookup(column: Column, name: str) -> Any:
         vocabulary=list(column.vocabulary),
         mask_token=None,
         oov_token=UNKNOWN_TEXT if text else UNKNOWN_INTEGER,
-        output_mode="one_hot",
+        output_mode="int",
         name=name,
     )

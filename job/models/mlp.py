@@ -1,4 +1,4 @@
-"""build(...) → the Keras Sequential that is trained and published."""
+"""mlp: the reference network, a Keras model that is trained and published."""
 
 import math
 from typing import Any
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from job.config import Config
 from job.data.dataset import Dataset
+from job.models import inputs
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -16,10 +17,11 @@ CHUNK = 65_536
 
 
 def build(config: Config, dataset: Dataset) -> Any:
-    """A compiled `keras.Sequential` that takes raw rows and gives probabilities.
+    """A compiled model that takes rows and gives probabilities.
 
-    Input: (rows, *shape) as in `dataset.train.x`, uint8 or float32. Output: (rows, classes),
-    float32, softmax. Pixels are divided by 255, other numbers normalised with the mean and the
+    Input: (rows, *shape) as in `dataset.train.x`, uint8 or float32, for a `keras.Sequential`; of a
+    table its `Compact` arrays, for a Functional model. Output: (rows, classes), float32, softmax.
+    Pixels are divided by 255, other numbers normalised with the mean and the
     variance of `dataset.fit_rows`, so that neither validation nor test rows leak in. The loss is
     categorical cross-entropy; labels are indices (`sparse_…`), which spares the one-hot table.
     The initial weights, and the state of dropout, are a function of `config.seed` alone.
@@ -29,27 +31,25 @@ def build(config: Config, dataset: Dataset) -> Any:
     # Here and no earlier: who draws from Python's generator in between, as botocore does for the
     # pauses between its tries, would change the weights.
     keras.utils.set_random_seed(config.seed)
-    x = dataset.train.x
-    layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
-    if x.dtype == np.uint8:
-        layers.append(keras.layers.Rescaling(1 / 255, dtype=config.precision))
-    elif dataset.table is None:  # a table's columns are normalised already
-        layers.append(_normalization(x, dataset.fit_rows))
-    if x.ndim > 2:
-        layers.append(keras.layers.Flatten(dtype=config.precision))
+    hidden: list[Any] = []
     for units in config.hidden:
-        layers.append(
+        hidden.append(
             keras.layers.Dense(units, activation=config.activation, dtype=config.precision)
         )
         if config.dropout > 0:
-            layers.append(keras.layers.Dropout(config.dropout, dtype=config.precision))
+            hidden.append(keras.layers.Dropout(config.dropout, dtype=config.precision))
     # float32 whatever the precision: half a precision's probabilities do not sum to 1.
-    layers.append(
-        keras.layers.Dense(
-            len(dataset.classes), activation="softmax", dtype="float32", name="probabilities"
-        )
+    head = keras.layers.Dense(
+        len(dataset.classes), activation="softmax", dtype="float32", name="probabilities"
     )
-    model = keras.Sequential(layers, name="mlp")
+    if dataset.table:
+        rows = inputs.tensors(dataset.table.schema)
+        features = inputs.standard(dataset.table.schema, rows)
+        for layer in (*hidden, head):
+            features = layer(features)
+        model = keras.Model(rows, features, name="mlp")
+    else:
+        model = keras.Sequential([*_array_layers(config, dataset), *hidden, head], name="mlp")
     optimizer = keras.optimizers.Adam(config.learning_rate)
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -61,6 +61,20 @@ def build(config: Config, dataset: Dataset) -> Any:
         jit_compile=False,  # fitting.py compiles the whole loop; predictions take any row count
     )
     return model
+
+
+def _array_layers(config: Config, dataset: Dataset) -> list[Any]:
+    import keras
+
+    x = dataset.train.x
+    layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
+    if x.dtype == np.uint8:
+        layers.append(keras.layers.Rescaling(1 / 255, dtype=config.precision))
+    else:
+        layers.append(_normalization(x, dataset.fit_rows))
+    if x.ndim > 2:
+        layers.append(keras.layers.Flatten(dtype=config.precision))
+    return layers
 
 
 def class_weights(dataset: Dataset) -> NDArray[np.float32]:

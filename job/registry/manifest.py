@@ -56,7 +56,7 @@ class InputRecord:
 
 def input_of(dataset: Dataset) -> InputRecord:
     """What a model of this data takes."""
-    return InputRecord(shape=dataset.shape, dtype=str(dataset.train.x.dtype))
+    return InputRecord(shape=dataset.shape, dtype=dataset.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Many steps in one call: a loop over mini-batches that runs on the device."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ class Table:
     """Rows and labels, moved to the device once; pixels stay uint8.
 
     Args:
-        x: (n, *shape), uint8 or float32.
-        y: (n,), int32.
+        x: (n, *shape), uint8 or float32; or several such arrays by name.
+        y: (n,), int32; or a tuple of such arrays.
     """
 
-    def __init__(self, x: NDArray[Any], y: NDArray[np.int32]):
-        self.x = _on_device(x)
-        self.y = _on_device(y)
+    def __init__(self, x: Any, y: Any):
+        import tensorflow as tf
+
+        self.x = tf.nest.map_structure(_on_device, dict(x) if isinstance(x, Mapping) else x)
+        self.y = tf.nest.map_structure(_on_device, y)
 
 
 class Loop:
@@ -118,7 +120,7 @@ def _program(model: Any, step: Callable[[Any], object], full: int, steps: int, x
     import tensorflow as tf
 
     def run(x: Any, y: Any, rows: Any) -> None:
-        batch = (tf.gather(x, rows), tf.gather(y, rows))
+        batch = tf.nest.map_structure(lambda table: tf.gather(table, rows), (x, y))
         model.distribute_strategy.run(step, args=(batch,))
 
     def program(x: Any, y: Any, grid: Any, rest: Any, start: Any, stop: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """fit(...): Keras's `model.fit` around loops on the device, with early stopping and resume."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -138,21 +138,28 @@ def order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64
     return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
-def predict(model: Any, x: NDArray[Any]) -> NDArray[np.float32]:
+def predict(model: Any, x: Any) -> NDArray[np.float32]:
     """Probabilities of raw rows, in memory that does not grow with the model's layers.
 
     Args:
         model: Takes rows as they are in x.
-        x: (rows, *shape), uint8 or float32.
+        x: (rows, *shape), uint8 or float32; or several such arrays by name.
 
     Returns:
         (rows, classes), float32.
     """
-    probabilities = np.empty((len(x), model.output_shape[-1]), np.float32)
-    for start in range(0, len(x), PREDICT_BATCH):
+    rows = len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
+    probabilities = np.empty((rows, *model.output_shape[1:]), np.float32)
+    for start in range(0, rows, PREDICT_BATCH):
         stop = start + PREDICT_BATCH
-        probabilities[start:stop] = model.predict_on_batch(x[start:stop])
+        probabilities[start:stop] = model.predict_on_batch(_part(x, slice(start, stop)))
     return probabilities
+
+
+def _part(x: Any, rows: slice) -> Any:
+    if isinstance(x, Mapping):
+        return {name: array[rows] for name, array in x.items()}
+    return x[rows]
 
 
 def _rank(result: EpochResult) -> float:
@@ -163,7 +170,9 @@ def _create_variables(model: Any, dataset: Dataset) -> None:
     """Makes Keras create all variables now; a function that creates some is traced twice."""
     model.optimizer.build(model.trainable_variables)
     y = dataset.train.y[:1]
-    model.compute_metrics(dataset.train.x[:1], y, np.zeros((1, len(dataset.classes)), np.float32))
+    model.compute_metrics(
+        _part(dataset.train.x, slice(1)), y, np.zeros((1, len(dataset.classes)), np.float32)
+    )
     model.reset_metrics()
 
 

@@ -1,8 +1,4 @@
-"""Typed columns → what the model takes, by name, and → the matrix that is trained on.
-
-The matrix is what the layers of `job.models.inputs` compute from the raw columns; a test
-compares them.
-"""
+"""Typed columns → the raw columns that a published model takes, and → the arrays to train on."""
 
 from typing import Any
 
@@ -16,9 +12,6 @@ from job.data.table.frame import Frame
 
 Raw = dict[str, NDArray[Any]]
 """Column → (rows,) float32, int64, or text as Python strings: what the published model takes."""
-
-EPSILON = 1e-7
-"""Of keras.layers.Normalization: the smallest standard deviation that it divides by."""
 
 
 def typed(frame: Frame, schema: Schema) -> Frame:
@@ -49,30 +42,30 @@ def raw(frame: Frame, schema: Schema) -> Raw:
     }
 
 
-def matrix(frame: Frame, schema: Schema) -> NDArray[np.float32]:
-    """The rows as the first layer sees them, (rows, schema.width).
+def compact(frame: Frame, schema: Schema) -> dict[str, NDArray[Any]]:
+    """The rows as the trained network takes them: the smallest form that loses nothing.
+
+    Returns:
+        `numbers`, (rows, numbers) float32 with NaN for what is missing, and `codes`,
+        (rows, lookups) int32 as `lookup` gives them; each only when there are such columns.
 
     Raises:
-        DataError: As `raw`, or the matrix is larger than memory.
+        DataError: As `raw`, or the arrays are larger than memory.
     """
-    x = memory.allocate((len(frame), schema.width), np.dtype(np.float32), frame.name)
-    indicator = at = len(schema.numbers)
-    for i, column in enumerate(schema.numbers):
-        values = _numbers(kinds.demanded(frame, column.name, "number"), column.name, frame)
-        missing = np.isnan(values)
-        deviation = max(np.sqrt(np.float32(column.variance)), np.float32(EPSILON))
-        values = (values - np.float32(column.mean)) / deviation
-        x[:, i] = np.where(missing, 0, values)
-        if column.has_missing:
-            x[:, indicator] = missing
-            indicator += 1
-    at = indicator
-    for column in schema.lookups:
-        typed = kinds.demanded(frame, column.name, kinds.target_of(column))
-        codes, width = lookup(typed, column), 1 + len(column.vocabulary)
-        x[:, at : at + width] = codes[:, None] == np.arange(width)
-        at += width
-    return x
+    found = {}
+    if schema.numbers:
+        numbers = _empty(frame, len(schema.numbers), np.float32)
+        for i, column in enumerate(schema.numbers):
+            typed = kinds.demanded(frame, column.name, "number")
+            numbers[:, i] = _numbers(typed, column.name, frame)
+        found["numbers"] = numbers
+    if schema.lookups:
+        codes = _empty(frame, len(schema.lookups), np.int32)
+        for i, column in enumerate(schema.lookups):
+            typed = kinds.demanded(frame, column.name, kinds.target_of(column))
+            codes[:, i] = lookup(typed, column)
+        found["codes"] = codes
+    return found
 
 
 def lookup(typed: Any, column: Column) -> NDArray[np.int64]:
@@ -109,3 +102,7 @@ def _numbers(typed: Any, name: str, frame: Frame) -> NDArray[np.float32]:
         )
     kinds.check_finite(frame, name, values)
     return values
+
+
+def _empty(frame: Frame, width: int, dtype: Any) -> NDArray[Any]:
+    return memory.allocate((len(frame), width), np.dtype(dtype), frame.name)

@@ -78,8 +78,8 @@ def _load(found: Found, test: Found | None, validation_split: float, reading: Re
     train, test_rows = encode.typed(train, schema), encode.typed(sides.test, schema)
     warnings += [*dropped, *changed, *(drift.unseen(test_rows, schema) if test else ())]
     test_y = encode_labels(test_rows, reading.label, classes)
-    test_split = Split(x=encode.matrix(test_rows, schema), y=test_y)
-    train_split = Split(x=encode.matrix(train, schema), y=y)
+    test_split = Split(x=encode.compact(test_rows, schema), y=test_y)
+    train_split = Split(x=encode.compact(train, schema), y=y)
     hashes = [_hashes(side, schema) for side in (train, test_rows)]
     return Dataset(
         uri=found.uri,

@@ -15,7 +15,8 @@ from job.config import Config
 from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, Column, Schema
 from job.models import mlp
-from job.models.inputs import published as behind_lookups
+from job.models.inputs import published, tensors
+from job.models.inputs import standard as features
 
 NAMES = ("n/1", "n-1", "n 1", "1", "n_1", "n_1_2", "with", "ü", "a\nb")
 LAYERS = (
@@ -34,21 +35,36 @@ def dataset(tmp_path_factory):
     )
 
 
-def identity(width):
-    """A trained model that gives back what it is given."""
+def standard(schema):
+    """A network that gives back its features."""
     import keras
 
-    return keras.Sequential([keras.Input((width,)), keras.layers.Activation("linear")])
+    rows = tensors(schema)
+    return keras.Model(rows, features(schema, rows))
 
 
-def test_the_layers_compute_the_matrix_to_rounding(dataset):
+def test_raw_columns_give_the_features_that_are_trained_on(dataset):
     schema, raw = dataset.table.schema, dict(dataset.table.test)
-    published = behind_lookups(identity(schema.width), schema)
-    inputs = schema.inputs()
-    said = published.predict_on_batch({inputs[k]: v for k, v in raw.items()})
-    np.testing.assert_allclose(said, dataset.test.x[: len(said)], atol=1e-5)
+    network = standard(schema)
+    names = schema.inputs()
+    said = published(network, schema).predict_on_batch({names[k]: v for k, v in raw.items()})
+    np.testing.assert_array_equal(said, training.predict(network, dataset.test.x))
+    assert said.shape[1] == schema.width
     assert {c.kind for c in schema.columns} == {"number", "boolean", "category"}
-    assert (dataset.test.x[:, 2] == 1).any()  # values are missing
+    assert np.isnan(dataset.test.x["numbers"]).any()
+    assert (said[:, 2] == 1).any()  # values are missing
+    fitted = training.predict(network, dataset.train.x)[dataset.fit_rows]
+    np.testing.assert_allclose(fitted[:, 1].mean(), 0, atol=1e-5)  # nothing is missing there
+    np.testing.assert_allclose(fitted[:, 1].std(), 1, atol=1e-5)
+
+
+def test_a_table_lies_on_the_device_in_its_smallest_form(dataset):
+    numbers, codes = dataset.train.x["numbers"], dataset.train.x["codes"]
+    assert (numbers.dtype, codes.dtype) == (np.float32, np.int32)
+    schema = dataset.table.schema
+    assert numbers.shape == (len(dataset.train), len(schema.numbers))
+    assert codes.shape == (len(dataset.train), len(schema.lookups))
+    assert dataset.nbytes == 4 * len(dataset.train) * len(schema.columns)
 
 
 def test_values_that_training_never_saw_fall_into_their_slots():
@@ -69,7 +85,7 @@ def test_values_that_training_never_saw_fall_into_their_slots():
         "i": np.array([MISSING_INTEGER, -1, 8]),
         "b": np.array([1, MISSING_INTEGER, 5]),
     }
-    said = behind_lookups(identity(schema.width), schema).predict_on_batch(rows)
+    said = published(standard(schema), schema).predict_on_batch(rows)
     assert said.tolist() == [
         [1, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0],
         [0, 3, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1],
@@ -117,8 +133,8 @@ def test_every_column_has_an_input_of_its_own():
         assert len(set(names.values())) == len(NAMES)
         assert names["n_1"] == "n_1"  # no other column gets the name of this one
         assert names["n_1_2"] == "n_1_2"
-    published = behind_lookups(identity(len(NAMES)), schema)
-    assert {each.name for each in published.inputs} == set(schema.inputs().values())
+    model = published(standard(schema), schema)
+    assert {each.name for each in model.inputs} == set(schema.inputs().values())
 
 
 def test_columns_may_have_the_names_of_layers(tmp_path):
