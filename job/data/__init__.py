@@ -5,6 +5,7 @@ from job.data.dataset import Classes, Dataset, Split
 from job.data.load import digest, load, load_test
 from job.data.reading import Reading
 from job.data.rows import images_of, rows
+from job.data.sources.imageset import unlabelled
 
 __all__ = [
     "Classes",
@@ -18,4 +19,5 @@ __all__ = [
     "load_test_table",
     "rows",
     "table_rows",
+    "unlabelled",
 ]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data.findings import Finding
 from job.data.schema import Schema
 
 Classes = tuple[int | str, ...]
@@ -33,6 +34,7 @@ class Labelled:
         labels: (rows,), integers, strings or bytes.
         rows: (rows,) where each stood among all that were there, if a hash chose them.
         of: How many were there, if a hash chose some of them.
+        findings: What was assumed.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Labelled:
     labels: NDArray[Any]
     rows: NDArray[np.int64] | None = None
     of: int | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,22 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         f"{_rows(f.count, 'file')} of {f.of:,} lie there twice, packed and not ({_some(f)}): their "
         "rows count twice; remove one of the two, or name the files that are meant."
     ),
+    # Images.
+    "damaged": lambda f: (
+        f"{f.count:,} of {f.of:,} images ({_share(f)}) cannot be read and are left out: "
+        f"{', '.join(f.values)}."
+    ),
+    "resized": lambda f: (
+        f"{f.count:,} of {f.of:,} images have another size and are resized to {f.values[0]} "
+        "(height × width); --image-size decides."
+    ),
+    "folder-without-images": lambda f: (
+        f"{_rows(f.count, 'folder')} without images left out ({_some(f)})."
+    ),
+    "nested-folders": lambda f: (
+        f"Every class folder holds the same folders ({_some(f)}), and the outer ones are taken as "
+        "the classes; if the inner ones are meant, put them at the top."
+    ),
     # What the file looks like.
     "encoding": lambda f: (
         f"{f.column}: {_rows(f.count, 'value')} are not UTF-8 ({_some(f)}) and are read as "

@@ -46,9 +46,7 @@ def read(array: StoredArray) -> NDArray[Any]:
     return labels.view(np.uint8) if dtype.kind == "b" else labels
 
 
-def index(
-    rows: Labelled, *, hint: str = "Check that the labels are the right array, and not cut off."
-) -> tuple[Classes, NDArray[np.int32]]:
+def index(rows: Labelled, *, hint: str) -> tuple[Classes, NDArray[np.int32]]:
     """Finds the classes in training rows.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,13 +16,20 @@ from job.data.dataset import Classes, Dataset, Labelled, Part, Split
 from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import sentence
 from job.data.reading import Reading
-from job.data.sources import idx, images, mnist, npz, values
+from job.data.sources import idx, imageset, mnist, npz, values
 from job.errors import DataError, UsageError
 
 READING = Reading()
 
-Source = Callable[[Part], Labelled]
-"""A data set of some format, opened: reads its training or its test rows."""
+
+class Source(Protocol):
+    """A data set of some format, opened: reads its training rows, its test rows or both."""
+
+    def __call__(
+        self, *parts: Part, whole: bool = False, shape: tuple[int, ...] | None = None
+    ) -> list[Labelled]:
+        """The rows of each part; with `whole` all rows are the one part's."""
+        ...
 
 
 def load(
@@ -65,28 +73,22 @@ def _load(
         dataset = table.load(found, test_found, validation_split=validation_split, reading=reading)
         doubled = map(sentence, copies(found, found.tables))
         return replace(dataset, warnings=(*doubled, *dataset.warnings))
-    whole = test_uri is not None
-    source = _source(uri, found, reading, whole=whole)
-    rows = source("train")
     _refuse_table_options(reading, uri)
-    folders = isinstance(source, partial) and source.func is images.read
-    classes, y = (
-        labels.index(rows, hint="Give each class a folder of images; its name is the label.")
-        if folders
-        else labels.index(rows)
-    )
+    source = _source(uri, found, reading)
+    if test_uri is None:
+        rows, test_rows = source("train", "test")
+    else:
+        [rows] = source("train", whole=True)
+        other = _source(test_uri, _found(test_uri, scratch), reading)
+        [test_rows] = other("test", whole=True, shape=rows.x.shape[1:])
+    classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
-    shape = rows.x.shape[1:]
-    if test_uri is not None:
-        test_found = _found(test_uri, scratch)
-        source = _source(test_uri, test_found, reading, whole=True, shape=shape)
-    elif isinstance(source, partial) and source.func is images.read:
-        source = partial(source, shape=shape)
-    test, of = _test_split(source, classes, shape, rows.x.dtype)
+    test = _split(test_rows, classes, rows.x.shape[1:], rows.x.dtype)
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), validation_split, uri)
     else:
         fit, validation = splits.stratified(y, validation_split, uri)
+    findings = dict.fromkeys((*rows.findings, *test_rows.findings))
     return Dataset(
         uri=uri,
         digest=digest(classes, train, test),
@@ -97,7 +99,8 @@ def _load(
         test=test,
         # MNIST's are known to be apart.
         duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
-        held_out_of=of,
+        held_out_of=test_rows.of,
+        warnings=tuple(map(sentence, findings)),
     )
 
 
@@ -130,10 +133,12 @@ def load_test(
             that it does not know.
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
-    where, whole = test_uri or uri, test_uri is not None
-    source = _source(where, _found(where, scratch), reading, whole=whole, shape=shape)
-    test, of = _test_split(source, classes, shape, np.dtype(dtype))
-    return test, () if of is None else (splits.scored(len(test), of, where),)
+    where = test_uri or uri
+    source = _source(where, _found(where, scratch), reading)
+    [rows] = source("test", whole=test_uri is not None, shape=shape)
+    test = _split(rows, classes, shape, np.dtype(dtype))
+    scored = () if rows.of is None else (splits.scored(len(test), rows.of, where),)
+    return test, (*map(sentence, rows.findings), *scored)
 
 
 def digest(classes: Classes, *parts: Split) -> str:
@@ -146,11 +151,9 @@ def digest(classes: Classes, *parts: Split) -> str:
     return sha256.hexdigest()
 
 
-def _test_split(
-    source: Source, classes: Classes, shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> tuple[Split, int | None]:
-    """The test rows, and of how many a hash chose them."""
-    rows = source("test")
+def _split(
+    rows: Labelled, classes: Classes, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> Split:
     if rows.x.shape[1:] != shape:
         raise DataError(
             f"{rows.name}: expected rows of shape {shape}, as in training. "
@@ -161,7 +164,7 @@ def _test_split(
     x = rows.x
     if x.dtype != dtype:
         x = values.convert(x, dtype, first=0, name=rows.name)
-    return Split(x=x, y=y), rows.of
+    return Split(x=x, y=y)
 
 
 def _found(uri: str, scratch: Path) -> Found | None:
@@ -178,33 +181,47 @@ def _refuse_table_options(reading: Reading, uri: str) -> None:
             )
 
 
-def _source(
-    uri: str,
-    found: Found | None,
-    reading: Reading,
-    *,
-    whole: bool,
-    shape: tuple[int, ...] | None = None,
-) -> Source:
+def _source(uri: str, found: Found | None, reading: Reading) -> Source:
     if found is None:
-        return mnist.read
+        return _arrays(mnist.read, parted=True, share=0)
+    if found.images:
+        return partial(imageset.read, imageset.in_folders(found), reading=reading)
     if uri.endswith(".npz") and found.single:
         [path] = found.fetch(found.keys)
-        read, parted = partial(npz.read, uri, path), npz.has_test_rows(uri, path)
-    elif found.images:
-        return partial(images.read, found=found, reading=reading, whole=whole, shape=shape)
-    elif found.single and not is_table(found):
+        parted = npz.has_test_rows(uri, path)
+        return _arrays(partial(npz.read, uri, path), parted=parted, share=reading.test_split)
+    if found.single and not is_table(found):
         raise DataError(
             f"{uri}: expected a table, a folder of class folders with images or of IDX files, or "
             "an .npz file. Received: another file.",
             hint="If it is a table, name its column of labels in --label; save arrays with "
             "numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
         )
-    elif found.tables:
+    if found.tables:
         raise DataError(
             f"{uri}: expected images or arrays, as the training rows were. Received: a table.",
             hint="Test on data of the kind that is trained on.",
         )
-    else:
-        read, parted = partial(idx.read, found), idx.has_test_rows(found)
-    return read if whole or parted else splits.by_hash(read, reading.test_split)
+    parted = idx.has_test_rows(found)
+    return _arrays(partial(idx.read, found), parted=parted, share=reading.test_split)
+
+
+def _arrays(read: Callable[[Part], Labelled], *, parted: bool, share: float) -> Source:
+    def source(
+        *parts: Part, whole: bool = False, shape: tuple[int, ...] | None = None
+    ) -> list[Labelled]:
+        del shape  # arrays have the shape that they have
+        side = read if whole or parted else splits.by_hash(read, share)
+        return [side(part) for part in parts]
+
+    return source
+
+
+def _hint(found: Found | None) -> str:
+    """What to do about a single class."""
+    if found is None or not found.images:
+        return "Check that the labels are the right array, and not cut off."
+    hint = "Give each class a folder of images; its name is the label."
+    if found.tables:
+        hint += f" Or name the column of labels of {found.name(found.tables[0])} in --label."
+    return hint

@@ -18,6 +18,7 @@ class Reading:
         test_split: Share of the rows held out for testing when there is no test set.
         image_size: Height and width that images are resized to; as they are when empty.
         refuse_leakage: End when test rows also occur among the training rows.
+        allow: Codes of findings that are accepted; see `job.data.findings`.
     """
 
     label: str | None = None
@@ -29,11 +30,18 @@ class Reading:
     test_split: float = 0.2
     image_size: tuple[int, ...] = ()
     refuse_leakage: bool = False
+    allow: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, options: object) -> "Reading":
         """From anything that has attributes of these names, such as a Config."""
-        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+        return cls(
+            **{
+                field.name: getattr(options, field.name)
+                for field in fields(cls)
+                if hasattr(options, field.name)
+            }
+        )
 
     @classmethod
     def recorded(cls, config: Any) -> "Reading":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from job.data.dataset import Inputs
 from job.data.files import opening
-from job.data.files.listing import IMAGE, Found, find, look
-from job.data.sources import csvfile, idx, images, jsonlines, npy, npz, parquet, values
+from job.data.files.listing import ARRAYS, TABLE, Found, find, look
+from job.data.sources import csvfile, idx, jsonlines, npy, npz, parquet, values
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError, UsageError
-
-IMAGES = 256
-"""Images decoded at once."""
 
 S3_ROOT = re.compile(r"s3://[^/]*/?")
 """A whole bucket is listed for nobody's slip."""
@@ -32,21 +29,17 @@ def rows(
     dtype: DTypeLike,
     scratch: Path,
     block_rows: int,
-    image_size: tuple[int, ...] = (),
-    pictures: Found | None = None,
 ) -> Iterator[Inputs]:
     """Streams rows as a model takes them.
 
     Args:
         uri: IDX images (packed or not), .npy, .npz (x, x_test or the only array), .csv, .jsonl
             (both also .gz) or .parquet, whose rows hold as many numbers as the model's input, in
-            its order; or PNG and JPEG images, one or a folder, by name; local or s3://.
+            its order; local or s3://.
         shape: Of one row of the model's input; a file may also hold its rows flat.
         dtype: Of the model's input, uint8 or float32.
         scratch: Where a file from S3 is put; the caller removes it.
         block_rows: Rows in each block but the last, which may have fewer.
-        image_size: Not empty when images of other sizes are to be resized.
-        pictures: What `images_of` found there, to be listed no second time.
 
     Yields:
         (block_rows, *shape) of that dtype.
@@ -57,18 +50,13 @@ def rows(
     """
     width, target = int(np.prod(shape)), np.dtype(dtype)
     block, filled = np.empty((block_rows, width), target), 0
-    found = pictures or images_of(uri, scratch)
-    if found:
-        blocks = _pixels(found, shape, image_size)
-    else:
-        source = None if S3_ROOT.fullmatch(uri) else find(uri, scratch)
-        if source is None or not source.single:
-            raise UsageError(
-                f"Data: expected one file of rows, or a folder of images. Received: {uri!r}.",
-                hint="Name the file itself.",
-            )
-        blocks = _raw(uri, shape, source.fetch(source.keys)[0])
-    for first, raw in blocks:
+    found = None if S3_ROOT.fullmatch(uri) else find(uri, scratch)
+    if found is None or not found.single:
+        raise UsageError(
+            f"Data: expected one file of rows, or a folder of images. Received: {uri!r}.",
+            hint="Name the file itself.",
+        )
+    for first, raw in _raw(uri, shape, found.fetch(found.keys)[0]):
         chunk = values.convert(raw, target, first=first, name=uri).reshape(len(raw), width)
         while len(chunk):
             taken = min(len(chunk), block_rows - filled)
@@ -112,32 +100,15 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
 
 
 def images_of(uri: str, scratch: Path) -> Found | None:
-    """The images that a URI names, if it does: a file by its ending, a folder by what it holds.
+    """The images that a URI names, if it names some.
 
     Raises:
         UsageError, DataError, DataNotFound, AccessDenied, StoreError: As `rows`.
     """
-    if PurePath(uri).suffix and not IMAGE.fullmatch(uri):
-        return None
-    if idx.NAME.fullmatch(PurePath(uri).name) or S3_ROOT.fullmatch(uri):
+    if ARRAYS.fullmatch(uri) or TABLE.fullmatch(uri) or S3_ROOT.fullmatch(uri):
         return None
     found = look(uri, scratch)
-    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
-    return found.only(keys) if keys else None
-
-
-def _pixels(
-    found: Found, shape: tuple[int, ...], image_size: tuple[int, ...]
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
-        raise DataError(
-            f"{found.uri}: expected rows of shape {shape}, which is what the model takes. "
-            "Received: images.",
-            hint="Give the model what it was trained on.",
-        )
-    for first in range(0, len(found.keys), IMAGES):
-        some = found.keys[first : first + IMAGES]
-        yield first, images.pixels(found.fetch(some), found.names(some), shape, image_size)
+    return found.only(found.images) if found.images else None
 
 
 def _blocks(array: StoredArray, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -89,7 +89,7 @@ def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: File
         output: A path or an s3:// URI.
         blocks: Arrays of probabilities, each (rows, classes), float32.
         classes: The labels, in the order of the columns.
-        files: Of each row, written in front of it.
+        files: Of each row, written in front of it; it may grow while the blocks are made.
 
     Returns:
         The number of rows written.

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from job import data as labelled
 from job import device, evaluation, events
+from job.data.files.listing import Found
+from job.data.findings import Finding, merged, sentence
 from job.data.schema import Schema
 from job.errors import DataError
 from job.evaluation.metrics import Metrics
@@ -131,22 +133,36 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
             columns = _columns(rows, manifest.schema, folder)
             model = load(registry, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
-        pictures = labelled.images_of(rows, folder)
+        if pictures := labelled.images_of(rows, folder):
+            files: list[str] = []
+            blocks = _pictures(pictures, manifest, files)
+            model = load(registry, manifest, folder)
+            said = _probabilities(model, blocks)
+            return predictions.write(output, said, manifest.classes, files=files)
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
             dtype=manifest.input.dtype,
             scratch=folder,
             block_rows=BLOCK_ROWS,
-            image_size=labelled.Reading.recorded(manifest.config).image_size,
-            pictures=pictures,
         )
         model = load(registry, manifest, folder)
-        said = _probabilities(model, blocks)
-        names = pictures.names(pictures.keys) if pictures else ()
+        return predictions.write(output, _probabilities(model, blocks), manifest.classes)
+
+
+def _pictures(found: Found, manifest: Manifest, files: list[str]) -> Iterator[NDArray[Any]]:
+    """The blocks of images; adds the names of their files to `files`."""
+    findings: list[Finding] = []
+    reading = labelled.Reading.recorded(manifest.config)
+    for block, names, said in labelled.unlabelled(
+        found, shape=manifest.input.shape, reading=reading
+    ):
         # A name that is no text is shown as well as can be.
-        files = [os.fsencode(name).decode(errors="replace") for name in names] or None
-        return predictions.write(output, said, manifest.classes, files=files)
+        files += [os.fsencode(name).decode(errors="replace") for name in names]
+        findings += said
+        yield block.astype(manifest.input.dtype, copy=False)
+    for finding in merged(findings):
+        events.data_warned(sentence(finding))
 
 
 def _columns(uri: str, schema: Schema, folder: Path) -> Iterator[Mapping[str, NDArray[Any]]]:

@@ -1,20 +1,20 @@
-"""How a data set lies in folders: parts, classes, and what would be learned from by mistake."""
+"""Train, test and class folders: the parts of a data set that the names of files tell."""
 
 import re
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 
-from job.data.dataset import Part
-from job.data.files.listing import IMAGE, Found
+from job.data.files.listing import Found
+from job.data.findings import Finding
 from job.errors import DataError
 
-OTHER_IMAGE = re.compile(r"(?i).*\.(gif|bmp|tiff?|webp|avif|heic|jfif|pgm|ppm)")
-
 PARTS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "train": re.compile(r"train(ing)?(set|data|images?|imgs?|folder)?"),
+    "validation": re.compile(r"(val|valid|validation|dev)(set|data|images?|imgs?|folder)?"),
+    "test": re.compile(r"(test(ing)?|eval|evaluation|holdout)(set|data|images?|imgs?|folder)?"),
 }
-"""What the parts of a data set are called, in small letters."""
+"""What one word of a name says when it names a part, in small letters."""
 
 FEW = 3
 """Places that advice names one by one."""
@@ -29,7 +29,7 @@ def refuse_parts(found: Found, keys: tuple[str, ...]) -> None:
     places: dict[str, set[str]] = {part: set() for part in PARTS}
     for key in keys:
         folders, path = key.split("/"), found.name(key).split("/")
-        told = ((depth, _part_of(name)) for depth, name in enumerate(folders))
+        told = ((depth, part_of(name)) for depth, name in enumerate(folders))
         depth, part = next((each for each in told if each[1]), (0, ""))
         if part:
             places[part].add("/".join(path[: len(path) - len(folders) + depth + 1]))
@@ -43,77 +43,85 @@ def refuse_parts(found: Found, keys: tuple[str, ...]) -> None:
     raise DataError(
         f"{found.uri}: expected the rows of one part. Received: by their names, rows to train on "
         f"and rows to test on, {min(train)[:200]} and {min(test)[:200]}.",
-        hint=f"`--data {data} --test-data {test_data}` names them apart; to learn from both, name "
+        hint=f"Name {data} as the data and {test_data} in --test-data; to learn from both, name "
         "them with a comma between."
         if some
-        else "Put them into two folders, one for --data and one for --test-data.",
+        else "Put them into two folders, and name the rows to test on in --test-data.",
     )
 
 
-def labelled_images(found: Found, part: Part) -> tuple[tuple[str, ...], list[str], bool]:
-    """The images of a part, the class of each, and whether folders hold the parts.
+def part_of(name: str) -> str:
+    """The part that a name speaks of, as seg_train, TestSet and valid do; else an empty text."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return next((p for word in words for p in PARTS if PARTS[p].fullmatch(word)), "")
+
+
+def class_folders(found: Found) -> tuple[list[str], bool, list[Finding]]:
+    """The class of each of a folder's images: the folder that it lies in.
+
+    Returns:
+        The classes, in the order of `found.images`; whether the folders train and test hold them;
+        and what was assumed.
 
     Raises:
-        DataError: An image lies in no class folder, a class has no image that can be read, or
-            folders of parts stand where those of classes are expected.
+        DataError: An image lies in no class folder, or folders of parts, or one folder around all
+            of them, stand where those of classes are expected.
     """
-    keys = tuple(key for key in found.keys if IMAGE.fullmatch(key))
+    keys = found.images
     tops = {key.partition("/")[0] for key in keys}
     parted = tops == {"train", "test"}
+    depth = int(parted)
     if not parted:
         _refuse_parts_as_classes(found, tops)
-    _refuse_unreadable(found, keys, parted)
-    if parted:
-        keys = tuple(key for key in keys if key.startswith(f"{part}/"))
-    return keys, [_class(found, key, parted) for key in keys], parted
-
-
-def _class(found: Found, key: str, parted: bool) -> str:
-    parts = key.split("/")[parted:]
-    if len(parts) < 2:
+    stray = next((key for key in keys if key.count("/") <= depth), None)
+    if stray is not None:
         raise DataError(
-            f"{found.uri}: expected each image in the folder of its class. Received: {key[:200]}.",
-            hint="Lay them out as CLASS/IMAGE.png, or as train/CLASS/… and test/CLASS/….",
+            f"{found.uri}: expected each image in the folder of its class. "
+            f"Received: {stray[:200]}.",
+            hint="Lay them out as CLASS/IMAGE.png, or as train/CLASS/… and test/CLASS/…; or name "
+            "a table of file names and labels as the data, and its column of labels in --label.",
         )
-    return parts[0]
+    paths = [key.split("/")[depth:-1] for key in keys]
+    inner = {path[1] for path in paths if len(path) > 1}
+    if len({path[0] for path in paths}) == 1 and all(len(path) > 1 for path in paths):
+        parts = ("train/", "test/") if parted else ("",)
+        raise DataError(
+            f"{found.uri}: expected folders of classes. Received: one folder, "
+            f"{paths[0][0][:200]}, that holds {', '.join(sorted(inner))[:200]}.",
+            hint=_apart([f"{found.uri.rstrip('/')}/{part}{paths[0][0]}" for part in parts]),
+        )
+    findings = []
+    full = {key.split("/")[depth] for key in keys}
+    others = (key.split("/") for key in found.files if key.count("/") > depth)
+    empty = sorted({folders[depth] for folders in others} - full)
+    if empty:
+        findings.append(
+            Finding(code="folder-without-images", count=len(empty), values=tuple(empty[:5]))
+        )
+    holders = Counter(pair[1] for pair in {tuple(path[:2]) for path in paths if len(path) > 1})
+    common = sorted(name for name, count in holders.items() if count == len(full) > 1)
+    if len(common) > 1:
+        findings.append(Finding(code="nested-folders", count=len(common), values=tuple(common[:5])))
+    return [path[0] for path in paths], parted, findings
 
 
 def _refuse_parts_as_classes(found: Found, tops: set[str]) -> None:
-    parts = {top: part for top in tops for part in PARTS if top.lower() in PARTS[part]}
-    if not parts or len(parts) < min(len(tops), 2):
+    parts = {top: part for top in tops if (part := part_of(top))}
+    kinds, alone = set(parts.values()), len(parts) == len(tops)
+    apart = len(kinds) > 1 and ("train" in kinds or alone)
+    if not apart and not (alone and len(tops) == 1):  # a bullet train and a steam train are classes
         return
     order = sorted(parts, key=lambda top: (tuple(PARTS).index(parts[top]), top))
     root = found.uri.rstrip("/")
-    said = f"--data {shlex.quote(f'{root}/{order[0]}')}"
-    if len(order) > 1:
-        said += f" --test-data {shlex.quote(f'{root}/{order[-1]}')}"
+    places = [f"{root}/{order[0]}", f"{root}/{order[-1]}"]
     raise DataError(
         f"{found.uri}: expected folders of classes, or train and test and nothing else. "
         f"Received: {', '.join(order)[:200]}.",
-        hint=f"`{said}` names the parts; rows to validate on are held out of the training rows.",
+        hint=f"{_apart(places[: len(order)])} Rows to validate on are held out of the training "
+        "rows.",
     )
 
 
-def _refuse_unreadable(found: Found, keys: tuple[str, ...], parted: bool) -> None:
-    other = next((key for key in found.keys if OTHER_IMAGE.fullmatch(key)), None)
-    if other is not None:
-        raise DataError(
-            f"{found.name(other)}: expected PNG or JPEG images. Received: another format.",
-            hint="Save it as PNG; what has _ in front of its name is left out.",
-        )
-    depth = 1 + parted
-    full = {tuple(key.split("/")[:depth]) for key in keys}
-    for key in found.keys:
-        folder = tuple(key.split("/")[:depth])
-        if key.count("/") >= depth and folder not in full:
-            raise DataError(
-                f"{found.uri}: expected PNG or JPEG images in the folder of each class. "
-                f"Received: in {'/'.join(folder)[:200]} none, but {key[:200]}.",
-                hint="Put images there; a folder with _ in front of its name is left out.",
-            )
-
-
-def _part_of(name: str) -> str:
-    """The part that a name speaks of; else an empty text."""
-    words = re.findall(r"[a-z]+", name.lower())
-    return next((part for word in words for part in PARTS if word in PARTS[part]), "")
+def _apart(places: Sequence[str]) -> str:
+    data, *test = map(shlex.quote, places)
+    return f"Name {data} as the data" + (f" and {test[0]} in --test-data." if test else ".")

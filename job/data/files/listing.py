@@ -5,7 +5,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,13 +104,7 @@ class Found:
         Raises:
             AccessDenied, StoreError: As `staging.fetch`.
         """
-        wanted = [self.files[key] for key in keys]
-        paths = {file.name: file.path for file in wanted}
-        for root in dict.fromkeys(file.root for file in wanted if file.entry):
-            entries = {f.name: f.entry for f in wanted if f.entry and f.root == root}
-            fetched = staging.fetch(root, list(entries.values()), self.scratch)
-            paths.update(zip(entries, fetched, strict=True))
-        return [path for file in wanted if (path := paths[file.name])]
+        return fetch([self.files[key] for key in keys], self.scratch)
 
     def identity(self) -> list[tuple[str, int, str]]:
         """(path, bytes, ETag or SHA-256) of each file: the same for the same files elsewhere.
@@ -131,6 +125,20 @@ class Found:
     def images(self) -> tuple[str, ...]:
         """The keys of images, by their names."""
         return tuple(key for key in self.files if IMAGE.fullmatch(key))
+
+
+def fetch(files: Sequence[File], scratch: Path) -> list[Path]:
+    """Local paths of files, in that order; those in S3 are downloaded.
+
+    Raises:
+        AccessDenied, StoreError: As `staging.fetch`.
+    """
+    paths = {file.name: file.path for file in files}
+    for root in dict.fromkeys(file.root for file in files if file.entry):
+        entries = {f.name: f.entry for f in files if f.entry and f.root == root}
+        fetched = staging.fetch(root, list(entries.values()), scratch)
+        paths.update(zip(entries, fetched, strict=True))
+    return [path for file in files if (path := paths[file.name])]
 
 
 def find(uri: str, scratch: Path) -> Found:

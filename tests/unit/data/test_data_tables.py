@@ -917,7 +917,7 @@ def test_training_and_test_rows_are_not_made_one_table(names, train, test, tmp_p
     for uri in (tmp_path, f"{tmp_path}/*") if "/" not in names[0] else (tmp_path,):
         with pytest.raises(DataError, match="the rows of one part") as caught:
             load(uri, label="y", exclude=())
-        _, data_uri, _, test_uri = shlex.split(caught.value.hint.split("`")[1])
+        _, data_uri, *_, test_uri = shlex.split(caught.value.hint.partition(" in --test-data")[0])
         assert (data_uri, test_uri) == (train.format(tmp_path), test.format(tmp_path))
         dataset = load(data_uri, test_uri, label="y", exclude=())
         assert len(dataset.test) == 60 * sum("test" in name for name in names) or len(names) == 2
