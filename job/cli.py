@@ -12,8 +12,8 @@ import typer
 
 from job import __version__
 from job.commands.versions import COMMANDS, AsJson, Ref, registry_of
-from job.config import Config, envvar, flag
-from job.config.options import MAKING, config_option, from_config
+from job.config import GROUP_OF, MODEL_OPTIONS, Config, DataOptions, envvar, flag
+from job.config.options import config_option, from_config
 from job.errors import JobError, UsageError
 from job.process import log, shutdown, stdio, termination
 
@@ -91,7 +91,7 @@ def train(**values: Any) -> Mapping[str, object]:
     """Train, evaluate and publish a model: the main job."""
     from job import pipeline
 
-    return pipeline.run(Config(**values))
+    return pipeline.run(Config.of(**values))
 
 
 @app.command()
@@ -136,43 +136,31 @@ def predict(
 
 
 @app.command("data")
+@from_config(name for name, group in GROUP_OF.items() if group == "data" and name != "data")
 def inspect_data(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
-    test_data: str | None = config_option("test_data"),
-    label: str | None = config_option("label"),
-    columns: list[str] = config_option("columns"),
-    exclude: list[str] = config_option("exclude"),
-    number: list[str] = config_option("number"),
-    category: list[str] = config_option("category"),
-    group: str | None = config_option("group"),
-    test_split: float = config_option("test_split"),
-    image_size: list[str] = config_option("image_size"),
     as_json: AsJson = False,
+    **values: Any,
 ) -> None:
     """Print what the job sees: rows, columns, classes, missing values, problems."""
     from job.commands import inspection, show_data
-    from job.data import Reading
     from job.process.scratch import scratch
 
-    reading = Reading(
-        label=label,
-        columns=tuple(columns),
-        exclude=tuple(exclude),
-        number=tuple(number),
-        category=tuple(category),
-        group=group,
-        test_split=test_split,
-        image_size=tuple(map(int, image_size)),
-    )
+    reading = DataOptions(data=data, **values)
     with scratch() as folder:
-        seen = inspection.inspect(data, test_uri=test_data, reading=reading, scratch=folder)
+        seen = inspection.inspect(
+            data,
+            test_uri=reading.test_data,
+            reading=reading,
+            scratch=Path(reading.cache) if reading.cache else folder,
+        )
     show_data.inspection(seen, as_json=as_json)
     if seen.error:
         raise seen.error
 
 
 @app.command()
-@from_config(("data", "test_data", "refuse_leakage", "store", "name", "device", *MAKING))
+@from_config(("data", "test_data", "refuse_leakage", "store", "name", "device", *MODEL_OPTIONS))
 def doctor(
     resume: Annotated[
         bool,
@@ -187,7 +175,7 @@ def doctor(
     from job.commands import doctor as checks
     from job.commands import show
 
-    config = Config(**values)
+    config = Config.of(**values)
     done = checks.run(config, resume=resume)
     show.diagnosis(done, as_json=as_json)
     for check in done:

@@ -42,22 +42,22 @@ def run(config: Config) -> Mapping[str, object]:
         JobError: Any other end that somebody acts on; see `job.errors`.
     """
     clock = Clock()
-    run_id = config.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    run_id = config.publishing.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     # A container that is started again in its pod has the pod's name, and files of its own.
-    attempt = "-".join(filter(None, (config.attempt, secrets.token_hex(4))))
+    attempt = "-".join(filter(None, (config.publishing.attempt, secrets.token_hex(4))))
     log.bind({"run.id": run_id, "run.attempt": attempt})
     shutdown.note(run_id=run_id)
     events.run_started(config, run_id)
-    prometheus.check(config.metrics_file)
+    prometheus.check(config.process.metrics_file)
 
-    registry = Registry(open_store(config.store), config.model_name)
-    seconds = config.store_timeout
+    registry = Registry(open_store(config.publishing.store), config.model_name)
+    seconds = config.publishing.store_timeout
     with clock.phase("check store"), registry.store.within(seconds):
         published = patient.keep_trying(lambda: registry.check(run_id), seconds=seconds)
     with patient.resumable(run_id), scratch() as folder:
         if published:
             dataset = read(config, folder)
-            expect_same(config.making(), dataset.digest, published.manifest)
+            expect_same(config, dataset.digest, published.manifest)
             judge = contest.retrial(registry, published, config)
             publish = partial(registry.challenge, published, judge)
         else:
@@ -69,7 +69,7 @@ def run(config: Config) -> Mapping[str, object]:
                 look = partial(twin, registry, config, made_from)
                 same = (
                     patient.keep_using(look, registry.store, seconds=seconds)
-                    if config.skip_unchanged
+                    if config.publishing.skip_unchanged
                     else None
                 )
             if same:
@@ -81,18 +81,18 @@ def run(config: Config) -> Mapping[str, object]:
             published = patient.keep_using(publish, registry.store, seconds=seconds)
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
-    events.published(published, config.store)
+    events.published(published, config.publishing.store)
     events.run_ended(clock.seconds)
-    if config.metrics_file:
+    if config.process.metrics_file:
         prometheus.write(
-            config.metrics_file,
+            config.process.metrics_file,
             published.manifest,
             promoted=published.verdict.promote,
             seconds=clock.seconds,
         )
 
     outcome = provenance.outcome(published)
-    if not published.verdict.promote and not config.rejection_ok:
+    if not published.verdict.promote and not config.gate.rejection_ok:
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
@@ -144,7 +144,7 @@ def make(
             verdict, past = patient.keep_using(
                 lambda: (registry.judged(judge), registry.recent(TREND)),
                 registry.store,
-                seconds=config.store_timeout,
+                seconds=config.publishing.store_timeout,
             )
         events.decided(verdict)
         record = page.Record(
@@ -175,6 +175,6 @@ def make(
 
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
     events.run_skipped(same)
-    if config.metrics_file:
-        prometheus.write(config.metrics_file, same, seconds=clock.seconds)
+    if config.process.metrics_file:
+        prometheus.write(config.process.metrics_file, same, seconds=clock.seconds)
     return provenance.skipped(same, run_id)

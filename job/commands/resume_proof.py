@@ -11,16 +11,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from job.config import Config
-from job.config.options import MAKING, arguments
+from job.config import MODEL_OPTIONS, Config
+from job.config.options import arguments
 from job.errors import DataError, DeviceUnavailable, JobError
 from job.training.checkpoint import SLOTS
 from job.training.packed import digest, unpack
 
-LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MAKING)
+LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MODEL_OPTIONS)
 """Options that the proof hands on."""
 DROPOUT = 0.2
 """Where the options have none: the random state is to be proved, too."""
@@ -74,8 +73,8 @@ def _train(config: Config, store: Path, end: signal.Signals | None = None) -> No
     expected = {None: 0, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[end]
     if code == 0 and end:
         raise DataError(
-            f"Expected a run that takes long enough to be killed. Received: {config.epochs} "
-            "epochs had ended before.",
+            "Expected a run that takes long enough to be killed. "
+            f"Received: {config.training.epochs} epochs had ended before.",
             hint="Prove it with more --epochs or on more data, such as --data mnist.",
         )
     if code != expected:
@@ -89,7 +88,7 @@ def _train(config: Config, store: Path, end: signal.Signals | None = None) -> No
 
 @contextlib.contextmanager
 def _process(config: Config, store: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    like_this = replace(config, dropout=config.dropout or DROPOUT)
+    like_this = config.replaced(dropout=config.model.dropout or DROPOUT)
     options = [
         *arguments(like_this, LIKE_THIS),
         f"--store={store}",
