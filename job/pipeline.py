@@ -23,6 +23,7 @@ from job.registry.manifest import Draft, Manifest
 from job.report import artifacts, page
 from job.storage import open_store, patient
 from job.track import prometheus
+from job.training.checkpoint import discard
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
@@ -79,6 +80,7 @@ def run(config: Config) -> Mapping[str, object]:
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
             published = patient.keep_using(publish, registry.store, seconds=seconds)
+            discard(registry.store, f"{config.model_name}/runs/{run_id}")
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.publishing.store)

@@ -50,7 +50,7 @@ class Registry(Championship):
                 ignores conditional writes.
             StoreError: The store does not answer, or is full.
         """
-        probe(self.store, f"{self.name}/.probe")
+        probe(self.store, f"{self.name}/.probe", large=True)
         self.numbers()
         self.pointer()
         version = self._claimed(run_id)[0] if run_id else None
