@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+LOG_SECONDS = 1
+"""How long the termination message waits until the log has the reason."""
 
 
 def main() -> None:
@@ -61,12 +65,12 @@ def _run(arguments: list[str], note: str | None) -> int:
         code = error.exit_code
         error.details = {**shutdown.noted(), **error.details}
     if code:
-        _write(note, termination.failed(code, error))  # first: nobody may be reading the log
-    if error:
-        _log_failure(error)
-    elif bug:
-        text = "This is a bug in mlp-job."
-        log.logger.error(text, exc_info=bug, extra={"event.name": "run.ended"})
+        # The log comes first, but where nobody reads it the message does not wait for it.
+        logged = threading.Thread(target=_log_failure, args=(error, bug), daemon=True)
+        logged.start()
+        logged.join(LOG_SECONDS)
+        _write(note, termination.failed(code, error))
+        logged.join()
     return code
 
 
@@ -213,7 +217,11 @@ def _as_job_error(
     return UsageError(message, hint="`mlp-job COMMAND --help` lists the options.")
 
 
-def _log_failure(error: JobError) -> None:
+def _log_failure(error: JobError | None, bug: Exception | None) -> None:
+    if error is None:
+        text = "This is a bug in mlp-job."
+        log.logger.error(text, exc_info=bug, extra={"event.name": "run.ended"})
+        return
     log.event(
         "run.ended",
         error.message,
