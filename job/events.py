@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from job.config import Config
 from job.data.dataset import Dataset
+from job.data.findings import Finding, sentence
 from job.errors import JobError
 from job.evaluation.metrics import Metrics
 from job.process.log import WARNING, event
@@ -22,10 +23,10 @@ def run_started(config: Config, run_id: str) -> None:
     """A run begins."""
     event(
         "run.started",
-        f"Run {run_id}: training {config.model_name} on {config.data.data}; "
-        f"the model goes to {config.publishing.store}.",
+        f"Run {run_id}: training {config.model_name} on {config.data}; "
+        f"the model goes to {config.store}.",
         model=config.model_name,
-        config=config.flat(),
+        config=asdict(config),
     )
 
 
@@ -68,8 +69,8 @@ def data_loaded(dataset: Dataset) -> None:
             f"Columns: {shown}" + (f" and {len(columns) - 12} more." if len(columns) > 12 else "."),
             columns={column.name[:200]: column.kind for column in columns[:1000]},
         )
-    for warning in dataset.warnings:
-        data_warned(warning)
+    for finding in dataset.findings:
+        data_warned(finding)
 
 
 def data_changed(version: int, changes: Sequence[str]) -> None:
@@ -83,9 +84,16 @@ def data_changed(version: int, changes: Sequence[str]) -> None:
     )
 
 
-def data_warned(warning: str) -> None:
+def data_warned(finding: Finding) -> None:
     """Something about the data that a person should know; the run goes on."""
-    event("data.warned", warning, level=WARNING)
+    event(
+        "data.warned",
+        sentence(finding),
+        level=WARNING,
+        code=finding.code,
+        column=finding.column[:200],
+        count=finding.count,
+    )
 
 
 def resumed(position: "Position", *, exact: bool) -> None:

@@ -23,7 +23,6 @@ from job.registry.manifest import Draft, Manifest
 from job.report import artifacts, page
 from job.storage import open_store, patient
 from job.track import prometheus
-from job.training.checkpoint import discard
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
@@ -43,22 +42,22 @@ def run(config: Config) -> Mapping[str, object]:
         JobError: Any other end that somebody acts on; see `job.errors`.
     """
     clock = Clock()
-    run_id = config.publishing.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    run_id = config.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     # A container that is started again in its pod has the pod's name, and files of its own.
-    attempt = "-".join(filter(None, (config.publishing.attempt, secrets.token_hex(4))))
+    attempt = "-".join(filter(None, (config.attempt, secrets.token_hex(4))))
     log.bind({"run.id": run_id, "run.attempt": attempt})
     shutdown.note(run_id=run_id)
     events.run_started(config, run_id)
-    prometheus.check(config.process.metrics_file)
+    prometheus.check(config.metrics_file)
 
-    registry = Registry(open_store(config.publishing.store), config.model_name)
-    seconds = config.publishing.store_timeout
+    registry = Registry(open_store(config.store), config.model_name)
+    seconds = config.store_timeout
     with clock.phase("check store"), registry.store.within(seconds):
         published = patient.keep_trying(lambda: registry.check(run_id), seconds=seconds)
     with patient.resumable(run_id), scratch() as folder:
         if published:
             dataset = read(config, folder)
-            expect_same(config, dataset.digest, published.manifest)
+            expect_same(config.making(), dataset.digest, published.manifest)
             judge = contest.retrial(registry, published, config)
             publish = partial(registry.challenge, published, judge)
         else:
@@ -70,7 +69,7 @@ def run(config: Config) -> Mapping[str, object]:
                 look = partial(twin, registry, config, made_from)
                 same = (
                     patient.keep_using(look, registry.store, seconds=seconds)
-                    if config.publishing.skip_unchanged
+                    if config.skip_unchanged
                     else None
                 )
             if same:
@@ -80,21 +79,20 @@ def run(config: Config) -> Mapping[str, object]:
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
             published = patient.keep_using(publish, registry.store, seconds=seconds)
-            discard(registry.store, f"{config.model_name}/runs/{run_id}")
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
-    events.published(published, config.publishing.store)
+    events.published(published, config.store)
     events.run_ended(clock.seconds)
-    if config.process.metrics_file:
+    if config.metrics_file:
         prometheus.write(
-            config.process.metrics_file,
+            config.metrics_file,
             published.manifest,
             promoted=published.verdict.promote,
             seconds=clock.seconds,
         )
 
     outcome = provenance.outcome(published)
-    if not published.verdict.promote and not config.gate.rejection_ok:
+    if not published.verdict.promote and not config.rejection_ok:
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
@@ -146,7 +144,7 @@ def make(
             verdict, past = patient.keep_using(
                 lambda: (registry.judged(judge), registry.recent(TREND)),
                 registry.store,
-                seconds=config.publishing.store_timeout,
+                seconds=config.store_timeout,
             )
         events.decided(verdict)
         record = page.Record(
@@ -177,6 +175,6 @@ def make(
 
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
     events.run_skipped(same)
-    if config.process.metrics_file:
-        prometheus.write(config.process.metrics_file, same, seconds=clock.seconds)
+    if config.metrics_file:
+        prometheus.write(config.metrics_file, same, seconds=clock.seconds)
     return provenance.skipped(same, run_id)

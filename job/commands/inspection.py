@@ -10,9 +10,11 @@ import numpy as np
 from job import data
 from job.data.dataset import Dataset
 from job.data.files.listing import find, is_table
+from job.data.findings import sentence
+from job.data.schema import Parsing
 from job.errors import DataError
 
-KINDS = {"int64": "whole number", "double": "number", "bool": "boolean", "string": "text"}
+KINDS = {"int64": "whole number", "double": "number", "bool": "boolean"}
 """What is in a column, by its type in Arrow."""
 
 SAMPLES = 5
@@ -104,51 +106,61 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
         held_out=dataset.held_out_of is not None,
         columns=columns,
         classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},
-        problems=(*problems, *dataset.warnings),
+        problems=dataset.warnings,
     )
 
 
 def _columns(
     uri: str, reading: data.Reading, scratch: Path, dataset: Dataset | None
 ) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from job.data.table import kinds, reader
+    from job.data.table import load as table
 
     schema = dataset.table.schema if dataset and dataset.table else None
     decided = {column.name: column.kind for column in schema.columns} if schema else {}
-    seen, problems = [], []
+    reading = reading.trimmed()
     with reader.arrow_errors(uri):
-        frame = reader.read(find(uri, scratch))
-        for name, array in frame.columns.items():
-            try:
-                typed = kinds.guessed(frame, name)
-                kind = _kind(str(typed.type))
-            except DataError as exc:
-                typed, kind = array, "not usable"
-                if not schema:
-                    problems.append(exc.message)
-            if schema:
-                kind = decided.get(name, "left out")
-            if name == reading.label:
-                kind = "label"
-            elif name == reading.group:
-                kind = "group"
-            countable = str(typed.type) in KINDS
-            seen.append(
-                Seen(
-                    name=name,
-                    kind=kind,
-                    missing=typed.null_count,
-                    distinct=pc.count_distinct(typed.drop_null()).as_py() if countable else 0,
-                    samples=tuple(_text(value) for value in array.slice(0, SAMPLES).to_pylist()),
-                )
+        frame = reader.read(find(uri, scratch), reading.dialect, reading.named())
+        typed = table.interpret(frame, tuple(frame.columns), reading)
+    seen, findings = [], list(frame.findings)
+    for name, raw in frame.columns.items():
+        array = typed[name].array
+        if not schema and name not in (reading.label, reading.group):
+            findings += typed[name].findings
+        kind = decided.get(name, "left out") if schema else _kind(array.type)
+        if name == reading.label:
+            kind = "label"
+            array = kinds.as_text(raw, Parsing(missing=reading.dialect.missing, trimmed=True))
+        elif name == reading.group:
+            kind = "group"
+        present = array.drop_null()
+        if pa.types.is_dictionary(present.type):
+            present = kinds.coded(present).indices
+        empty = pa.types.is_null(array.type)
+        seen.append(
+            Seen(
+                name=name,
+                kind=kind,
+                missing=array.null_count,
+                distinct=0 if empty else pc.count_distinct(present).as_py(),
+                samples=tuple(_text(value) for value in raw.slice(0, SAMPLES).to_pylist()),
             )
-    return tuple(seen), len(frame), tuple(problems)
+        )
+    return tuple(seen), len(frame), tuple(map(sentence, findings))
 
 
-def _kind(arrow: str) -> str:
-    return KINDS.get(arrow, "no values")
+def _kind(arrow: Any) -> str:
+    """What is in a column, by its type in Arrow."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(arrow):
+        return "text"
+    if pa.types.is_timestamp(arrow):
+        return "date or time"
+    return KINDS.get(str(arrow), "no values")
 
 
 def _text(value: Any) -> str:

@@ -88,12 +88,11 @@ def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) 
     put(rows, width=100)
 
 
-def pruning(decided: Plan, *, removed: bool, versioned: bool, as_json: bool) -> None:
-    """What goes, and what stays why; and whether a versioned bucket keeps the bytes."""
+def pruning(decided: Plan, *, removed: bool, as_json: bool) -> None:
+    """What goes, and what stays why."""
     if as_json:
         kept = {str(version): why for version, why in sorted(decided.kept.items())}
-        about = {"removed": removed, "doomed": list(decided.doomed), "kept": kept}
-        put_json(about | {"versioned": versioned})
+        put_json({"removed": removed, "doomed": list(decided.doomed), "kept": kept})
         return
     rows = table(">version", "", "")
     for version in sorted({*decided.doomed, *decided.kept}):
@@ -103,11 +102,6 @@ def pruning(decided: Plan, *, removed: bool, versioned: bool, as_json: bool) -> 
     put(rows)
     if decided.doomed and not removed:
         print("Nothing was removed; --yes removes.")
-    if versioned:
-        print(
-            "The bucket is versioned: it has delete markers now, and still keeps the bytes. A "
-            "lifecycle rule on noncurrent versions frees the space (job/storage/README.md)."
-        )
 
 
 def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:

@@ -9,23 +9,29 @@ from numpy.typing import NDArray
 
 from job.data.dataset import Classes
 from job.data.files.listing import find
+from job.data.findings import Finding
 from job.data.reading import Reading
 from job.data.schema import Schema
+
+READING = Reading()
 
 Raw = Mapping[str, NDArray[Any]]
 """Column → (rows,) values, as a published model takes them."""
 
 
-def table_rows(uri: str, schema: Schema, scratch: Path) -> Iterator[tuple[Raw, Sequence[str]]]:
+def table_rows(
+    uri: str, schema: Schema, scratch: Path, reading: Reading = READING
+) -> Iterator[tuple[Raw, Sequence[Finding]]]:
     """Streams the rows of a table as a published model takes them.
 
     Args:
         uri: .csv, .csv.gz, .parquet or .jsonl, one or several; local or s3://.
         schema: What the model takes.
+        reading: The options of its training.
         scratch: Where files from S3 are put; the caller removes it.
 
     Yields:
-        Column → (rows,) values, and sentences about what is not as in training.
+        Column → (rows,) values, and findings about what is not as in training.
 
     Raises:
         DataError: The file is damaged or empty, a column is missing, or a value does not fit.
@@ -33,7 +39,7 @@ def table_rows(uri: str, schema: Schema, scratch: Path) -> Iterator[tuple[Raw, S
     """
     from job.data.table import load as table
 
-    return table.rows(find(uri, scratch), schema)
+    return table.rows(find(uri, scratch), schema, reading)
 
 
 def load_test_table(
@@ -44,7 +50,7 @@ def load_test_table(
     schema: Schema,
     reading: Reading,
     scratch: Path,
-) -> tuple[Raw, NDArray[np.int32], tuple[str, ...]]:
+) -> tuple[Raw, NDArray[np.int32], tuple[Finding, ...]]:
     """Reads the test rows of a table for a model that exists.
 
     Args:
@@ -56,7 +62,7 @@ def load_test_table(
         scratch: Where files from S3 are put; the caller removes it.
 
     Returns:
-        Column → (rows,) values, (rows,) class indices, and sentences about what is not as in
+        Column → (rows,) values, (rows,) class indices, and findings about what is not as in
         training.
 
     Raises:

@@ -1,5 +1,6 @@
 """What the readers hand on (Labelled), and what training and evaluation see (Split, Dataset)."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data.findings import Finding
+from job.data.findings import Finding, sentence
 from job.data.schema import Schema
 
 Classes = tuple[int | str, ...]
@@ -19,7 +20,8 @@ Inputs = NDArray[np.uint8] | NDArray[np.float32]
 
 Compact = Mapping[str, NDArray[Any]]
 """A table's rows as they lie on the device: `numbers`, (rows, n) float32 with NaN for what is
-missing, and `codes`, (rows, m) int32; see `job.data.table.encode.compact`."""
+missing, `codes`, (rows, m) int32, `times`, (rows, k) int64, and `words`, (rows, l) int32; see
+`job.data.table.encode.compact`."""
 
 Part = Literal["train", "test"]
 
@@ -67,11 +69,28 @@ class Tabular:
 
     Attributes:
         schema: Its columns.
-        test: The test rows as the published model takes them: column → (rows,).
+        source: The test rows as the file has them (`job.data.table.frame.Frame`).
     """
 
     schema: Schema
-    test: Mapping[str, NDArray[Any]]
+    source: Any
+
+    @functools.cached_property
+    def test(self) -> Mapping[str, NDArray[Any]]:
+        """The test rows as the published model takes them: column → (rows,)."""
+        return self.rows_for(self.schema)
+
+    def rows_for(self, schema: Schema) -> Mapping[str, NDArray[Any]]:
+        """The test rows as another model takes them, whose reader may differ.
+
+        Raises:
+            DataError: A column that it takes is not there.
+        """
+        from job.data.table import drift, encode
+
+        drift.check(self.source, schema)
+        columns, _ = encode.typed(self.source, schema)
+        return encode.raw(columns, schema)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +107,7 @@ class Dataset:
         test: The test rows, never seen in training.
         duplicates: Test rows that also occur among the training rows; None when not counted.
         held_out_of: Rows that a hash held the test rows out of; None when they came apart.
-        warnings: What a person should know of the data, in sentences.
+        findings: What a person should know of the data.
         table: The columns, when the data is a table; `x` is then `Compact`.
     """
 
@@ -101,8 +120,13 @@ class Dataset:
     test: Split
     duplicates: int | None = None
     held_out_of: int | None = None
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     table: Tabular | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings in words."""
+        return tuple(map(sentence, self.findings))
 
     @property
     def shape(self) -> tuple[int, ...]:

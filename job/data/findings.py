@@ -165,6 +165,9 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         "values); --text learns from its words, --category from whole values."
     ),
     "index-column": _left_out("it is the index of the rows"),
+    "text-column": lambda f: (
+        f"{_name(f)} is free text: its words and pairs of words are learned from."
+    ),
     "unusable-type": lambda f: (
         f"{_name(f)} is left out: its type is {_some(f)}; expected numbers, text, booleans, dates "
         "or times."

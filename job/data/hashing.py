@@ -40,15 +40,26 @@ def rows(columns: Mapping[str, Any], *, meaning: Callable[[str], float] = number
     """(n,) uint64 hashes of rows.
 
     Args:
-        columns: Name → Arrow array of int64, float64, bool, string or null; at least one.
+        columns: Name → Arrow array of int64, float64, bool, text, times or null; at least one.
         meaning: The number that a text stands for; NaN for none.
     """
     total = np.zeros(len(next(iter(columns.values()))), np.uint64)
     for name, array in columns.items():
-        values = _values(array, meaning)
-        present = values != 0
-        total += np.where(present, _mixed(values + _text(name.encode())), np.uint64(0))
-    return _mixed(total)
+        total += column(name, array, meaning=meaning)
+    return mixed(total)
+
+
+def column(name: str, array: Any, *, meaning: Callable[[str], float] = number) -> Hashes:
+    """(n,) uint64 hashes of a column's values with its name; 0 for missing ones.
+
+    Those of a row's columns add up to what `mixed` makes the row's hash of.
+    """
+    values = _values(array, meaning)
+    present = values != 0
+    values += _text(name.encode())
+    found: Hashes = mixed(values)
+    found *= present
+    return found
 
 
 def contents(items: list[bytes]) -> Hashes:
@@ -73,35 +84,48 @@ def duplicates(train: Hashes, test: Hashes) -> NDArray[np.int64]:
 
 
 def _values(array: Any, meaning: Callable[[str], float]) -> Hashes:
-    """(n,) never 0 but for missing values."""
+    """(n,) never 0 but for missing values; a fresh array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_null(array.type):
         return np.zeros(len(array), np.uint64)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
     if pa.types.is_string(array.type):
-        coded = pc.dictionary_encode(array)
-        coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-        texts = coded.dictionary.to_pylist()
-        numbers = np.fromiter(map(meaning, texts), np.float64, len(texts))
-        known = np.where(
-            np.isnan(numbers), contents([text.encode() for text in texts]), _numeric(numbers)
+        array = pc.dictionary_encode(array)
+    if isinstance(array, pa.ChunkedArray):
+        if pa.types.is_dictionary(array.type):
+            array = array.unify_dictionaries()
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        table = np.append(texts(array.dictionary, meaning), np.uint64(0))
+        codes: NDArray[Any] = pc.fill_null(array.indices, len(table) - 1).to_numpy(
+            zero_copy_only=False
         )
-        table = np.append(known, np.uint64(0))
-        codes: NDArray[Any] = pc.fill_null(coded.indices, len(known)).to_numpy(zero_copy_only=False)
         hashes: Hashes = table[codes]
         return hashes
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.int64())
     floats = pc.fill_null(array.cast(pa.float64(), safe=False), float("nan"))
     return _numeric(floats.to_numpy(zero_copy_only=False))
+
+
+def texts(distinct: Any, meaning: Callable[[str], float]) -> Hashes:
+    """(n,) hashes of texts, 0 for null: of the number that one stands for, or of its bytes."""
+    found = np.zeros(len(distinct), np.uint64)
+    for i, text in enumerate(distinct.to_pylist()):
+        if text is not None:
+            value = meaning(text)
+            found[i] = _text(text.encode()) if math.isnan(value) else _numeric(np.array([value]))[0]
+    return found
 
 
 def _numeric(floats: NDArray[np.float64]) -> Hashes:
     """(n,) never 0 but for NaN."""
     bits = (floats + 0.0).view(np.uint64)  # -0.0 becomes 0.0
-    hashes = _mixed(bits ^ np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
-    return np.where(np.isnan(floats), np.uint64(0), hashes)
+    bits ^= np.uint64(0x9E3779B97F4A7C15)
+    hashes = mixed(bits)
+    hashes |= np.uint64(1)
+    return np.multiply(hashes, ~np.isnan(floats), out=hashes)
 
 
 def _text(data: Any) -> np.uint64:
@@ -109,7 +133,11 @@ def _text(data: Any) -> np.uint64:
     return np.uint64(int.from_bytes(digest, "little") | 1)
 
 
-def _mixed(z: Hashes) -> Hashes:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def mixed(z: Hashes) -> Hashes:
+    """(n,) the same bits, mixed; a fresh array."""
+    z = z ^ (z >> np.uint64(30))
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z

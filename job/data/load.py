@@ -14,8 +14,9 @@ from numpy.typing import DTypeLike
 from job.data import labels, quality, splits
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
 from job.data.files.listing import Found, copies, find, is_table
-from job.data.findings import sentence
+from job.data.findings import Finding
 from job.data.reading import Reading
+from job.data.schema import Recipe
 from job.data.sources import idx, imageset, mnist, npz, values
 from job.errors import DataError, UsageError
 
@@ -39,6 +40,7 @@ def load(
     validation_split: float,
     scratch: Path,
     reading: Reading = READING,
+    recipe: Recipe | None = None,
 ) -> Dataset:
     """Reads a labelled data set into memory.
 
@@ -50,6 +52,7 @@ def load(
             MNIST, the last rows of each class elsewhere.
         scratch: Where files from S3 are put; the caller removes it.
         reading: What the user said of the data besides.
+        recipe: How the model's earlier versions chose the test rows of a table.
 
     Raises:
         UsageError: A URI of a kind that is not known, or an option that does not fit the data.
@@ -58,21 +61,27 @@ def load(
         AccessDenied: It may not be read.
         StoreError: S3 or the disk kept failing.
     """
-    dataset = _load(uri, test_uri, validation_split, scratch, reading)
+    dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe)
     return quality.checked(dataset, reading)
 
 
 def _load(
-    uri: str, test_uri: str | None, validation_split: float, scratch: Path, reading: Reading
+    uri: str,
+    test_uri: str | None,
+    validation_split: float,
+    scratch: Path,
+    reading: Reading,
+    recipe: Recipe | None,
 ) -> Dataset:
     found = _found(uri, scratch)
     if found is not None and is_table(found, reading.label):
         from job.data.table import load as table
 
         test_found = None if test_uri is None else find(test_uri, scratch)
-        dataset = table.load(found, test_found, validation_split=validation_split, reading=reading)
-        doubled = map(sentence, copies(found, found.tables))
-        return replace(dataset, warnings=(*doubled, *dataset.warnings))
+        dataset = table.load(
+            found, test_found, validation_split=validation_split, reading=reading, recipe=recipe
+        )
+        return replace(dataset, findings=(*copies(found, found.tables), *dataset.findings))
     _refuse_table_options(reading, uri)
     source = _source(uri, found, reading)
     if test_uri is None:
@@ -100,7 +109,7 @@ def _load(
         # MNIST's are known to be apart.
         duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
         held_out_of=test_rows.of,
-        warnings=tuple(map(sentence, findings)),
+        findings=tuple(findings),
     )
 
 
@@ -113,7 +122,7 @@ def load_test(
     dtype: DTypeLike,
     scratch: Path,
     reading: Reading = READING,
-) -> tuple[Split, tuple[str, ...]]:
+) -> tuple[Split, tuple[Finding, ...]]:
     """Reads the test rows of a data set for a model that exists.
 
     Args:
@@ -126,7 +135,7 @@ def load_test(
         reading: The options of the model's training.
 
     Returns:
-        The rows, and sentences about them.
+        The rows, and findings about them.
 
     Raises:
         DataError: Besides what `load` raises it for, rows that the model does not take, and labels
@@ -138,7 +147,7 @@ def load_test(
     [rows] = source("test", whole=test_uri is not None, shape=shape)
     test = _split(rows, classes, shape, np.dtype(dtype))
     scored = () if rows.of is None else (splits.scored(len(test), rows.of, where),)
-    return test, (*map(sentence, rows.findings), *scored)
+    return test, (*rows.findings, *scored)
 
 
 def digest(classes: Classes, *parts: Split) -> str:
@@ -173,7 +182,7 @@ def _found(uri: str, scratch: Path) -> Found | None:
 
 
 def _refuse_table_options(reading: Reading, uri: str) -> None:
-    for name in ("label", "columns", "exclude", "number", "category", "group"):
+    for name in ("label", "columns", "exclude", "number", "category", "text", "csv", "group"):
         if getattr(reading, name):
             raise UsageError(
                 f"--{name}: expected a table, .csv or .parquet, as --data. Received: {uri!r}.",

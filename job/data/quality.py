@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from job.data import hashing, labels
 from job.data.dataset import Classes, Dataset, Split
+from job.data.findings import Finding
 from job.data.reading import Reading
 from job.errors import DataError
 
@@ -21,20 +22,18 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
         DataError: Test rows also occur among the training rows, and that was to be refused.
     """
     counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
-    warnings = [*dataset.warnings, *_imbalance(counts, dataset.classes)]
+    findings = [*dataset.findings, *_imbalance(counts, dataset.classes)]
     if dataset.duplicates:
-        told = (
-            f"{dataset.duplicates:,} of {len(dataset.test):,} test rows also occur among the "
-            "training rows"
-        )
+        found = Finding(code="leakage", count=dataset.duplicates, of=len(dataset.test))
         if reading.refuse_leakage:
             raise DataError(
                 f"{dataset.uri}: expected test rows that training does not see, as "
-                f"--refuse-leakage says. Received: {told}.",
+                f"--refuse-leakage says. Received: {dataset.duplicates:,} of "
+                f"{len(dataset.test):,} test rows also occur among the training rows.",
                 hint="Remove the duplicates, or keep what belongs together with --group.",
             )
-        warnings.append(f"{told}: the test flatters the model.")
-    return replace(dataset, warnings=tuple(warnings))
+        findings.append(found)
+    return replace(dataset, findings=tuple(findings))
 
 
 def duplicates(train: Split, test: Split) -> int:
@@ -42,12 +41,15 @@ def duplicates(train: Split, test: Split) -> int:
     return len(hashing.duplicates(hashing.arrays(train.x), hashing.arrays(test.x)))
 
 
-def _imbalance(counts: NDArray[np.int64], classes: Classes) -> list[str]:
+def _imbalance(counts: NDArray[np.int64], classes: Classes) -> list[Finding]:
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] < IMBALANCE * max(int(counts[least]), 1):
         return []
     return [
-        f"The classes are uneven: {counts[most]:,} training rows of "
-        f"{labels.shown(classes[most])} and {counts[least]:,} of {labels.shown(classes[least])}; "
-        "--class-weights weighs rare ones up."
+        Finding(
+            code="uneven-classes",
+            count=int(counts[least]),
+            of=int(counts[most]),
+            values=(labels.shown(classes[most]), labels.shown(classes[least])),
+        )
     ]

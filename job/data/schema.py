@@ -10,6 +10,9 @@ Kind = Literal["number", "category", "boolean", "datetime", "text"]
 MISSING_INTEGER = -(2**63)
 """How a missing value of a whole-number category or a boolean is handed to the model (int64)."""
 
+EMBEDDED = 32
+"""Numbers that free text becomes in the reference network."""
+
 MISSING_TEXT = ""
 """How a missing value of a text category is handed to the model."""
 
@@ -96,6 +99,42 @@ class Column:
         return (*self.categories, missing) if self.has_missing else self.categories
 
 
+HASH_VERSION = 2
+"""How the test rows of a new model are chosen; see `job.data.table.split`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How test rows are chosen.
+
+    Attributes:
+        columns: Those that are hashed, also for rows without a group; None for all that are not
+            left out, as the first version did for those rows.
+        group: The column whose equal values stay on one side.
+        version: How texts are read.
+    """
+
+    columns: tuple[str, ...] | None
+    group: str | None = None
+    version: int = HASH_VERSION
+
+    @classmethod
+    def of(cls, schema: "Schema") -> "Recipe | None":
+        """That of a model; None when its test rows came apart."""
+        if not schema.hashed:
+            return None
+        alone = schema.alone or None
+        return cls(
+            columns=alone if schema.group else schema.hashed,
+            group=schema.group,
+            version=schema.hash_version,
+        )
+
+    def expected(self) -> tuple[str, ...]:
+        """The columns without which it cannot be followed."""
+        return (self.group,) if self.group else self.columns or ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schema:
     """The columns that a model takes.
@@ -107,7 +146,7 @@ class Schema:
         rows: Rows that the figures were taken from.
         ignored: Columns of the file that the model does not take.
         hashed: The columns whose values chose the test rows; empty when those came apart.
-        hash_version: How they were hashed; see `job.data.table.hashing`.
+        hash_version: How they were hashed; see `job.data.table.split`.
         alone: The columns that chose for rows without a group; empty when all have one, and in
             the first version, where all columns that were not left out did.
     """
@@ -143,10 +182,15 @@ class Schema:
 
     @property
     def width(self) -> int:
-        """Inputs of the first layer: numbers, their indicators of absence, then the lookups."""
+        """Inputs of the first layer: numbers, what is missing, lookups, dates, free text."""
         indicators = sum(column.has_missing for column in self.numbers)
         slots = sum(1 + len(column.vocabulary) for column in self.lookups)
-        return len(self.numbers) + indicators + slots
+        dates = sum(
+            2 * len(column.features) - ("days" in column.features) + column.has_missing
+            for column in self.times
+        )
+        texts = EMBEDDED * len(self.texts)
+        return len(self.numbers) + indicators + slots + dates + texts
 
     def inputs(self) -> dict[str, str]:
         """Column → the name of its input in Keras, where a slash is not allowed."""

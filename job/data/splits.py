@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from job.data import hashing, labels, memory
 from job.data.dataset import Labelled, Part
+from job.data.findings import Finding
 from job.errors import DataError
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -85,12 +86,9 @@ def by_hash(read: Callable[[Part], Labelled], share: float) -> Callable[[Part], 
     return side
 
 
-def scored(count: int, of: int, uri: str) -> str:
-    """The sentence about an evaluation on the rows that were held out."""
-    return (
-        f"{count:,} of {of:,} rows of {uri} are scored: the test share that a hash holds out of "
-        "training; --test-data scores all rows of a file."
-    )
+def scored(count: int, of: int, uri: str) -> Finding:
+    """What is said of an evaluation on the rows that were held out."""
+    return Finding(code="held-out-share", column=uri, count=count, of=of)
 
 
 def _checked(

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from job import data as labelled
 from job import device, evaluation, events
-from job.config import Config
 from job.data.files.listing import Found
-from job.data.findings import Finding, merged, sentence
+from job.data.findings import Finding, merged
 from job.data.schema import Schema
 from job.errors import DataError
 from job.evaluation.metrics import Metrics
@@ -62,9 +61,9 @@ def test_rows(
         DataNotFound: No such data.
         DataError: Bad data, or a label that the model does not know.
     """
-    reading = Config.recorded(manifest.config).data
+    reading = labelled.Reading.recorded(manifest.config)
     if manifest.schema:
-        columns, y, warnings = labelled.load_test_table(
+        columns, y, findings = labelled.load_test_table(
             data,
             test_uri=test_data,
             classes=manifest.classes,
@@ -72,10 +71,10 @@ def test_rows(
             reading=reading,
             scratch=folder,
         )
-        for warning in warnings:
-            events.data_warned(warning)
+        for finding in findings:
+            events.data_warned(finding)
         return columns, y
-    test, warnings = labelled.load_test(
+    test, findings = labelled.load_test(
         data,
         test_uri=test_data,
         classes=manifest.classes,
@@ -84,8 +83,8 @@ def test_rows(
         scratch=folder,
         reading=reading,
     )
-    for warning in warnings:
-        events.data_warned(warning)
+    for finding in findings:
+        events.data_warned(finding)
     return test.x, test.y
 
 
@@ -131,7 +130,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
     manifest = registry.resolve(ref)
     with scratch() as folder:
         if manifest.schema:
-            columns = _columns(rows, manifest.schema, folder)
+            columns = _columns(rows, manifest, manifest.schema, folder)
             model = load(registry, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
         if pictures := labelled.images_of(rows, folder):
@@ -154,7 +153,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
 def _pictures(found: Found, manifest: Manifest, files: list[str]) -> Iterator[NDArray[Any]]:
     """The blocks of images; adds the names of their files to `files`."""
     findings: list[Finding] = []
-    reading = Config.recorded(manifest.config).data
+    reading = labelled.Reading.recorded(manifest.config)
     for block, names, said in labelled.unlabelled(
         found, shape=manifest.input.shape, reading=reading
     ):
@@ -163,19 +162,21 @@ def _pictures(found: Found, manifest: Manifest, files: list[str]) -> Iterator[ND
         findings += said
         yield block.astype(manifest.input.dtype, copy=False)
     for finding in merged(findings):
-        events.data_warned(sentence(finding))
+        events.data_warned(finding)
 
 
-def _columns(uri: str, schema: Schema, folder: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """The blocks of a table; what is not as in training is told once."""
-    told: set[str] = set()
+def _columns(
+    uri: str, manifest: Manifest, schema: Schema, folder: Path
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The blocks of a table; what is not as in training is logged after the last one."""
+    found: list[Finding] = []
     inputs = schema.inputs()
-    for columns, warnings in labelled.table_rows(uri, schema, folder):
-        for warning in warnings:
-            if warning.partition(":")[0] not in told:
-                events.data_warned(warning)
-        told |= {warning.partition(":")[0] for warning in warnings}
+    reading = labelled.Reading.recorded(manifest.config)
+    for columns, findings in labelled.table_rows(uri, schema, folder, reading):
+        found += findings
         yield {inputs[name]: values for name, values in columns.items()}
+    for finding in merged(found):
+        events.data_warned(finding)
 
 
 def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:

@@ -10,11 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from job.data.schema import MISSING_INTEGER, Column, Schema
+from job.data.schema import EMBEDDED, MISSING_INTEGER, Column, Schema
 
 UNKNOWN_INTEGER = MISSING_INTEGER + 1
 UNKNOWN_TEXT = "\0"
 """Placeholders that Keras wants for the slot of unknown values; no data holds them."""
+
+DAY = 86_400
+
+YEAR = 36_525
+"""Hundredths of a day."""
+
+WORD_CODES = 2
+"""Padding, and words that are not in the vocabulary."""
 
 
 def tensors(schema: Schema) -> dict[str, Any]:
@@ -26,11 +34,16 @@ def tensors(schema: Schema) -> dict[str, Any]:
         inputs["numbers"] = keras.Input((len(schema.numbers),), dtype="float32", name="numbers")
     if schema.lookups:
         inputs["codes"] = keras.Input((len(schema.lookups),), dtype="int32", name="codes")
+    if schema.times:
+        inputs["times"] = keras.Input((len(schema.times),), dtype="int64", name="times")
+    if schema.texts:
+        tokens = sum(column.words for column in schema.texts)
+        inputs["words"] = keras.Input((tokens,), dtype="int32", name="words")
     return inputs
 
 
 def standard(schema: Schema, rows: Mapping[str, Any]) -> Any:
-    """(rows, schema.width) float32: normalised numbers, what is missing, and one-hot codes.
+    """(rows, n) float32: numbers, what is missing, one-hot codes, parts of dates, means of words.
 
     Args:
         schema: The columns.
@@ -49,6 +62,9 @@ def standard(schema: Schema, rows: Mapping[str, Any]) -> Any:
         parts += [keras.ops.where(missing, 0.0, normalised), *indicators(schema, missing)]
     for i, column in enumerate(schema.lookups):
         parts.append(one_hot(rows["codes"], i, column))
+    for i, column in enumerate(schema.times):
+        parts += calendar(rows["times"], i, column)
+    parts += bags(schema, rows)
     return joined(parts)
 
 
@@ -67,6 +83,52 @@ def one_hot(codes: Any, i: int, column: Column) -> Any:
     import keras
 
     return keras.ops.one_hot(keras.ops.take(codes, i, axis=1), slots(column), dtype="float32")
+
+
+def calendar(times: Any, i: int, column: Column) -> list[Any]:
+    """(rows, 1) float32 each: what the i-th column of times says of the calendar.
+
+    Days since 1970 are normalised; the place in the year, the week and the day is a sine and a
+    cosine. Remainders are taken in int64, since float32 has no seconds as late as today. A missing
+    time is 0 in all of them, and 1 in a part of its own where training lacked some.
+    """
+    import keras
+
+    ops = keras.ops
+    seconds = ops.take(times, [i], axis=1)
+    missing = ops.equal(seconds, MISSING_INTEGER)
+    seconds = ops.where(missing, ops.zeros_like(seconds), seconds)
+    days = ops.floor_divide(seconds, DAY)
+    wheels = {"year": (days * 100, YEAR), "week": (days, 7), "day": (seconds, DAY)}
+    parts = []
+    for feature in column.features:
+        if feature == "days":
+            centred = ops.cast(days - round(column.mean), "float32")
+            parts.append(centred / float(np.sqrt(column.variance)))
+        else:
+            count, period = wheels[feature]
+            turn = ops.cast(ops.mod(count, period), "float32") * (2 * np.pi / period)
+            parts += [ops.sin(turn), ops.cos(turn)]
+    parts = [ops.where(missing, 0.0, part) for part in parts]
+    return [*parts, ops.cast(missing, "float32")] if column.has_missing else parts
+
+
+def bags(schema: Schema, rows: Mapping[str, Any]) -> list[Any]:
+    """(rows, EMBEDDED) float32 for each text: the mean of the trained embeddings of its tokens."""
+    import keras
+
+    parts, at = [], 0
+    for column in schema.texts:
+        codes = rows["words"][:, at : at + column.words]
+        at += column.words
+        embedding = keras.layers.Embedding(
+            len(column.categories) + WORD_CODES, EMBEDDED, dtype="float32"
+        )
+        there = keras.ops.cast(keras.ops.not_equal(codes, 0), "float32")
+        total = keras.ops.einsum("bt,btd->bd", there, embedding(codes))
+        count = keras.ops.sum(there, axis=1, keepdims=True)
+        parts.append(total / keras.ops.maximum(count, 1.0))
+    return parts
 
 
 def slots(column: Column) -> int:
@@ -103,27 +165,59 @@ def published(network: Any, schema: Schema) -> Any:
     rows = {}
     if schema.numbers:
         numbers = [inputs[names[column.name]] for column in schema.numbers]
-        rows["numbers"] = _stack("float32", len(numbers), own("number_columns"))(numbers)
+        rows["numbers"] = _stack("float32", [1] * len(numbers), own("number_columns"))(numbers)
     if schema.lookups:
         codes = [
             _lookup(column, own(f"lookup_{i}"))(inputs[names[column.name]])
             for i, column in enumerate(schema.lookups)
         ]
-        rows["codes"] = _stack("int32", len(codes), own("code_columns"))(codes)
+        rows["codes"] = _stack("int32", [1] * len(codes), own("code_columns"))(codes)
+    if schema.times:
+        times = [inputs[names[column.name]] for column in schema.times]
+        rows["times"] = _stack("int64", [1] * len(times), own("time_columns"))(times)
+    if schema.texts:
+        words = [
+            _words(column, own(f"words_{i}"))(inputs[names[column.name]])
+            for i, column in enumerate(schema.texts)
+        ]
+        widths = [column.words for column in schema.texts]
+        rows["words"] = _stack("int32", widths, own("word_columns"))(words)
     inner = keras.Model(network.inputs, network.outputs[0], name=own("network"))
     return keras.Model(
         inputs, inner([rows[tensor.name] for tensor in network.inputs]), name=network.name
     )
 
 
-def _stack(dtype: str, count: int, name: str) -> Any:
-    """(rows, 1) each → (rows, count), in a model of its own: no operation takes a column's name."""
+def _stack(dtype: str, widths: list[int], name: str) -> Any:
+    """(rows, width) each → side by side, in a model of its own: no operation takes a column's name.
+
+    Args:
+        dtype: Of the result.
+        widths: Of the parts.
+        name: Of the model.
+    """
     import keras
 
     given = "float32" if dtype == "float32" else "int64"
-    columns = [keras.Input((1,), dtype=given) for _ in range(count)]
+    columns = [keras.Input((width,), dtype=given) for width in widths]
     side_by_side = keras.ops.concatenate(columns, axis=1)
     return keras.Model(columns, keras.ops.cast(side_by_side, dtype), name=name)
+
+
+def _words(column: Column, name: str) -> Any:
+    """(rows, 1) text → (rows, words) tokens as `job.data.table.words.codes` gives them.
+
+    Its small letters are those of ASCII.
+    """
+    import keras
+
+    return keras.layers.TextVectorization(
+        vocabulary=list(column.categories),
+        ngrams=2,
+        output_mode="int",
+        output_sequence_length=column.words,
+        name=name,
+    )
 
 
 def _lookup(column: Column, name: str) -> Any:

@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from job.config import Config
 from job.errors import DataError, DataNotFound, StoreError
 from job.registry.championship import Championship, Decide, Published, in_mid_run, now
 from job.registry.documents import decode, encode
@@ -50,7 +49,7 @@ class Registry(Championship):
                 ignores conditional writes.
             StoreError: The store does not answer, or is full.
         """
-        probe(self.store, f"{self.name}/.probe", large=True)
+        probe(self.store, f"{self.name}/.probe")
         self.numbers()
         self.pointer()
         version = self._claimed(run_id)[0] if run_id else None
@@ -144,7 +143,7 @@ class Registry(Championship):
                 "Received: no such key.",
                 hint="Run the same command again, and check who deletes from the store.",
             )
-        expect_same(Config.recorded(draft.config), draft.data.digest, published.manifest)
+        expect_same(draft.config, draft.data.digest, published.manifest)
         return published
 
     def _published(self, version: int, run_id: str) -> Published | None:

@@ -1,210 +1,418 @@
-"""CSV files with a header → record batches of text columns."""
+"""CSV and other delimited text files → columns of text."""
 
 import codecs
 import csv
-import re
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow
+
 from job.data.files import opening
-from job.data.table import csvrows
+from job.data.findings import FEW, Finding
+from job.data.reading import Csv
+from job.data.table import dialect
+from job.data.table.dialect import Dialect
+from job.data.table.frame import Part
 from job.errors import DataError
 
 BLOCK_BYTES = 8 << 20
 """Parsed at once; a row must fit."""
 
-HEADER_BYTES = 4 << 20
-
-FIELD_BYTES = 1 << 20
-"""No number and no category is longer."""
-
-NULLS = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"]
-"""What stands for a missing value, as pandas and others write it."""
-
-DELIMITERS = ",;\t|"
-
-QUOTED = re.compile('"[^"]*"')
+SLOW_ROWS = 65_536
 
 NUL = b"\0"
 
 
-def batches(path: Path, name: str) -> Iterator[Any]:
-    """Reads a CSV file block by block.
+@dataclass
+class Body(io.RawIOBase):
+    """The rows of a text file in UTF-8: what follows the header.
 
-    Args:
-        path: The file, UTF-8, packed with gzip or not.
-        name: How messages call it.
+    Attributes:
+        head: Bytes that were read ahead.
+        rest: What follows them, in UTF-8.
+        nul: Whether a NUL byte was read.
+        skipped: Rows with another number of fields: (fields, text).
+    """
 
-    Yields:
-        Arrow record batches, at least one (perhaps without rows); every column is text, missing
-        values are null.
+    head: bytes
+    rest: Any
+    nul: bool = False
+    skipped: "list[tuple[int, str]] | None" = None
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def read(self, size: int = -1) -> bytes:  # noqa: D102
+        found: bytes
+        if self.head and size < 0:
+            found, self.head = self.head + self.rest.read(), b""
+        elif self.head:
+            found, self.head = self.head[:size], self.head[size:]
+        else:
+            found = self.rest.read(size)
+        self.nul = self.nul or NUL in found
+        return found
+
+
+def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tuple[Dialect, Body]:
+    """The dialect of an unpacked file, and its rows.
 
     Raises:
-        DataError: No header, or one with empty or repeated names; a row with another number of
-            fields, NUL bytes, a field of more than 1 MiB, or text that is not UTF-8.
+        DataError: It is empty, or binary.
+    """
+    head = stream.read(dialect.HEAD_BYTES)
+    encoding, mark = dialect.encoding_of(head, said.encoding)
+    head = head[mark:]
+    if encoding == "utf-8":
+        rest: Any = stream
+    else:
+        # A character may be cut off at the end of the head, so decoding goes on from there.
+        decoder = codecs.getincrementaldecoder(encoding)("replace")
+        head = decoder.decode(head).encode()
+        rest = _Decoded(stream, decoder)
+    text = head.decode(errors="surrogateescape")
+    first = dialect.LINE.match(text)
+    nul, line = text.find("\0"), len(first[0]) if first else 0
+    if 0 <= nul < line or text[:4096].count("\0") > len(text[:4096]) / 50:
+        raise DataError(
+            f"{name}: line {1 if nul < line else 2}, byte {nul}: expected text. "
+            "Received: a NUL byte.",
+            hint="Save the file as UTF-8; binary files are no tables.",
+        )
+    if "\r" not in text and "\n" not in text and len(head) == dialect.HEAD_BYTES:
+        raise _long(name)
+    if len(head) >= dialect.HEAD_BYTES:  # the last line may be cut
+        cut = max(text.rfind("\n"), text.rfind("\r"))
+        sample = text[: cut + 1] if cut > 0 else text
+    else:
+        sample = text
+    found = dialect.find(_readable(sample), name, encoding, said, known)
+    start = _bytes_before(sample, found.above)
+    return found, Body(head[start:], rest)
+
+
+def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
+    """All rows of a file as columns of text; missing values are null.
+
+    Raises:
+        DataError: Rows differ in their number of fields, a quote does not close, or bytes are NUL.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
-    import pyarrow as pa
-    from pyarrow import csv as arrow
-
-    with opening.opened(path, name) as packed:
-        stream = opening.unpacked(packed, name)
-        names, delimiter = _header(stream, name)
-        yield pa.record_batch([pa.array([], pa.string()) for _ in names], names=names)
-        odd: list[Any] = []
-
-        def ragged(row: Any) -> str:
-            odd.append(row)
-            return "error"
-
-        first = 0
-        try:
-            reader = arrow.open_csv(
-                stream,
-                read_options=arrow.ReadOptions(
-                    use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows=1
-                ),
-                parse_options=arrow.ParseOptions(
-                    delimiter=delimiter,
-                    newlines_in_values=True,
-                    invalid_row_handler=ragged,
-                    ignore_empty_lines=len(names) > 1,  # else one is a missing value
-                ),
-                convert_options=arrow.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.binary()),
-                    null_values=NULLS,
-                    strings_can_be_null=True,
-                ),
-            )
-            for batch in reader:
-                columns = [_text(c, name, first, n) for c, n in zip(batch, names, strict=True)]
-                yield pa.record_batch(columns, names=names)
-                first += batch.num_rows
-        except pa.ArrowException as exc:
-            if odd:
-                row = odd[0]
-                raise DataError(
-                    f"{name}: row {row.number - 2} (counting from 0): expected "
-                    f"{row.expected_columns} fields, as in the header. "
-                    f"Received: {row.actual_columns}: {row.text[:80]!r}.",
-                    hint="Correct the row; a field that holds the delimiter needs quotes, and a "
-                    "quote that opens must close.",
-                ) from exc
-            if "too short" in str(exc):  # a header without a line feed, and nothing more
-                return
-            if "straddling" in str(exc):
-                with opening.opened(path, name) as again:  # the reader still reads the other one
-                    place = csvrows.giant(
-                        opening.unpacked(again, name), delimiter, names, BLOCK_BYTES
-                    )
-                raise DataError(
-                    f"{name}: {place}: expected a row of at most {BLOCK_BYTES >> 20} MiB. "
-                    "Received: a longer one, or a quote that is not closed.",
-                    hint="Look for an open quote or a damaged line.",
-                ) from exc
-            raise DataError(
-                f"{name}: expected a CSV file. Received: {' '.join(str(exc).split())[:300]}",
-                hint="Look for an open quote or a damaged line.",
-            ) from exc
+    quoted = True
+    while True:
+        with opening.opened(path, name) as packed:
+            found, body = opened(opening.unpacked(packed, name), name, said, known)
+            found = replace(found, quoted=quoted)
+            body.skipped = []
+            try:
+                if found.loose:
+                    read = pa.Table.from_batches(list(_slow(found, body, name)))
+                else:
+                    read = _fast(found, body)
+            except pa.ArrowInvalid as exc:
+                if quoted and found.delimiter in "\t|":
+                    quoted = False
+                    continue
+                raise _damage(exc, name) from exc
+        if quoted and found.delimiter == "\t" and _swallowed(read):
+            quoted = False
+            continue
+        break
+    columns, told = [], list(found.findings)
+    for column_name, column in zip(found.names, read.columns, strict=True):
+        text, finding = _decoded(column, column_name)
+        columns.append(text)
+        told += finding
+    if body.nul:
+        _refuse_nul(columns, found.names, name)
+    if body.skipped:
+        told.append(_tail(body.skipped, path, name, found, said))
+    return Part(
+        name=name,
+        table=pa.table(columns, names=list(found.names)),
+        written=found.written,
+        delimiter=found.delimiter,
+        findings=_one_encoding(told, name),
+    )
 
 
-def _header(stream: BinaryIO, name: str) -> tuple[list[str], str]:
-    line = stream.readline(HEADER_BYTES)
-    stream.seek(0)
-    if b"\0" in line:
-        raise _nul(f"{name}: line 1, byte {line.index(NUL)}")
-    try:
-        text = line.removeprefix(codecs.BOM_UTF8).decode().rstrip("\r\n")
-    except UnicodeDecodeError as exc:
-        raise not_utf8(f"{name}: line 1, byte {exc.start}", exc) from exc
-    delimiter = max(DELIMITERS, key=QUOTED.sub("", text).count)
-    try:
-        names = next(csv.reader([text], delimiter=delimiter), [])
-    except csv.Error as exc:  # a field of more than 131,072 characters
-        if "\r" in text:
-            raise DataError(
-                f"{name}: expected lines that end with a line feed. Received: carriage returns "
-                "alone, as old Macs wrote them.",
-                hint=r"Convert the file: tr '\r' '\n' < OLD.csv > NEW.csv",
-            ) from exc
-        fields = text.split(delimiter)
-        longest = max(range(len(fields)), key=lambda i: len(fields[i]))
-        raise DataError(
-            f"{name}: line 1, position {longest} (counting from 0): expected the name of a column. "
-            f"Received: {len(fields[longest]):,} characters.",
-            hint="Write the names of the columns in the first line.",
-        ) from exc
-    check_names(names, name)
-    return names, delimiter
-
-
-def check_names(names: list[str], name: str) -> None:
-    """Refuses a header without names, or with one name twice.
+def batches(path: Path, name: str, said: Csv, known: frozenset[str]) -> Iterator[Part]:
+    """The same rows block by block, at least one (perhaps without rows).
 
     Raises:
-        DataError: It is such a header.
+        DataError: As `table`.
     """
-    empty = [i for i, column in enumerate(names) if not column.strip()]
-    twice = (
-        [column[:80] for column in names if names.count(column) > 1]
-        if len(set(names)) < len(names)
-        else []
-    )
-    if not names or empty or twice:
-        received = (
-            "no header"
-            if not names
-            else f"no name in position {empty[0]} (counting from 0)"
-            if empty
-            else f"{twice[0]!r} twice"
-        )
-        raise DataError(
-            f"{name}: expected a header with a name of its own for each column. "
-            f"Received: {received}.",
-            hint="Write the names in the first line; with pandas: to_csv(…, index=False).",
-        )
+    with opening.opened(path, name) as packed:
+        found, body = opened(opening.unpacked(packed, name), name, said, known)
+        body.skipped = []
+        names = list(found.names)
+
+        def part(columns: list[Any]) -> Part:
+            table = pa.table(columns, names=names)
+            return Part(name=name, table=table, written=found.written)
+
+        yield part([pa.array([], pa.string()) for _ in names])
+        try:
+            source = _slow(found, body, name) if found.loose else _streamed(found, body)
+            for batch in source:
+                texts = [_decoded(c, n)[0] for c, n in zip(batch.columns, names, strict=True)]
+                if body.nul:
+                    _refuse_nul(texts, found.names, name)
+                yield part(texts)
+        except pa.ArrowInvalid as exc:
+            raise _damage(exc, name) from exc
+        if body.skipped:
+            _tail(body.skipped, path, name, found, said)
 
 
-def _text(column: Any, name: str, first: int, column_name: str) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _settings(found: Dialect, body: Body, *, threads: bool) -> dict[str, Any]:
+    def odd(row: Any) -> str:
+        if body.skipped is not None:
+            body.skipped.append((row.actual_columns, row.text))
+        return "skip"
 
-    def where(row: int) -> str:
-        return f"{name}: row {first + row} (counting from 0), column {column_name[:80]!r}"
+    return {
+        "read_options": arrow.ReadOptions(
+            use_threads=threads, block_size=BLOCK_BYTES, column_names=list(found.names)
+        ),
+        "parse_options": arrow.ParseOptions(
+            delimiter=found.delimiter,
+            quote_char='"' if found.quoted else False,
+            newlines_in_values=found.quoted,
+            invalid_row_handler=odd,
+            ignore_empty_lines=len(found.names) > 1,  # else one is a missing value
+        ),
+        "convert_options": arrow.ConvertOptions(
+            column_types=dict.fromkeys(found.names, pa.binary()),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    }
 
-    longest = pc.max(pc.binary_length(column)).as_py() or 0
-    if longest > FIELD_BYTES:
-        row = pc.index(pc.binary_length(column), longest).as_py()
-        raise DataError(
-            f"{where(row)}: expected a field of at most {FIELD_BYTES:,} bytes. "
-            f"Received: {longest:,}.",
-            hint="Look for a quote that is not closed, or leave the column out of the file.",
-        )
-    row = pc.index(pc.match_substring(column, NUL), True).as_py()
-    if row >= 0:
-        raise _nul(where(row))
+
+def _fast(found: Dialect, body: Body) -> Any:
     try:
-        return column.cast(pa.string())
-    except pa.ArrowInvalid:
-        for row, value in enumerate(column):
-            try:
-                (value.as_py() or b"").decode()
-            except UnicodeDecodeError as exc:
-                raise not_utf8(where(row), exc) from exc
+        return arrow.read_csv(body, **_settings(found, body, threads=True))
+    except pa.ArrowInvalid as exc:
+        if "Empty CSV" in str(exc) or "too short" in str(exc):
+            return pa.table([pa.array([], pa.binary()) for _ in found.names], list(found.names))
         raise
 
 
-def _nul(where: str) -> DataError:
-    return DataError(
-        f"{where}: expected text. Received: a NUL byte.",
-        hint="Save the file as UTF-8; UTF-16 and binary files are not read.",
+def _streamed(found: Dialect, body: Body) -> Iterator[Any]:
+    try:
+        yield from arrow.open_csv(body, **_settings(found, body, threads=False))
+    except pa.ArrowInvalid as exc:
+        if "Empty CSV" not in str(exc) and "too short" not in str(exc):
+            raise
+
+
+def _slow(found: Dialect, body: Body, name: str) -> Iterator[Any]:
+    width, names = len(found.names), list(found.names)
+    rows: list[list[str | None]] = []
+
+    def batch() -> Any:
+        columns = list(zip(*rows, strict=True)) or [()] * width
+        return pa.record_batch([pa.array(c, pa.string()) for c in columns], names=names)
+
+    lines = io.TextIOWrapper(
+        io.BufferedReader(_Raw(body)), encoding="utf-8", errors="surrogateescape", newline=""
+    )
+    try:
+        for fields in dialect.parsed(iter(lines), found.delimiter, loose=True):
+            if not any(fields) and width > 1:
+                continue
+            if len(fields) != width:
+                if len(fields) == width + 1 and not fields[-1]:
+                    fields = fields[:-1]  # a blank at the end of the line
+                elif body.skipped is not None:
+                    body.skipped.append((len(fields), found.delimiter.join(fields)))
+                    continue
+            rows.append([_utf8(field) or None for field in fields])
+            if len(rows) == SLOW_ROWS:
+                yield batch()
+                rows = []
+    except csv.Error as exc:
+        raise _long(name) from exc
+    yield batch()
+
+
+class _Raw(io.RawIOBase):
+    """A body as the raw stream that Python's buffers want."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self.body.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+class _Decoded:
+    """A stream in another encoding, in UTF-8."""
+
+    def __init__(self, stream: BinaryIO, decoder: codecs.IncrementalDecoder) -> None:
+        self.stream, self.decoder = stream, decoder
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            raw = self.stream.read(size)
+            text = self.decoder.decode(raw, final=not raw)
+            if text or not raw:
+                return text.encode()
+
+
+def _readable(text: str) -> str:
+    """Text whose bytes were not all UTF-8, as Windows-1252."""
+    return _utf8(text) if any("\udc80" <= c <= "\udcff" for c in text) else text
+
+
+def _utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return windows(text.encode(errors="surrogateescape"))
+    return text
+
+
+def windows(data: bytes) -> str:
+    """Bytes that are not UTF-8, as Windows-1252, or as Latin-1 where that has no such character."""
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _bytes_before(text: str, lines: int) -> int:
+    found = dialect.LINE.finditer(text)
+    end = 0
+    for _ in range(lines):
+        end = next(found).end()
+    return len(text[:end].encode(errors="surrogateescape"))
+
+
+def _decoded(column: Any, name: str) -> tuple[Any, list[Finding]]:
+    """A column of bytes as text; what is not UTF-8 is read as Windows-1252."""
+    if pa.types.is_string(column.type):
+        return column, []
+    try:
+        return column.cast(pa.string()), []
+    except pa.ArrowInvalid:
+        coded = pc.dictionary_encode(column)
+        if isinstance(coded, pa.ChunkedArray):
+            coded = coded.unify_dictionaries().combine_chunks()
+        texts, odd = [], []
+        for data in coded.dictionary.to_pylist():
+            try:
+                texts.append(data.decode())
+            except UnicodeDecodeError:
+                texts.append(windows(data))
+                odd.append(len(texts) - 1)
+        count = pc.sum(pc.is_in(coded.indices, pa.array(odd, coded.indices.type))).as_py()
+        shown = tuple(texts[i][:40] for i in odd[:FEW])
+        finding = Finding(code="encoding", column=name, count=count, values=shown)
+        return pa.array(texts, pa.string()).take(coded.indices), [finding]
+
+
+def _one_encoding(findings: list[Finding], name: str) -> tuple[Finding, ...]:
+    """One finding about the encoding of all columns."""
+    odd = [each for each in findings if each.code == "encoding"]
+    if not odd:
+        return tuple(findings)
+    values = tuple(dict.fromkeys(value for each in odd for value in each.values))[:FEW]
+    whole = Finding(
+        code="encoding", column=name, count=sum(each.count for each in odd), values=values
+    )
+    return (*(each for each in findings if each.code != "encoding"), whole)
+
+
+def _swallowed(read: Any) -> bool:
+    """Whether a quote that opens by chance has swallowed rows."""
+    return any(
+        pc.any(pc.match_substring_regex(column, "\n[^\n]*\t")).as_py() for column in read.columns
     )
 
 
-def not_utf8(where: str, exc: UnicodeDecodeError) -> DataError:
-    """Text in another encoding."""
+def _refuse_nul(columns: list[Any], names: tuple[str, ...], name: str) -> None:
+    for column_name, column in zip(names, columns, strict=True):
+        row = pc.index(pc.match_substring(column, "\0"), True).as_py()
+        if row >= 0:
+            raise DataError(
+                f"{name}: row {row} (counting from 0), column {column_name[:80]!r}: expected text. "
+                "Received: a NUL byte.",
+                hint="Save the file as UTF-8; binary files are no tables.",
+            )
+
+
+def _tail(
+    skipped: list[tuple[int, str]], path: Path, name: str, found: Dialect, said: Csv
+) -> Finding:
+    """A finding about rows with another number of fields that may be left out.
+
+    Raises:
+        DataError: They stand among the others, or have more fields.
+    """
+    texts = [text for _, text in skipped]
+    if all(text.lstrip().startswith("#") for text in texts):
+        shown = tuple(text[:40] for text in texts[:FEW])
+        return Finding(code="comment-lines", column=name, count=len(texts), values=shown)
+    width = len(found.names)
+    number, at_end, received, fields = 0, 0, "", 0
+    with opening.opened(path, name) as packed:
+        again, body = opened(opening.unpacked(packed, name), name, said, frozenset(found.names))
+        lines = io.TextIOWrapper(
+            io.BufferedReader(_Raw(body)), encoding="utf-8", errors="replace", newline=""
+        )
+        for row in csv.reader(lines, delimiter=again.delimiter):
+            if not any(row):
+                continue
+            if len(row) == width or (row[0].lstrip().startswith("#") and len(row) < width):
+                number, at_end = number + 1, 0
+                continue
+            if not received:
+                received, fields, first = again.delimiter.join(row), len(row), number
+            at_end, number = at_end + 1, number + 1
+    few = len(skipped) <= max(3, number // 20)
+    open_quote = any("\n" in text or text.count('"') % 2 for text in texts)
+    if (
+        not open_quote
+        and at_end == len(skipped)
+        and few
+        and all(count < width for count, _ in skipped)
+    ):
+        shown = tuple(text[:40] for text in texts[:FEW])
+        return Finding(code="short-rows", column=name, count=len(texts), values=shown)
+    if not received:
+        first, fields, received = 0, *skipped[0]
+    raise DataError(
+        f"{name}: row {first} (counting from 0): expected {width} fields, as in the header. "
+        f"Received: {fields}: {received[:80]!r}.",
+        hint="Correct the row; a field that holds the delimiter needs quotes, and a quote that "
+        "opens must close.",
+    )
+
+
+def _damage(exc: Exception, name: str) -> DataError:
+    if "straddling" in str(exc):
+        return _long(name)
     return DataError(
-        f"{where}: expected UTF-8 text. Received: {exc.object[exc.start : exc.start + 8]!r}.",
-        hint="Save the file as UTF-8: iconv -f latin1 -t utf-8.",
+        f"{name}: expected a CSV file. Received: {' '.join(str(exc).split())[:300]}",
+        hint="Look for an open quote or a damaged line.",
+    )
+
+
+def _long(name: str) -> DataError:
+    return DataError(
+        f"{name}: expected rows of at most {BLOCK_BYTES >> 20} MiB. "
+        "Received: a longer one, or a quote that is not closed.",
+        hint="Look for an open quote or a damaged line.",
     )

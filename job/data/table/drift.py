@@ -1,6 +1,13 @@
 """New rows against the schema of a model: what must not differ, and what is worth a word."""
 
-from job.data.schema import Schema
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from job.data.findings import FEW, Finding
+from job.data.schema import Column, Schema
 from job.data.table import encode, kinds
 from job.data.table.frame import Frame
 from job.errors import DataError
@@ -9,16 +16,16 @@ NOTABLE = 0.01
 """Share of unseen categories below which nothing is said."""
 
 
-def check(frame: Frame, schema: Schema) -> tuple[str, ...]:
+def check(frame: Frame, schema: Schema) -> tuple[Finding, ...]:
     """Compares the columns.
 
     Returns:
-        A sentence about columns that are new, which are ignored.
+        A finding about columns that are new, which are ignored.
 
     Raises:
         DataError: A column that the model needs is missing.
     """
-    missing = [c.name for c in schema.columns if c.name not in frame.columns]
+    missing = [c.name for c in schema.columns if frame.column(c.name) is None]
     if missing:
         shown = ", ".join(repr(name[:60]) for name in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
@@ -29,29 +36,37 @@ def check(frame: Frame, schema: Schema) -> tuple[str, ...]:
             hint="Add the columns (empty values are allowed), with their names as in training.",
         )
     known = {c.name for c in schema.columns} | {schema.label, schema.group, *schema.ignored}
-    new = [name for name in frame.columns if name not in known]
+    written = {own: name for name, own in frame.written.items()}
+    new = [
+        name
+        for name in frame.columns
+        if not {name, written.get(name, name)} & known and name not in frame.index
+    ]
     if not new:
         return ()
-    shown = ", ".join(repr(name[:60]) for name in new[:8])
-    more = f" and {len(new) - 8} more" if len(new) > 8 else ""
-    return (f"Columns that training did not have, and that are ignored: {shown}{more}.",)
+    return (Finding(code="new-columns", count=len(new), values=tuple(new)),)
 
 
-def unseen(frame: Frame, schema: Schema) -> tuple[str, ...]:
-    """Sentences about columns with many values that training did not see, or that are missing."""
-    said = []
-    for column in schema.numbers:
-        share = frame.columns[column.name].null_count / max(len(frame), 1)
-        if share > NOTABLE and not column.has_missing:
-            said.append(
-                f"Column {column.name[:80]!r}: {share:.1%} of the values are missing; "
-                "in training none were."
-            )
+def unseen(columns: Mapping[str, Any], schema: Schema) -> tuple[Finding, ...]:
+    """Findings about columns with many values that training did not see, or that are missing."""
+    found = []
+    for column in (*schema.numbers, *schema.times):
+        values = columns[column.name]
+        if values.null_count > NOTABLE * len(values) and not column.has_missing:
+            found.append(_finding("newly-missing", column, values.null_count, values))
     for column in schema.lookups:
-        codes = encode.lookup(kinds.demanded(frame, column.name, kinds.target_of(column)), column)
-        share = float((codes == 0).mean())
-        if share > NOTABLE:
-            said.append(
-                f"Column {column.name[:80]!r}: {share:.1%} of the values were not seen in training."
-            )
-    return tuple(said)
+        values = columns[column.name]
+        odd = encode.lookup(values, column) == 0
+        if odd.mean() > NOTABLE:
+            shown = values.filter(pa.array(odd))
+            if pa.types.is_dictionary(shown.type):
+                shown = kinds.coded(shown).cast(pa.string())
+            some = tuple("" if v is None else str(v) for v in pc.unique(shown)[:FEW].to_pylist())
+            found.append(_finding("unseen-values", column, int(odd.sum()), values, some))
+    return tuple(found)
+
+
+def _finding(
+    code: str, column: Column, count: int, values: Any, some: tuple[str, ...] = ()
+) -> Finding:
+    return Finding(code=code, column=column.name, count=count, of=len(values), values=some)

@@ -1,108 +1,107 @@
 """Typed columns → the raw columns that a published model takes, and → the arrays to train on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from job.data import memory
+from job.data.findings import Finding
 from job.data.schema import MISSING_INTEGER, MISSING_TEXT, Column, Schema
-from job.data.table import kinds
+from job.data.table import kinds, words
 from job.data.table.frame import Frame
 
 Raw = dict[str, NDArray[Any]]
 """Column → (rows,) float32, int64, or text as Python strings: what the published model takes."""
 
-
-def typed(frame: Frame, schema: Schema) -> Frame:
-    """The columns of a schema in their types, so that no text is read twice.
-
-    Raises:
-        DataError: A value is not of its column's kind.
-    """
-    return frame.with_columns(
-        {
-            column.name: kinds.demanded(frame, column.name, kinds.target_of(column))
-            for column in schema.columns
-        }
-    )
+Typed = Mapping[str, Any]
+"""Column → (rows,) Arrow values as `kinds.applied` gives them."""
 
 
-def raw(frame: Frame, schema: Schema) -> Raw:
-    """The columns of a schema as the published model takes them.
-
-    Raises:
-        DataError: A value is not of its column's kind, or infinite.
-    """
-    return {
-        column.name: _raw(
-            kinds.demanded(frame, column.name, kinds.target_of(column)), column, frame
-        )
-        for column in schema.columns
-    }
+def typed(frame: Frame, schema: Schema) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """The columns of a schema from new rows, and findings about values that became missing."""
+    columns: dict[str, Any] = {}
+    findings: list[Finding] = []
+    for column in schema.columns:
+        columns[column.name], told = kinds.applied(frame.column(column.name), column)
+        findings += told
+    return columns, tuple(findings)
 
 
-def compact(frame: Frame, schema: Schema) -> dict[str, NDArray[Any]]:
+def raw(columns: Typed, schema: Schema) -> Raw:
+    """The columns of a schema as the published model takes them."""
+    return {column.name: _raw(columns[column.name], column) for column in schema.columns}
+
+
+def compact(columns: Typed, schema: Schema, name: str) -> dict[str, NDArray[Any]]:
     """The rows as the trained network takes them: the smallest form that loses nothing.
 
     Returns:
-        `numbers`, (rows, numbers) float32 with NaN for what is missing, and `codes`,
-        (rows, lookups) int32 as `lookup` gives them; each only when there are such columns.
+        `numbers`, (rows, numbers) float32 with NaN for what is missing; `codes`, (rows, lookups)
+        int32 as `lookup` gives them; `times`, (rows, datetimes) int64 seconds since 1970 UTC with
+        MISSING_INTEGER; `words`, (rows, tokens of all texts) int32 as `words.codes` gives them;
+        each only when there are such columns.
 
     Raises:
-        DataError: As `raw`, or the arrays are larger than memory.
+        DataError: The arrays are larger than memory.
     """
+    rows = len(next(iter(columns.values())))
+    parts = (
+        ("numbers", schema.numbers, np.float32, _raw),
+        ("codes", schema.lookups, np.int32, lookup),
+        ("times", schema.times, np.int64, _raw),
+    )
     found = {}
-    if schema.numbers:
-        numbers = _empty(frame, len(schema.numbers), np.float32)
-        for i, column in enumerate(schema.numbers):
-            typed = kinds.demanded(frame, column.name, "number")
-            numbers[:, i] = _numbers(typed, column.name, frame)
-        found["numbers"] = numbers
-    if schema.lookups:
-        codes = _empty(frame, len(schema.lookups), np.int32)
-        for i, column in enumerate(schema.lookups):
-            typed = kinds.demanded(frame, column.name, kinds.target_of(column))
-            codes[:, i] = lookup(typed, column)
-        found["codes"] = codes
+    for key, some, dtype, values in parts:
+        if some:
+            found[key] = memory.allocate((rows, len(some)), np.dtype(dtype), name)
+            for i, column in enumerate(some):
+                found[key][:, i] = values(columns[column.name], column)
+    if schema.texts:
+        width = sum(column.words for column in schema.texts)
+        found["words"] = memory.allocate((rows, width), np.dtype(np.int32), name)
+        at = 0
+        for column in schema.texts:
+            tokens = tuple(map(str, column.categories))
+            codes = words.codes(columns[column.name], tokens, column.words)
+            found["words"][:, at : at + column.words] = codes
+            at += column.words
     return found
 
 
-def lookup(typed: Any, column: Column) -> NDArray[np.int64]:
+def lookup(typed: Any, column: Column) -> NDArray[Any]:
     """(rows,) 0 for what is not in the vocabulary, else 1 + its place there."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    values = typed.cast(pa.int64()) if column.dtype == "int64" else typed
-    found = pc.index_in(values, pa.array(list(column.categories), values.type))
-    codes: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64) + 1
-    if column.has_missing:
-        codes[pc.is_null(values).to_numpy()] = len(column.vocabulary)
+    if column.dtype == "string":
+        coded = kinds.coded(typed)
+        known = pa.array(list(column.categories), pa.string())
+        table = pc.fill_null(pc.index_in(coded.dictionary, known), -1)
+        places = np.append(table.to_numpy(zero_copy_only=False).astype(np.int64) + 1, 0)
+        at = pc.fill_null(coded.indices, len(places) - 1).to_numpy(zero_copy_only=False)
+        codes: NDArray[Any] = places[at]
+        missing = coded.indices
+    else:
+        found = pc.index_in(typed, pa.array(list(column.categories), pa.int64()))
+        codes = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        missing = typed
+    if column.has_missing and missing.null_count:
+        codes[pc.is_null(missing).to_numpy(zero_copy_only=False)] = len(column.vocabulary)
     return codes
 
 
-def _raw(typed: Any, column: Column, frame: Frame) -> NDArray[Any]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _raw(typed: Any, column: Column) -> NDArray[Any]:
     if column.dtype == "float32":
-        return _numbers(typed, column.name, frame)
+        floats = pc.fill_null(typed, float("nan")).to_numpy(zero_copy_only=False)
+        numbers: NDArray[Any] = floats.astype(np.float32)
+        return numbers
     if column.dtype == "int64":
-        integers: NDArray[Any] = pc.fill_null(typed.cast(pa.int64()), MISSING_INTEGER).to_numpy()
+        integers: NDArray[Any] = pc.fill_null(typed, MISSING_INTEGER).to_numpy(zero_copy_only=False)
         return integers
-    return np.array(pc.fill_null(typed, MISSING_TEXT).to_pylist(), dtype=object)
-
-
-def _numbers(typed: Any, name: str, frame: Frame) -> NDArray[np.float32]:
-    import pyarrow.compute as pc
-
-    with np.errstate(over="ignore"):
-        values: NDArray[np.float32] = (
-            pc.fill_null(typed, float("nan")).to_numpy().astype(np.float32)
-        )
-    kinds.check_finite(frame, name, values)
-    return values
-
-
-def _empty(frame: Frame, width: int, dtype: Any) -> NDArray[Any]:
-    return memory.allocate((len(frame), width), np.dtype(dtype), frame.name)
+    coded = kinds.coded(typed)
+    texts = np.array([*coded.dictionary.to_pylist(), MISSING_TEXT], dtype=object)
+    found: NDArray[Any] = texts[
+        pc.fill_null(coded.indices, len(texts) - 1).to_numpy(zero_copy_only=False)
+    ]
+    return found

@@ -1,19 +1,23 @@
 """A schema from training rows: what each column is, and which columns say nothing."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from job.data.findings import Finding
 from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
+from job.data.table import dates, words
 from job.data.table.frame import Frame
-from job.data.table.kinds import check_finite, demanded
+from job.data.table.kinds import FEW, Typed
 from job.errors import DataError, UsageError
-
-FEW = 10
-"""Whole numbers with at most so many values are categories."""
 
 MANY = 255
 """Categories that are kept of a column, the most frequent ones; the rest share a slot."""
@@ -21,10 +25,16 @@ MANY = 255
 ENOUGH = 20
 """Rows below which nothing is called an identifier."""
 
-IDENTIFIER = re.compile(r"(?i)(^|.*[_ -])(id|uuid|guid|key|index)$|^unnamed: 0$")
+IDENTIFIER = re.compile(
+    r"(?i)(^|.*[_ .-])(id|ids|uuid|guid|key|index|idx|row ?num(ber)?|row ?names?)$|^unnamed: 0$|^#$"
+)
+IDENTIFIER_IN_CAPITALS = re.compile(r".*[a-z](Id|ID|Key|No|Number)$")
 
 COMMON = 5
 """Most frequent values that the schema remembers."""
+
+FREE = 3
+"""Words that a value of free text has on average, at least."""
 
 
 def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
@@ -40,17 +50,18 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
         raise DataError(
             f"{frame.name}: expected a column {reading.label!r}, as --label says. "
             f"Received: {shown}{f' and {len(names) - 12} more' if len(names) > 12 else ''}.",
-            hint="Check --label; if these are values, the file lacks its header.",
+            hint=_advice(str(reading.label), names),
         )
-    for option in ("columns", "exclude", "number", "category"):
+    for option in ("columns", "exclude", "number", "category", "text"):
         for name in getattr(reading, option):
             if name not in frame.columns or name == reading.label:
                 what = "the label" if name == reading.label else "no such column"
                 raise UsageError(
                     f"--{option}: expected columns of {frame.name}. Received: {name!r}, {what}.",
-                    hint="`mlp-job data` lists the columns; quote a name that holds a space.",
+                    hint=_advice(name, names),
                 )
-    for one, other in (("number", "category"), ("columns", "exclude")):
+    pairs = ("number", "category"), ("columns", "exclude"), ("number", "text"), ("category", "text")
+    for one, other in pairs:
         for name in set(getattr(reading, one)) & set(getattr(reading, other)):
             raise UsageError(
                 f"--{one}: expected other columns than --{other}. Received: {name!r} in both.",
@@ -59,48 +70,118 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
     if reading.group is not None and reading.group not in frame.columns:
         raise UsageError(
             f"--group: expected a column of {frame.name}. Received: {reading.group!r}.",
-            hint="`mlp-job data` lists the columns.",
+            hint=_advice(reading.group, names),
         )
-    out = {reading.label, reading.group, *reading.exclude}
+    asked = {*reading.columns, *reading.number, *reading.category, *reading.text}
+    out = {reading.label, reading.group, *reading.exclude, *(set(frame.index) - asked)}
     wanted = set(reading.columns or names) - out
     return tuple(name for name in names if name in wanted)
 
 
+def _advice(name: str, names: list[str]) -> str:
+    """What to do about a name that no column has."""
+    if all(re.fullmatch(r"x\d+", each) for each in names):
+        return (
+            f"The first line looks like values, so the columns are called x0 to x{len(names) - 1}; "
+            "if it has the names, add `--csv header=yes`."
+        )
+    small = {each.casefold(): each for each in reversed(names)}
+    near = [small[each] for each in get_close_matches(name.casefold(), small, cutoff=0.5)]
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}? `mlp-job data` lists the columns."
+    return "`mlp-job data` lists the columns; quote a name that holds a space."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a table's columns are.
+
+    Attributes:
+        schema: The columns that are learned from.
+        findings: About those that are not.
+    """
+
+    schema: Schema
+    findings: tuple[Finding, ...]
+
+
+def useless(name: str, seen: Any, *, told: bool) -> Finding | None:
+    """Why a column has nothing to learn from, or None.
+
+    Args:
+        name: The column.
+        seen: Its typed values.
+        told: Whether the user named what it is.
+    """
+    present = seen.drop_null()
+    distinct = _distinct(present)
+    if distinct + bool(seen.null_count) < 2:
+        if distinct and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
+            return Finding(code="huge-numbers", column=name)
+        return Finding(code="constant-column" if distinct else "empty-column", column=name)
+    if told or len(present) < ENOUGH:
+        return None
+    if pa.types.is_dictionary(seen.type) and distinct > len(present) / 2:
+        return Finding(code="free-text", column=name, count=distinct, of=len(present))
+    whole = _as_whole(present)
+    if whole is None:
+        return None
+    named = bool(IDENTIFIER.match(name) or IDENTIFIER_IN_CAPITALS.match(name))
+    identifier = Finding(code="identifier", column=name, count=distinct, of=len(present))
+    if named and distinct > len(present) / 2:
+        return identifier
+    if distinct == len(present) and pa.types.is_integer(seen.type):
+        bounds = pc.min_max(present)
+        dense = bounds["max"].as_py() - bounds["min"].as_py() < 2 * len(present)
+        if dense or _rises(present):
+            return identifier
+    return None
+
+
 def fit(
-    frame: Frame, typed: dict[str, Any], fit_rows: NDArray[np.int64], reading: Reading
-) -> tuple[Schema, tuple[str, ...]]:
+    frame: Frame,
+    typed: Mapping[str, Typed],
+    fit_rows: NDArray[np.int64],
+    reading: Reading,
+) -> Fitted:
     """What the columns are, by the rows that the gradient sees.
 
     Args:
-        frame: The training rows.
-        typed: The candidates, as `kinds.guessed` gives them.
+        frame: All rows.
+        typed: The candidates.
         fit_rows: Rows of the frame.
         reading: What the user said of the columns.
 
-    Returns:
-        The schema, and a sentence for each column that was left out.
-
     Raises:
-        DataError: No column is left, or a number is infinite.
+        DataError: No column is left.
     """
-    import pyarrow as pa
-
-    columns, dropped = [], []
-    part, indices = frame.take(fit_rows), pa.array(fit_rows)
-    for name, array in typed.items():
-        seen = array.take(indices)
-        told = name in reading.number or name in reading.category
-        reason = _useless(name, seen, told=told)
+    indices = pa.array(fit_rows)
+    columns: list[Column] = []
+    dropped: list[Finding] = []
+    seen = {name: each.array.take(indices) for name, each in typed.items()}
+    for name, values in seen.items():
+        forced = name in reading.category
+        told = forced or name in reading.number or name in reading.text
+        reason = useless(name, values, told=told)
         if reason:
-            dropped.append(f"Column {name[:80]!r} is left out: {reason}.")
-        elif name not in reading.category and (name in reading.number or _kind(seen) == "number"):
-            columns.append(_number(name, demanded(part, name, "number"), part))
+            said = {found.code for found in typed[name].findings}
+            dropped += [] if "unusable-type" in said else [reason]
+        elif name in reading.text:
+            columns.append(_text(name, values, typed[name]))
         else:
-            columns.append(_category(name, seen, forced=name in reading.category, part=part))
+            columns.append(_column(name, values, typed[name], forced=forced))
+    if not columns:  # then its words are all that there is to learn from
+        free = [each.column for each in dropped if each.code == "free-text"]
+        prose = [name for name in free if words.average(seen[name]) >= FREE] or free
+        columns = [_text(name, seen[name], typed[name]) for name in prose]
+        dropped = [each for each in dropped if each.column not in prose]
+        dropped += [Finding(code="text-column", column=name) for name in prose]
     if not columns:
+        from job.data.findings import sentence
+
         raise DataError(
             f"{frame.name}: expected a column to learn from besides the label. Received: none. "
-            + " ".join(dropped),
+            + " ".join(map(sentence, dropped)),
             hint="Check --columns and --exclude; --category keeps a column that looks useless.",
         )
     used = {column.name for column in columns} | {reading.label, reading.group}
@@ -111,52 +192,61 @@ def fit(
         rows=len(fit_rows),
         ignored=tuple(name for name in frame.columns if name not in used),
     )
-    return schema, tuple(dropped)
+    return Fitted(schema=schema, findings=tuple(dropped))
 
 
-def _useless(name: str, seen: Any, *, told: bool) -> str:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _distinct(present: Any) -> int:
+    if pa.types.is_null(present.type):
+        return 0
+    if pa.types.is_dictionary(present.type):
+        return len(pc.unique(present.indices))
+    return int(pc.count_distinct(present).as_py())
 
-    present = seen.drop_null()
-    distinct = pc.count_distinct(present).as_py() if len(present) else 0
-    if distinct + bool(seen.null_count) < 2:
-        if distinct and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
-            return "its numbers are too large to tell apart as floating-point numbers"
-        return "it has one value in all training rows" if distinct else "it has no values"
-    if told or len(present) < ENOUGH:
-        return ""
-    if pa.types.is_string(seen.type) and distinct > len(present) / 2:
-        return f"it looks like an identifier or free text ({distinct:,} different values)"
-    if pa.types.is_integer(seen.type) and distinct == len(present):
-        bounds = pc.min_max(present)
-        dense = bounds["max"].as_py() - bounds["min"].as_py() < 2 * len(present)
-        if dense or IDENTIFIER.match(name):
-            return "it looks like an identifier (every value is different)"
-    return ""
+
+def _as_whole(present: Any) -> Any:
+    """Numbers without a fraction, or None."""
+    if pa.types.is_integer(present.type):
+        return present
+    if pa.types.is_floating(present.type) and pc.all(pc.equal(pc.floor(present), present)).as_py():
+        return present
+    return None
+
+
+def _rises(present: Any) -> bool:
+    values = present.to_numpy(zero_copy_only=False)
+    steps = values[1:] > values[:-1]
+    return bool(steps.all() or (~steps).all())
 
 
 def _kind(seen: Any) -> Kind:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if pa.types.is_boolean(seen.type):
         return "boolean"
-    if pa.types.is_string(seen.type):
+    if pa.types.is_dictionary(seen.type):
         return "category"
+    if pa.types.is_timestamp(seen.type):
+        return "datetime"
     if pa.types.is_floating(seen.type):
-        whole = seen.null_count and pc.all(pc.equal(pc.floor(seen), seen)).as_py()
+        whole = seen.null_count and _as_whole(seen.drop_null()) is not None
         if not whole:  # whole numbers become floats where some are missing
             return "number"
-    return "category" if pc.count_distinct(seen.drop_null()).as_py() <= FEW else "number"
+    return "category" if _distinct(seen.drop_null()) <= FEW else "number"
 
 
-def _number(name: str, values: Any, part: Frame) -> Column:
-    import pyarrow.compute as pc
+def _column(name: str, seen: Any, typed: Typed, *, forced: bool) -> Column:
+    kind = "category" if forced else _kind(seen)
+    if kind == "datetime":
+        column = _datetime(name, seen)
+    elif kind == "number" or typed.number:
+        column = _number(name, seen)
+    else:
+        column = _category(name, kind, seen)
+    return replace(column, parsing=typed.parsing)
 
-    with np.errstate(over="ignore"):
-        numbers = pc.fill_null(values, float("nan")).to_numpy().astype(np.float32)
-    check_finite(part, name, numbers)
+
+def _number(name: str, seen: Any) -> Column:
+    floats = seen.cast(pa.float64(), safe=False)
+    numbers = pc.fill_null(floats, float("nan")).to_numpy(zero_copy_only=False)
+    numbers = numbers.astype(np.float32)
     present = numbers[~np.isnan(numbers)].astype(np.float64)
     mean = float(np.float32(present.mean()))
     variance = float(np.square(present - mean).mean())
@@ -167,7 +257,7 @@ def _number(name: str, values: Any, part: Frame) -> Column:
         kind="number",
         has_missing=len(present) < len(numbers),
         missing=len(numbers) - len(present),
-        distinct=len(np.unique(present)),
+        distinct=_distinct(seen.drop_null()),
         mean=mean,
         variance=1.0 if variance <= noise else float(np.float32(min(variance, largest))),
         minimum=float(present.min()),
@@ -175,28 +265,62 @@ def _number(name: str, values: Any, part: Frame) -> Column:
     )
 
 
-def _category(name: str, seen: Any, *, forced: bool, part: Frame) -> Column:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _datetime(name: str, seen: Any) -> Column:
+    """Figures are in days since 1970."""
+    seconds = seen.cast(pa.int64()).drop_null().to_numpy(zero_copy_only=False)
+    days = seconds // dates.DAY
+    features = {
+        "days": days,
+        "year": days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12,
+        "week": days % 7,
+        "day": seconds % dates.DAY,
+    }
+    variance = float(days.var())
+    return Column(
+        name=name,
+        kind="datetime",
+        has_missing=seen.null_count > 0,
+        missing=seen.null_count,
+        distinct=len(np.unique(seconds)),
+        mean=float(np.float32(days.mean())),
+        variance=float(np.float32(variance)) or 1.0,
+        minimum=float(days.min()),
+        maximum=float(days.max()),
+        features=tuple(part for part, values in features.items() if np.ptp(values) > 0),
+    )
 
-    kind: Kind = "boolean" if pa.types.is_boolean(seen.type) and not forced else "category"
-    if kind == "boolean":
-        values = seen.cast(pa.int64())
-    else:
-        whole = pa.types.is_integer(seen.type) or (_kind(seen) == "category" and not forced)
-        text = pa.types.is_string(seen.type) or not whole
-        values = demanded(part, name, "text" if text else "integer")
-    counted = pc.value_counts(values.drop_null()).to_pylist()
-    counted.sort(key=lambda each: (-each["counts"], each["values"]))
-    common = tuple((each["values"], each["counts"]) for each in counted)
+
+def _text(name: str, seen: Any, typed: Typed) -> Column:
+    vocabulary, length = words.vocabulary(seen)
+    return Column(
+        name=name,
+        kind="text",
+        categories=vocabulary,
+        has_missing=seen.null_count > 0,
+        missing=seen.null_count,
+        distinct=_distinct(seen.drop_null()),
+        words=length,
+        parsing=typed.parsing,
+    )
+
+
+def _category(name: str, kind: Kind, seen: Any) -> Column:
+    if pa.types.is_boolean(seen.type) or pa.types.is_floating(seen.type):
+        seen = seen.cast(pa.int64())
+    counts = pc.value_counts(seen.drop_null())
+    values, occurred = counts.field("values"), counts.field("counts")
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(pa.string())
+    pairs = zip(values.to_pylist(), occurred.to_pylist(), strict=True)
+    common = tuple(sorted(pairs, key=lambda each: (-each[1], each[0])))
     # What occurs once stays out, so that the slot for the unknown has something to learn from.
     kept = [value for value, count in common[:MANY] if count > 1] or [v for v, _ in common[:MANY]]
     return Column(
         name=name,
         kind=kind,
         categories=(0, 1) if kind == "boolean" else tuple(sorted(kept)),
-        has_missing=values.null_count > 0,
-        missing=values.null_count,
+        has_missing=seen.null_count > 0,
+        missing=seen.null_count,
         distinct=len(common),
         most_common=common[:COMMON],
     )

@@ -1,12 +1,14 @@
 """Frame: columns of one or several files in memory, which still know file and row."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from job.data.findings import Finding
 from job.errors import DataError
 
 
@@ -16,29 +18,41 @@ class Frame:
 
     Attributes:
         name: How messages call it.
-        columns: Name → Arrow chunked array of text (from CSV), int64, float64, bool, null, or a
-            type that no model takes; missing values are null.
+        columns: Name → Arrow chunked array of text (from CSV), int64, float64, bool, null, dates
+            and times, or a type that no model takes; missing values are null.
         files: (name, rows) of each file, in order.
         rows: (n,) the row each came from, counted through the files; None when all are there.
+        written: A name as a file has it → the column, where they differ.
+        index: Columns that a file calls the index of its rows.
+        delimiter: Of its text files.
+        findings: What had to be assumed of the files.
     """
 
     name: str
     columns: Mapping[str, Any]
     files: tuple[tuple[str, int], ...]
     rows: NDArray[np.int64] | None = None
+    written: Mapping[str, str] = field(default_factory=dict)
+    index: tuple[str, ...] = ()
+    delimiter: str = ","
+    findings: tuple[Finding, ...] = ()
+
+    def column(self, name: str) -> Any:
+        """The values of a column by its name, or by the name as a file has it; None if not there.
+
+        Earlier versions knew columns by names with blanks around them.
+        """
+        return self.columns.get(name, self.columns.get(self.written.get(name, "")))
 
     def __len__(self) -> int:
         return sum(count for _, count in self.files) if self.rows is None else len(self.rows)
 
     def take(self, rows: NDArray[np.int64]) -> "Frame":
         """Some of the rows."""
-        import pyarrow as pa
-
         indices = pa.array(rows)
-        return Frame(
-            name=self.name,
+        return replace(
+            self,
             columns={name: column.take(indices) for name, column in self.columns.items()},
-            files=self.files,
             rows=rows if self.rows is None else self.rows[rows],
         )
 
@@ -64,38 +78,63 @@ class Frame:
         )
 
 
-def joined(name: str, parts: Iterable[tuple[str, Any]]) -> Frame:
-    """One frame of several files.
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One file of a table.
+
+    Attributes:
+        name: How messages call it.
+        table: Its columns.
+        written: The names of its columns as the file has them.
+        index: Columns that it calls the index of its rows.
+        delimiter: When it is a text file.
+        findings: What had to be assumed of it.
+    """
+
+    name: str
+    table: Any
+    written: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
+    delimiter: str = ","
+    findings: tuple[Finding, ...] = ()
+
+
+def joined(name: str, parts: Iterable[Part]) -> Frame:
+    """One frame of several files; those without rows are left out.
 
     Args:
         name: How messages call the whole.
-        parts: (file name, Arrow table) of each.
+        parts: The files.
 
     Raises:
         DataError: The files have different columns, or there are no rows.
     """
-    import pyarrow as pa
-
-    tables = list(parts)
-    first_name, first = tables[0]
-    for other_name, other in tables[1:]:
-        _same_names(first_name, first.column_names, other_name, other.column_names)
-    columns = {}
-    for column in first.column_names:
-        arrays = [table.column(column) for _, table in tables]
-        columns[column] = pa.chunked_array(
-            [chunk for array in _same_types(column, tables, arrays) for chunk in array.chunks],
-            type=_same_types(column, tables, arrays)[0].type,
-        )
-    frame = Frame(
-        name=name, columns=columns, files=tuple((file, table.num_rows) for file, table in tables)
-    )
-    if not len(frame):
+    every = list(parts)
+    filled = [part for part in every if part.table.num_rows]
+    if not filled:
         raise DataError(
             f"{name}: expected at least one row. Received: none.",
             hint="Check the program that wrote the file.",
         )
-    return frame
+    first = filled[0]
+    for other in filled[1:]:
+        _same_names(first.name, first.table.column_names, other.name, other.table.column_names)
+    columns = {}
+    for column in first.table.column_names:
+        arrays = _same_types(column, filled)
+        columns[column] = pa.chunked_array(
+            [chunk for array in arrays for chunk in array.chunks], type=arrays[0].type
+        )
+    names = first.table.column_names
+    return Frame(
+        name=name,
+        columns=columns,
+        files=tuple((part.name, part.table.num_rows) for part in filled),
+        written={w: n for w, n in zip(first.written, names, strict=False) if w and w != n},
+        index=first.index,
+        delimiter=first.delimiter,
+        findings=tuple(found for part in every for found in part.findings),
+    )
 
 
 def _same_names(first: str, expected: list[str], other: str, received: list[str]) -> None:
@@ -117,19 +156,20 @@ def _same_names(first: str, expected: list[str], other: str, received: list[str]
         )
 
 
-def _same_types(column: str, tables: list[tuple[str, Any]], arrays: list[Any]) -> list[Any]:
-    import pyarrow as pa
-
+def _same_types(column: str, parts: list[Part]) -> list[Any]:
+    arrays = [part.table.column(column) for part in parts]
     types = {str(array.type): array.type for array in arrays if not pa.types.is_null(array.type)}
     if len(types) < 2:
         target = next(iter(types.values()), pa.null())
     elif set(types) <= {"int64", "double"}:
         target = pa.float64()
+    elif all(map(pa.types.is_timestamp, types.values())):
+        target = pa.timestamp("us")
     else:
-        told = [f"{array.type} in {name}" for (name, _), array in zip(tables, arrays, strict=True)]
+        told = [f"{array.type} in {part.name}" for part, array in zip(parts, arrays, strict=True)]
         raise DataError(
             f"{column[:80]!r}: expected one type in all files. "
             f"Received: {', '.join(sorted(told)[:1] + sorted(told)[-1:])}.",
             hint="Write all files with the same schema.",
         )
-    return [array if array.type == target else array.cast(target) for array in arrays]
+    return [array if array.type == target else array.cast(target, safe=False) for array in arrays]

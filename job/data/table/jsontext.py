@@ -1,9 +1,11 @@
-"""JSON Lines files → record batches of text columns, for rows to predict."""
+"""JSON and JSON Lines files → columns of text."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from job.data.files import opening
 from job.errors import DataError
@@ -12,68 +14,129 @@ BATCH_ROWS = 8192
 
 LINE_BYTES = 8 << 20
 
+Row = dict[str, str | None]
 
-def batches(path: Path, name: str) -> Iterator[Any]:
-    """Reads an object a line; null, NaN and absent keys are missing values.
 
-    Args:
-        path: The file, UTF-8, packed with gzip or not.
-        name: How messages call it.
+def table(path: Path, name: str) -> Any:
+    """All rows of a JSON Lines file, or of one JSON document; absent keys are missing values.
 
-    Yields:
-        Arrow record batches of text columns with the first line's keys.
+    A document is an array of objects, an object of columns (arrays, or pandas's row → value), or
+    an object with one array of rows, in any of which values are plain.
 
     Raises:
-        DataError: A line is no object, holds lists or objects, or has a key of its own.
+        DataError: It is something else.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     with opening.opened(path, name) as packed:
         stream = opening.unpacked(packed, name)
-        rows: list[dict[str, str | None]] = []
-        keys: list[str] = []
-        numbered = enumerate(iter(lambda: stream.readline(LINE_BYTES), b""))
-        for number, line in numbered:
-            if not line.strip():
-                continue
-            row = _row(line, f"{name}: line {number + 1}")
-            keys = keys or list(row)
-            if other := row.keys() - keys:
-                raise DataError(
-                    f"{name}: line {number + 1}: expected the keys of the first line, or some of "
-                    f"them. Received: {min(other)[:80]!r} besides.",
-                    hint="Correct the key; or write it in the first line, too, with null for a "
-                    "value that is not known.",
-                )
+        first = stream.read(4096).decode(errors="replace").lstrip("\ufeff \t\r\n")
+        stream.seek(0)
+        if not _is_lines(first):
+            try:
+                document = json.loads(stream.read().decode("utf-8-sig"))
+            except (ValueError, RecursionError) as exc:
+                if not first.startswith("{"):
+                    raise _bad(name, str(exc)[:200]) from exc
+                stream.seek(0)
+            else:
+                return _of_rows(_document(document, name))
+        return _of_rows([row for _, row in _lines(stream, name)])
+
+
+def batches(path: Path, name: str) -> Iterator[Any]:
+    """The rows of a file of JSON Lines block by block, all with the same columns.
+
+    Raises:
+        DataError: As `table`.
+    """
+    with opening.opened(path, name) as packed:
+        first = (
+            opening.unpacked(packed, name)
+            .read(4096)
+            .decode(errors="replace")
+            .strip("\ufeff \t\r\n")
+        )
+    if not _is_lines(first):
+        yield from table(path, name).to_batches(BATCH_ROWS)
+        return
+    keys: dict[str, None] = {}
+    with opening.opened(path, name) as packed:
+        for _, row in _lines(opening.unpacked(packed, name), name):
+            keys.update(dict.fromkeys(row))
+    with opening.opened(path, name) as packed:
+        rows: list[Row] = []
+        for _, row in _lines(opening.unpacked(packed, name), name):
             rows.append(row)
             if len(rows) == BATCH_ROWS:
-                yield _batch(rows, keys)
+                yield _of_rows(rows, keys).to_batches()[0]
                 rows = []
         if rows:
-            yield _batch(rows, keys)
+            yield _of_rows(rows, keys).to_batches()[0]
 
 
-def _batch(rows: list[dict[str, str | None]], keys: list[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.record_batch(
-        [pa.array([row.get(key) for row in rows], pa.string()) for key in keys], names=keys
-    )
-
-
-def _row(line: bytes, where: str) -> dict[str, str | None]:
+def _is_lines(first: str) -> bool:
+    """Whether a file begins with a whole object on its first line."""
+    line = first.splitlines()[0] if first else ""
     try:
-        found = json.loads(line)
+        return isinstance(json.loads(line), dict) and len(first) > len(line) + 1
+    except ValueError:
+        return (
+            line.startswith("{") and line.count('":') > 1 and not line.rstrip().endswith(("{", ","))
+        )
+
+
+def _lines(stream: Any, name: str) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES), b"")):
+        bare = line.strip(b"\xef\xbb\xbf \t\r\n")
+        if not bare:
+            continue
+        where = f"{name}: line {number + 1}"
+        try:
+            found = json.loads(bare)
+        except (ValueError, RecursionError) as exc:
+            raise _bad(where, f"{line[:80]!r}") from exc
         if not isinstance(found, dict) or not found:
             raise _bad(where, f"{line[:80]!r}")
-        row = {str(key): _text(value, where) for key, value in found.items()}
+        yield number, _row(found, where)
+
+
+def _document(document: Any, name: str) -> list[Row]:
+    if isinstance(document, dict):
+        lists = {k: v for k, v in document.items() if isinstance(v, list)}
+        if set(document) >= {"columns", "data"} and len(lists) >= 2:  # pandas's "split"
+            document = [dict(zip(document["columns"], row, strict=False)) for row in lists["data"]]
+        elif len(lists) == len(document) and len({len(v) for v in lists.values()}) == 1:
+            values = zip(*lists.values(), strict=True)
+            document = [dict(zip(lists, row, strict=True)) for row in values]
+        elif document and all(isinstance(v, dict) for v in document.values()):
+            ids = dict.fromkeys(key for column in document.values() for key in column)
+            document = [{k: v.get(key) for k, v in document.items()} for key in ids]
+        else:
+            rows = [v for v in lists.values() if v and all(isinstance(row, dict) for row in v)]
+            document = rows[0] if len(rows) == 1 else [document]
+    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
+        raise _bad(name, f"{str(document)[:80]!r}")
+    return [_row(row, f"{name}: row {i} (counting from 0)") for i, row in enumerate(document)]
+
+
+def _of_rows(rows: list[Row], keys: Mapping[str, None] | None = None) -> Any:
+    if keys is None:
+        keys = dict.fromkeys(key for row in rows for key in row)
+    columns = [pa.array([row.get(key) for row in rows], pa.string()) for key in keys]
+    return pa.table(columns, names=list(keys))
+
+
+def _row(found: Mapping[Any, Any], where: str) -> Row:
+    row = {str(key): _text(value, where) for key, value in found.items()}
+    try:
         "".join([*row, *(value or "" for value in row.values())]).encode()
-    except (ValueError, RecursionError) as exc:  # a lone surrogate is one of them
-        raise _bad(where, f"{line[:80]!r}") from exc
+    except ValueError as exc:  # a lone surrogate
+        raise _bad(where, f"{str(found)[:80]!a}") from exc
     return row
 
 
 def _text(value: Any, where: str) -> str | None:
-    if value is None or value != value:  # NaN
+    if value is None or value != value or value == "":  # NaN
         return None
     if isinstance(value, list | dict) or "\0" in str(value):
         raise _bad(where, f"{str(value)[:80]!r} as a value")

@@ -1,223 +1,541 @@
-"""Text → typed columns: guessed in training, demanded afterwards."""
+"""Column types: found from all values of a column in training, applied to new rows afterwards.
 
-import shlex
-from typing import Any, Literal
+A typed column is an Arrow array of int64, float64, bool, timestamp("s"), dictionary of text, or
+null; missing values are null.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from job.data.schema import Column
-from job.data.table.frame import Frame
+from job.data.findings import FEW as SHOWN
+from job.data.findings import Finding
+from job.data.reading import Csv
+from job.data.schema import Column, Parsing
+from job.data.table import dates, numbers
 from job.errors import DataError
 
-NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(inf|Inf|infinity|Infinity)\s*$"
-LARGEST = str(2**63 - 1)
-WHOLE = (  # of up to 18 digits, or of 19 that int64 can hold
-    r"^\s*[+-]?(\d{1,18}|"
-    + "".join(
-        rf"{LARGEST[:i]}[{int(i == 0)}-{int(digit) - 1}]\d{{{18 - i}}}|"
-        for i, digit in enumerate(LARGEST)
-        if digit != "0"
-    )
-    + rf"{LARGEST})\s*$"
+SIGNS = (
+    *("?", "-", "--", "---", ".", "..", "*", "\u2013", "\u2014", "\\N", "<NA>", "NaT", "nil"),
+    *("NA", "N/A", "n/a", "na", "N.A.", "n.a.", "NaN", "nan", "NAN", "-nan", "NULL", "null"),
+    *("Null", "None", "none", "NONE", "(null)", "(NULL)", "#N/A", "#NA", "#DIV/0!", "#VALUE!"),
+    *("#REF!", "#NAME?", "#NUM!", "#NULL!", "missing", "Missing", "MISSING"),
 )
-WHOLE_FLOAT = r"^\s*[+-]?\d{1,15}\.0*\s*$"
-DAY = r"(0?[1-9]|[12]\d|3[01])"  # or a month
-DATE = (
-    r"^\s*(\d{4}-\d\d-\d\d|(19|20)\d\d/\d\d?/\d\d?"
-    rf"|{DAY}/{DAY}/((19|20)?\d\d)|{DAY}\.{DAY}\.(19|20)\d\d|{DAY}-{DAY}-(19|20)\d\d)"
-    r"([T ]\d\d?:\d\d.*)?\s*$"
-)
-DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*$"
-TRUE, FALSE = ["true"], ["false"]
+"""What stands for a missing value in a column that is otherwise numbers, booleans or dates."""
+
+BOOLEANS = {"true": True, "false": False}
+
+FEW = 10
+"""Whole numbers with at most so many values are categories."""
+
+TYPOS = 0.01
+"""Share of values that may be read as missing when they are not like the others."""
+
+WORDS_SHARE, WORDS = 0.2, 3
+"""Share and number of words without a digit that stand for missing among many numbers."""
 
 MOSTLY = 0.5
-"""A text column of which this share are numbers was meant as numbers."""
+"""From this share of numbers on, a column of text deserves a warning."""
 
-Target = Literal["number", "boolean", "integer", "text"]
+LARGEST = float(np.finfo(np.float32).max)
+
+UNIX = re.compile(r"(?i)(^|.*[_ -])(unix|epoch|timestamp|ts|time|date|datetime|at)([_ -]?(s|ms))?$")
+DATED = re.compile(r"(?i).*(date|day|datum|_dt|^dt)")
+
+TIMESTAMP = pa.timestamp("s")
 
 
-def guessed(frame: Frame, name: str) -> Any:
-    """A column as what its values look like: int64, float64, bool or string.
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """A column with its type.
 
-    Raises:
-        DataError: Numbers and text are mixed, or the values are dates or of a type that no model
-            takes.
+    Attributes:
+        array: The values.
+        parsing: How its texts were read.
+        findings: What had to be assumed.
+        decimal: The decimal sign that it proves for the file; empty for none.
+        ambiguous: Whether its decimal sign may be another one.
+        number: Whether the user said that it is numbers.
+        plain: Whether its numbers are written as a program writes them.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    array = frame.columns[name]
-    if not pa.types.is_string(array.type):
-        known = (pa.int64(), pa.float64(), pa.bool_(), pa.null())
-        if array.type in known:
-            return array
-        raise _unfit(frame, name, str(array.type)[:100])
-    array = _blank_is_missing(array)
-    present = array.drop_null()
-    if not len(present):
-        return pa.chunked_array([pa.nulls(len(array))])
-    share = _share(present, NUMBER)
-    if share == 1:
-        kind: Target = "integer" if _share(present, WHOLE) == 1 else "number"
-        return _parsed(array, kind)
-    if pc.all(pc.is_in(pc.utf8_lower(present), pa.array(TRUE + FALSE))).as_py():
-        return _parsed(array, "boolean")
-    if _share(present, DATE) == 1:
-        raise _unfit(frame, name, f"dates such as {present[0].as_py()[:40]!r}")
-    if share == 0 and _share(present, DECIMAL_COMMA) == 1:
+    array: Any
+    parsing: Parsing
+    findings: tuple[Finding, ...] = ()
+    decimal: str = ""
+    ambiguous: bool = False
+    number: bool = False
+    plain: bool = False
+
+
+def interpreted(
+    name: str,
+    raw: Any,
+    csv: Csv,
+    *,
+    number: bool = False,
+    category: bool = False,
+    text: bool = False,
+    likely: str = "",
+) -> Typed:
+    """Finds the type of a column.
+
+    Args:
+        name: Its name; a whole number is a time when it is named so.
+        raw: Its values as the file has them.
+        csv: What the user said of the file.
+        number: Whether it is to be numbers.
+        category: Whether it is to be categories.
+        text: Whether it is to be free text.
+        likely: The decimal sign of the file's other columns.
+    """
+    parsing = Parsing(missing=csv.missing, trimmed=True)
+    if category or text:
+        return Typed(array=as_text(raw, parsing), parsing=parsing)
+    if not pa.types.is_string(raw.type):
+        return _of_types(name, raw, parsing, number=number)
+    if raw.null_count == len(raw):
+        return Typed(array=pa.nulls(len(raw)), parsing=parsing)
+    if not csv.missing and not csv.decimal and not csv.thousands:
+        found = plain(raw)
+        if found is not None:
+            point = "." if pa.types.is_floating(found.type) else ""
+            maybe = bool(point) and numbers.grouped(raw.drop_null())
+            if not (maybe and likely == ","):
+                point = "" if maybe else point
+                typed = _numbers(name, found, parsing, decimal=point, number=number)
+                return replace(typed, plain=True)
+    return _of_texts(name, raw, csv, parsing, number=number, likely=likely)
+
+
+def applied(raw: Any, column: Column) -> tuple[Any, tuple[Finding, ...]]:
+    """A column of new rows in the type that it had in training.
+
+    Returns:
+        float64 for a number, int64 for a category of whole numbers, a boolean or a datetime, and
+        a dictionary of text; and a finding about values that cannot be read and became missing.
+    """
+    parsing = column.parsing
+    if column.dtype == "string":
+        return as_text(raw, parsing), ()
+    if not pa.types.is_string(raw.type):
+        values = _of_types(column.name, raw, parsing, number=column.kind == "number").array
+    else:
+        values = plain(raw) if _is_plain(parsing) else None
+        if values is None:
+            coded = _coded(raw, parsing)
+            values = _reread(coded.dictionary, column).take(coded.indices)
+    values = cast(values, column)
+    if values.null_count == raw.null_count:
+        return values, ()
+    lost = raw.filter(pc.and_(pc.is_valid(raw), pc.is_null(values)))
+    if pa.types.is_string(raw.type):
+        signs = pa.array(["", *parsing.missing, *SIGNS])
+        lost = lost.filter(pc.invert(pc.is_in(pc.utf8_trim_whitespace(lost), signs)))
+    if not len(lost):
+        return values, ()
+    shown = tuple(map(str, pc.unique(lost)[:SHOWN].to_pylist()))
+    found = Finding(
+        code="bad-values", column=column.name, count=len(lost), of=len(raw), values=shown
+    )
+    return values, (found,)
+
+
+def _is_plain(parsing: Parsing) -> bool:
+    """Whether numbers as a program writes them mean what they say."""
+    if parsing.decimal != "." or parsing.thousands == "." or parsing.dates.endswith("-first"):
+        return False
+    return parsing.dates == "" and not any(map(_is_number, parsing.missing))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False
+
+
+def as_text(raw: Any, parsing: Parsing) -> Any:
+    """The values as trimmed text, dictionary-encoded; what is empty or named missing is null."""
+    kind = raw.type
+    if pa.types.is_null(kind):
+        return pa.nulls(len(raw), pa.string()).dictionary_encode()
+    if pa.types.is_floating(kind):
+        whole = pc.all(pc.equal(pc.floor(raw), raw)).as_py()
+        small = (pc.max(pc.abs(raw)).as_py() or 0) < 2**62
+        raw = (raw.cast(pa.int64(), safe=False) if whole and small else raw).cast(pa.string())
+    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        raw = raw.cast(pa.string())
+    elif _is_temporal(kind):
+        raw = as_written(raw)
+    elif not pa.types.is_string(kind):
+        return pa.nulls(len(raw), pa.string()).dictionary_encode()
+    coded = _coded(raw, parsing)
+    missing = pc.is_in(coded.dictionary, pa.array(["", *parsing.missing]))
+    if not pc.any(missing).as_py():
+        return coded
+    kept = pc.if_else(missing, pa.scalar(None, pa.string()), coded.dictionary)
+    return kept.take(coded.indices).dictionary_encode()
+
+
+def as_written(raw: Any) -> Any:
+    """Dates and times as ISO 8601 text, as a CSV would hold them."""
+    if pa.types.is_timestamp(raw.type):
+        text = raw.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+        return pc.replace_substring_regex(text, r"\.0+$", "")
+    if pa.types.is_date(raw.type):
+        return raw.cast(pa.date32()).cast(pa.string())
+    return raw.cast(pa.string())
+
+
+def is_usable(kind: Any) -> bool:
+    """Whether a model can learn from a column of an Arrow type."""
+    known = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.null())
+    return kind in known or _is_temporal(kind)
+
+
+def coded(raw: Any) -> Any:
+    """One dictionary array of a column of text."""
+    found = raw if pa.types.is_dictionary(raw.type) else pc.dictionary_encode(raw)
+    if isinstance(found, pa.ChunkedArray):
+        if found.num_chunks == 0:
+            return pa.array([], raw.type).dictionary_encode()
+        found = found.unify_dictionaries().combine_chunks()
+    return found
+
+
+def _is_temporal(kind: Any) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind))
+
+
+def _of_types(name: str, raw: Any, parsing: Parsing, *, number: bool) -> Typed:
+    """A column that the file has types for."""
+    kind = raw.type
+    if _is_temporal(kind):
+        return Typed(array=_since_1970(raw), parsing=replace(parsing, dates="month-first"))
+    if kind in (pa.int64(), pa.float64()):
+        return _numbers(name, raw, parsing, decimal="", number=number)
+    if kind == pa.bool_() and number:
+        return Typed(array=raw.cast(pa.int64()).cast(pa.float64()), parsing=parsing)
+    if kind == pa.bool_() or pa.types.is_null(kind):
+        return Typed(array=raw, parsing=parsing)
+    found = Finding(code="unusable-type", column=name, values=(str(kind)[:100],))
+    return Typed(array=pa.nulls(len(raw)), parsing=parsing, findings=(found,))
+
+
+def _since_1970(raw: Any) -> Any:
+    if pa.types.is_time(raw.type):
+        seconds = raw.cast(pa.time64("us")).cast(pa.int64())
+        return pc.divide(seconds, 1_000_000).cast(pa.int64()).cast(TIMESTAMP)
+    if pa.types.is_date(raw.type):
+        raw = raw.cast(pa.date32()).cast(pa.timestamp("s"))
+    if raw.type.tz is not None:
+        raw = raw.cast(pa.timestamp(raw.type.unit))
+    if raw.type.unit != "s":
+        raw = pc.floor_temporal(raw, unit="second")
+    return raw.cast(TIMESTAMP, safe=False)
+
+
+def plain(raw: Any) -> Any:
+    """Numbers as a program writes them, or None; NaN is missing."""
+    try:
+        found = raw.cast(pa.int64())
+    except pa.ArrowInvalid:
+        pass
+    else:
+        return None if pc.any(pc.match_substring(raw, "x", ignore_case=True)).as_py() else found
+    try:
+        found = raw.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    return pc.if_else(pc.is_nan(found), pa.scalar(None, pa.float64()), found)
+
+
+def _numbers(
+    name: str,
+    array: Any,
+    parsing: Parsing,
+    *,
+    findings: tuple[Finding, ...] = (),
+    decimal: str = "",
+    ambiguous: bool = False,
+    number: bool = False,
+) -> Typed:
+    """A column of numbers: times where they are named so, without what float32 cannot hold."""
+    times = "" if number else _times(name, array)
+    if times:
+        since = _unix(array.cast(pa.int64(), safe=False), times)
+        return Typed(array=since, parsing=replace(parsing, dates=times), findings=findings)
+    if pa.types.is_floating(array.type):
+        array, large = _in_float32(array)
+        if large:
+            found = Finding(code="too-large", column=name, count=large, of=len(array))
+            findings = (*findings, found)
+    elif number:
+        array = array.cast(pa.float64(), safe=False)
+    return Typed(
+        array=array,
+        parsing=parsing,
+        findings=findings,
+        decimal=decimal,
+        ambiguous=ambiguous,
+        number=number,
+    )
+
+
+def _in_float32(array: Any) -> tuple[Any, int]:
+    with np.errstate(over="ignore"):
+        good = pc.less_equal(pc.abs(array), LARGEST)
+    large = int(pc.sum(pc.invert(good)).as_py() or 0)
+    if large:
+        array = pc.if_else(good, array, pa.scalar(None, pa.float64()))
+    return array, large
+
+
+def _times(name: str, array: Any) -> str:
+    """How whole numbers that are named so count time: seconds, milliseconds, days; or empty."""
+    if not pa.types.is_integer(array.type) or not (UNIX.match(name) or DATED.match(name)):
+        return ""
+    bounds = pc.min_max(array)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is None:
+        return ""
+    if UNIX.match(name) and low >= 5e8 and high < 5e9:  # 1985 to 2128
+        return "seconds"
+    if UNIX.match(name) and low >= 5e11 and high < 5e12:
+        return "milliseconds"
+    if DATED.match(name) and low >= 18_000_101 and high <= 22_001_231:
+        good = _unix(array, "days").null_count == array.null_count
+        return "days" if good else ""
+    return ""
+
+
+def _unix(integers: Any, count: str) -> Any:
+    if count == "days":
+        text = integers.cast(pa.string())
+        iso = pc.replace_substring_regex(text, r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3")
+        return _dates(coded(iso), day_first=False)
+    scale = 1 if count == "seconds" else 1000
+    return pc.divide(integers, scale).cast(TIMESTAMP)
+
+
+def _of_texts(
+    name: str, raw: Any, csv: Csv, parsing: Parsing, *, number: bool, likely: str
+) -> Typed:
+    coded = _coded(raw, parsing)
+    texts = coded.dictionary
+    rows = _counts(coded)
+    empty = _is_in(texts, ("", *parsing.missing))
+    sign = _is_in(texts, SIGNS) & ~empty
+    present = ~empty & ~sign
+    total = int(rows[present].sum())
+    if not total:  # signs only: then they are values
+        return Typed(array=as_text(raw, parsing), parsing=parsing)
+
+    def assumed(odd: NDArray[np.bool_]) -> tuple[Finding, ...]:
+        """What is said of the values that become missing."""
+        of, findings = len(raw), []
+        for code, mask in (("missing-signs", sign), ("odd-values", odd)):
+            if mask.any():
+                at = np.flatnonzero(mask)[:SHOWN]
+                shown = tuple(texts.take(pa.array(at)).to_pylist())
+                count = int(rows[mask].sum())
+                findings.append(Finding(code=code, column=name, count=count, of=of, values=shown))
+        return tuple(findings)
+
+    found = numbers.recognised(
+        texts, rows * present, decimal=csv.decimal, thousands=csv.thousands, likely=likely
+    )
+    good = present & ~np.isnan(found.values)
+    if number and not good.any():
+        first = texts.filter(pa.array(present))[0].as_py()
         raise DataError(
-            f"{frame.name}: column {name[:80]!r}: expected numbers with a decimal point. "
-            f"Received: {present[0].as_py()[:40]!r}.",
-            hint="Write a point in place of the comma; if these are no numbers, name the column in "
-            "--category, or leave it out with --exclude.",
+            f"Column {name[:80]!r}: expected numbers, as --number says. "
+            f"Received: {first[:80]!r} and the like.",
+            hint="If the column is text, leave it out of --number.",
         )
+    if good.any() and (number or _is_column(rows, present, good, texts, found.whole)):
+        values = np.where(good, found.values, np.nan)
+        array = _whole(values) if found.whole else pa.array(values, from_pandas=True)
+        signs = tuple(texts.filter(pa.array(sign)).to_pylist())
+        read = replace(
+            parsing, decimal=found.decimal, thousands=found.thousands, marks=found.marks,
+            missing=(*parsing.missing, *signs),
+        )  # fmt: skip
+        findings = assumed(present & ~good)
+        if found.ambiguous:
+            first = next(t for t in texts.filter(pa.array(good)).to_pylist() if "," in t)
+            value = str(values[pc.index(texts, first).as_py()])
+            findings += (Finding(code="ambiguous-numbers", column=name, values=(first, value)),)
+        proof = "" if found.ambiguous or found.whole else found.decimal
+        return _numbers(
+            name, array.take(coded.indices), read, findings=findings, decimal=proof,
+            ambiguous=found.ambiguous, number=number,
+        )  # fmt: skip
+    truth = np.array([BOOLEANS.get(t.lower()) for t in texts.to_pylist()]) if len(
+        texts
+    ) <= 64 else np.array([None])  # fmt: skip
+    if len(truth) == len(texts) and all(t is not None for t in truth[present]):
+        array = pa.array([bool(t) if p else None for t, p in zip(truth, present, strict=True)])
+        return Typed(
+            array=array.take(coded.indices), parsing=parsing,
+            findings=assumed(np.zeros(len(texts), np.bool_)),
+        )  # fmt: skip
+    day_first, sure = (csv.day_first, True) if csv.day_first is not None else dates.order(
+        texts, rows * present
+    )  # fmt: skip
+    when = dates.seconds(texts, day_first=day_first)
+    dated = present & (when != dates.MISSING)
+    if dated.any() and _is_column(rows, present, dated, texts, False):
+        findings = assumed(present & ~dated)
+        if not sure:
+            first = texts.filter(pa.array(dated))[0].as_py()
+            findings += (Finding(code="ambiguous-dates", column=name, values=(first,)),)
+        signs = tuple(texts.filter(pa.array(sign)).to_pylist())
+        order = "day-first" if day_first else "month-first"
+        read = replace(parsing, dates=order, missing=(*parsing.missing, *signs))
+        array = pa.array(when, mask=~dated).cast(TIMESTAMP)
+        return Typed(array=array.take(coded.indices), parsing=read, findings=findings)
+    findings = ()
+    share = int(rows[good].sum()) / total
     if share >= MOSTLY:
-        row = _first(pc.invert(pc.match_substring_regex(array, NUMBER)))
-        raise frame.bad(
-            row,
-            name,
-            "a number, as most values of the column are",
-            repr(array[row].as_py()[:80]),
-            hint="Correct the value or leave it empty, or name the column in --category.",
+        odd = present & ~good
+        shown = tuple(texts.take(pa.array(np.flatnonzero(odd)[:SHOWN])).to_pylist())
+        findings = (
+            Finding(
+                code="mixed-column", column=name, count=int(rows[odd].sum()), of=total, values=shown
+            ),
         )
+    return Typed(array=as_text(raw, parsing), parsing=parsing, findings=findings)
+
+
+def _is_column(
+    rows: NDArray[np.int64],
+    present: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+    texts: Any,
+    whole: bool,
+) -> bool:
+    """Whether what is not good among the values that are present may count as missing."""
+    odd = present & ~good
+    if not odd.any():
+        return True
+    count, total = int(rows[odd].sum()), int(rows[present].sum())
+    if whole and int(good.sum()) <= FEW:
+        return False  # then each value is a category
+    if count <= max(3, TYPOS * total) and 10 * count <= total:
+        return True
+    words = texts.filter(pa.array(odd))
+    bare = not pc.any(pc.match_substring_regex(words, r"\d")).as_py()
+    many = int(good.sum()) > 10 * FEW or (not whole and int(good.sum()) > FEW)
+    return bare and many and len(words) <= WORDS and count <= WORDS_SHARE * total
+
+
+def _whole(values: NDArray[np.float64]) -> Any:
+    """int64 where it holds the numbers exactly."""
+    array = pa.array(values, from_pandas=True)
+    if (pc.max(pc.abs(array)).as_py() or 0) >= 2**53:
+        return array
+    return array.cast(pa.int64())
+
+
+def _coded(raw: Any, parsing: Parsing) -> Any:
+    """A dictionary array of the texts, trimmed if the parsing says so."""
+    found = coded(raw)
+    texts = found.dictionary
+    if not parsing.trimmed:
+        return found
+    trimmed = pc.utf8_trim_whitespace(texts)
+    if trimmed.equals(texts):
+        return found
+    again = trimmed.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(again.indices.take(found.indices), again.dictionary)
+
+
+def _counts(coded: Any) -> NDArray[np.int64]:
+    at = coded.indices.drop_null().to_numpy(zero_copy_only=False)
+    return np.bincount(at, minlength=len(coded.dictionary))
+
+
+def _is_in(texts: Any, signs: tuple[str, ...]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pc.is_in(texts, pa.array(signs, pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return found
+
+
+def _is_sign(texts: Any, missing: tuple[str, ...]) -> Any:
+    return pc.is_in(texts, pa.array(["", *missing, *SIGNS]))
+
+
+def _reread(texts: Any, column: Column) -> Any:
+    """(n,) values of a column's type from distinct texts; null for what cannot be read."""
+    parsing, missing = column.parsing, _is_sign(texts, column.parsing.missing)
+    texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
+    if not parsing.trimmed:  # the first version took blanks around a number
+        texts = pc.utf8_trim_whitespace(texts)
+    if column.kind == "boolean":
+        low = pc.utf8_lower(texts)
+        known = pc.is_in(low, pa.array(["true", "false", "1", "0"]))
+        truth = pc.is_in(low, pa.array(["true", "1"])).cast(pa.int64())
+        return pc.if_else(known, truth, pa.scalar(None, pa.int64()))
+    if parsing.dates in ("day-first", "month-first"):
+        return _dates(texts.dictionary_encode(), day_first=parsing.dates == "day-first")
+    exact = _integers(texts) if column.dtype == "int64" and not parsing.dates else None
+    if exact is not None:
+        return exact
+    values = numbers.parse(
+        texts, decimal=parsing.decimal, thousands=parsing.thousands, marks=parsing.marks
+    )
+    array = pa.array(values, from_pandas=True)
+    if parsing.dates:
+        return _unix(_whole(values).cast(pa.int64(), safe=False), parsing.dates)
     return array
 
 
-def demanded(
-    frame: Frame, name: str, target: Target, *, why: str = ", as in training", way_out: str = ""
-) -> Any:
-    """A column as what it must be: float64, bool, int64 or string; missing values are null.
-
-    Args:
-        frame: The table.
-        name: The column.
-        target: What its values must be.
-        why: Says so in the message.
-        way_out: Ends the hint.
-
-    Raises:
-        DataError: A value is something else.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    array = frame.columns[name]
-    types = {
-        "number": pa.float64(),
-        "boolean": pa.bool_(),
-        "integer": pa.int64(),
-        "text": pa.string(),
-    }
-    if pa.types.is_null(array.type):
-        return array.cast(types[target])
-    if target == "integer" and array.type == pa.int64() and pc.min(array).as_py() != -(2**63):
-        return array  # exactly; the one number stands for missing ones
-    is_text = pa.types.is_string(array.type)
-    if array.type not in types.values():
-        raise _unfit(frame, name, str(array.type)[:100])
-    if is_text:
-        array = _blank_is_missing(array)
-    if target == "text":
-        whole = (
-            pa.types.is_floating(array.type) and pc.all(pc.equal(pc.floor(array), array)).as_py()
-        )
-        return (array.cast(pa.int64(), safe=False) if whole else array).cast(pa.string())
-    if is_text and target == "boolean":
-        good = pc.is_in(pc.utf8_lower(array), pa.array([*TRUE, *FALSE, "0", "1"]))
-    elif is_text:
-        good = pc.match_substring_regex(array, WHOLE if target == "integer" else NUMBER)
-        if target == "integer":  # 7.0 is how pandas writes 7 where values are missing
-            good = pc.or_(good, pc.match_substring_regex(array, WHOLE_FLOAT))
-    else:
-        numbers = array.cast(pa.float64(), safe=False)  # from 2**53 on, integers are rounded
-        good = {
-            "number": pc.true_unless_null(numbers),
-            "boolean": pc.is_in(numbers, pa.array([0.0, 1.0])),
-            "integer": pc.and_(
-                pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), 2.0**62)
-            ),
-        }[target]
-    row = _first(pc.and_(pc.invert(good), pc.is_valid(array)))
-    if row >= 0:
-        what = {"number": "a number", "boolean": "true or false", "integer": "a whole number"}
-        raise frame.bad(
-            row,
-            name,
-            f"{what[target]}{why}",
-            repr(str(array[row].as_py())[:80]),
-            hint=f"Correct the value, or leave it empty if it is not known{way_out}.",
-        )
-    return _parsed(array, target) if is_text else array.cast(types[target], safe=False)
+def _integers(texts: Any) -> Any:
+    try:
+        return texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
 
 
-def target_of(column: Column) -> Target:
-    """What the values of a column must be."""
-    if column.kind == "category":
-        return "text" if column.dtype == "string" else "integer"
-    return "boolean" if column.kind == "boolean" else "number"
+def _dates(found: Any, *, day_first: bool) -> Any:
+    texts = pc.fill_null(found.dictionary, "")
+    when = dates.seconds(texts, day_first=day_first)
+    array = pa.array(when, mask=when == dates.MISSING).cast(TIMESTAMP)
+    return array.take(found.indices)
 
 
-def check_finite(frame: Frame, name: str, values: Any) -> None:
-    """Refuses what is not finite in float32.
-
-    Args:
-        frame: Knows the places.
-        name: The column.
-        values: (rows,) float32, missing ones NaN.
-
-    Raises:
-        DataError: A value is infinite.
-    """
-    infinite = np.isinf(values)
-    if infinite.any():
-        raise frame.bad(
-            int(infinite.argmax()),
-            name,
-            "a finite float32 number",
-            "an infinite or a too large one",
-            hint="Leave the value empty if it is not known, or remove the row.",
-        )
-
-
-def _parsed(array: Any, target: Target) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    text = pc.utf8_trim_whitespace(array)
-    if target == "boolean":
-        yes = pc.is_in(pc.utf8_lower(text), pa.array([*TRUE, "1"]))
-        return pc.if_else(pc.is_valid(text), yes, pa.scalar(None, pa.bool_()))
-    bare = pc.if_else(pc.starts_with(text, "+"), pc.utf8_slice_codeunits(text, 1), text)
-    if target == "integer":
-        return pc.replace_substring_regex(bare, r"\.0*$", "").cast(pa.int64())
-    return bare.cast(pa.float64())
-
-
-def _blank_is_missing(array: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    blank = pc.equal(array, "")
-    return pc.if_else(blank, pa.scalar(None, pa.string()), array)
-
-
-def _share(present: Any, pattern: str) -> float:
-    import pyarrow.compute as pc
-
-    return float(pc.mean(pc.match_substring_regex(present, pattern)).as_py())
-
-
-def _first(wrong: Any) -> int:
-    """The first row where a mask is true; -1 if none; missing values are not wrong."""
-    import pyarrow.compute as pc
-
-    return int(pc.index(pc.fill_null(wrong, False), True).as_py())
-
-
-def _unfit(frame: Frame, name: str, received: str) -> DataError:
-    return DataError(
-        f"{frame.name}: column {name[:80]!r}: expected numbers, text or booleans. "
-        f"Received: {received}.",
-        hint="Leave it out, or turn it into numbers first (a date into days): "
-        f'`--exclude "{shlex.quote(name)}"`.',
-    )
+def cast(values: Any, column: Column) -> Any:
+    """Typed values in the form that the model takes: float64 or int64."""
+    if column.dtype == "string":
+        return values
+    if column.kind == "number":
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.int64())
+        values = values.cast(pa.float64(), safe=False)
+        return _in_float32(values)[0]
+    if column.kind == "datetime":
+        if not pa.types.is_timestamp(values.type):
+            return pa.nulls(len(values), pa.int64())
+        return values.cast(pa.int64())
+    if pa.types.is_boolean(values.type):
+        return values.cast(pa.int64())
+    if pa.types.is_floating(values.type):
+        good = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), 2.0**62))
+        if column.kind == "boolean":
+            good = pc.is_in(values, pa.array([0.0, 1.0]))
+        values = pc.if_else(good, values, pa.scalar(None, pa.float64()))
+        return values.cast(pa.int64())
+    if not pa.types.is_integer(values.type):
+        return pa.nulls(len(values), pa.int64())
+    reserved = pc.equal(values, dates.MISSING)
+    if column.kind == "boolean":
+        reserved = pc.invert(pc.is_in(values, pa.array([0, 1])))
+    return pc.if_else(reserved, pa.scalar(None, pa.int64()), values)

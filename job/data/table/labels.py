@@ -1,173 +1,214 @@
-"""The label column → classes and indices."""
+"""The label column → classes and indices. A label is a class whatever it looks like."""
 
-import contextlib
-from collections.abc import Iterator
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from job.data.dataset import Classes
+from job.data.findings import Finding
 from job.data.labels import shown
-from job.data.table import kinds
+from job.data.schema import Parsing
+from job.data.table import kinds, numbers
 from job.data.table.frame import Frame
 from job.errors import DataError
 
 BOOLEANS: Classes = ("false", "true")
 
+QUANTITY = 20
+"""Different fractions from which on a label is a quantity."""
 
-def without_missing(frame: Frame, label: str, warnings: list[str]) -> Frame:
-    """The rows that have a label.
+MANY = 100
+"""Different whole numbers from which on a label with few rows of each is a quantity."""
+
+FEW_ROWS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The labels of a table's rows.
+
+    Attributes:
+        values: All that occur, sorted.
+        codes: (rows,) int32 indices into them; -1 for a row without a label.
+        blank: Rows whose label is blank or was named missing, but not empty.
+        findings: What is odd about them.
+    """
+
+    values: Classes
+    codes: NDArray[np.int32]
+    blank: int = 0
+    findings: tuple[Finding, ...] = ()
+
+
+def read(frame: Frame, label: str, missing: tuple[str, ...]) -> Labels:
+    """Reads the label column.
 
     Args:
         frame: All rows.
         label: The column.
-        warnings: Gets a sentence when rows are left out.
+        missing: Texts that the user named missing.
 
     Raises:
-        DataError: No row has one.
+        DataError: There are no labels, only one, or the labels are a quantity.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    array = frame.columns[label]
-    present = pc.is_valid(array)
-    if pa.types.is_string(array.type):
-        present = pc.and_(present, pc.fill_null(pc.not_equal(array, ""), False))
-    rows = np.flatnonzero(present.to_numpy())
-    if not len(rows):
+    raw = frame.columns[label]
+    coded = _coded(raw, frame, label, missing)
+    indices = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+    texts = coded.dictionary.to_pylist()
+    if not (indices >= 0).any():
         raise DataError(
             f"{frame.name}: expected labels in column {label!r}. Received: missing values only.",
             hint="Check --label.",
         )
-    if len(rows) == len(frame):
-        return frame
-    warnings.append(f"{len(frame) - len(rows):,} rows without a label are left out.")
-    return frame.take(rows)
-
-
-def expect_classes(frame: Frame, label: str) -> None:
-    """Refuses rows that are all of one class.
-
-    Raises:
-        DataError: They are, or their labels are fractions, mixed, or of a type that is no class.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    with _advised():
-        found = kinds.guessed(frame, label)
-    if pa.types.is_floating(found.type):
-        fraction = pc.fill_null(pc.not_equal(pc.floor(found), found), False)
-        row = int(pc.index(fraction, True).as_py())
-        if row >= 0:
-            raise frame.bad(
-                row,
-                label,
-                "a class: whole numbers or text",
-                repr(found[row].as_py()),
-                hint="A classifier cannot learn a quantity: put it into classes first.",
-            )
-        # The rest may be too large to tell apart as floating-point numbers.
-        found = frame.columns[label]
-    found = pc.unique(found)
-    if len(found) < 2:
+    rows = np.bincount(indices[indices >= 0], minlength=len(texts))
+    _refuse_quantity(frame, label, coded.dictionary, rows)
+    named: list[int | str] = list(_classes(texts))
+    values = tuple(sorted(set(named)))
+    if len(values) < 2:
         raise DataError(
             f"{frame.name}: expected at least two classes in column {label!r}. "
-            f"Received: only {shown(found[0].as_py())}, in all {len(frame)} rows.",
+            f"Received: only {shown(values[0])}, in all {int(rows.sum())} rows.",
             hint="Check --label, and that the rows are not cut off.",
         )
+    place = {value: i for i, value in enumerate(values)}
+    table = np.array([*(place[name] for name in named), -1], np.int32)
+    empty = pc.is_null(raw)
+    if pa.types.is_string(raw.type):
+        empty = pc.or_(empty, pc.fill_null(pc.equal(raw, ""), True))
+    blank = int((indices < 0).sum()) - int(pc.sum(empty).as_py() or 0)
+    return Labels(
+        values=values, codes=table[indices], blank=max(blank, 0), findings=_similar(values)
+    )
 
 
-def classify(frame: Frame, label: str, *, whole: Frame) -> tuple[Classes, NDArray[np.int32]]:
-    """Finds the classes in training rows.
-
-    Args:
-        frame: The training rows.
-        label: The column.
-        whole: The rows that they were split from.
+def known(
+    frame: Frame, label: str, classes: Classes, missing: tuple[str, ...]
+) -> tuple[NDArray[np.int32], tuple[Finding, ...]]:
+    """Labels of new rows as indices into classes that are known.
 
     Returns:
-        The labels that occur, sorted, and (rows,) indices into them.
+        (rows,) int32; -1 for a row without a label, -2 for a label that is not among the classes;
+        and a finding for each such label.
+    """
+    coded = _coded(frame.columns[label], frame, label, missing)
+    texts = coded.dictionary.to_pylist()
+    place = {value: i for i, value in enumerate(classes)}
+    if classes == BOOLEANS:
+        found = [place.get({"1": "true", "0": "false"}.get(t, t.lower()), -2) for t in texts]
+    elif isinstance(classes[0], str):
+        found = [place.get(text, -2) for text in texts]
+    else:
+        wholes = [_integer(text) for text in texts]
+        found = [-2 if whole is None else place.get(whole, -2) for whole in wholes]
+    table = np.array([*found, -1], np.int32)
+    codes = table[pc.fill_null(coded.indices, len(texts)).to_numpy(zero_copy_only=False)]
+    rows = np.bincount(coded.indices.drop_null(), minlength=len(texts))
+    lost = tuple(
+        Finding(code="lost-class", column=text, count=int(count))
+        for text, at, count in zip(texts, found, rows, strict=True)
+        if at == -2
+    )
+    return codes, lost
+
+
+def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32], of: int) -> None:
+    """Refuses training rows that are hardly more than their classes.
 
     Raises:
-        DataError: One class only, whole numbers that are too large, or hardly a row for each class.
+        DataError: They are of one class, or fewer than two for each on average.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    with _advised():
-        array = kinds.guessed(frame, label)
-    if pa.types.is_boolean(array.type):
-        array = array.cast(pa.string())
-    elif pa.types.is_floating(array.type):
-        array = kinds.demanded(
-            frame, label, "integer", why=" that a signed 64-bit integer holds",
-            way_out="; write longer ones as text: a letter in front",
-        )  # fmt: skip
-    classes: Classes = tuple(sorted(pc.unique(array).to_pylist()))
     if len(classes) < 2:
         raise DataError(
             f"{frame.name}: expected training rows of at least two classes in column {label!r} "
             f"when the test rows are held out. Received: only {shown(classes[0])}, "
-            f"in {len(frame)} of {len(whole)} rows: too few of a class to split.",
+            f"in {len(y)} of {of} rows: too few of a class to split.",
             hint="Give more rows of each class, or a --test-data of your own.",
         )
-    if 2 * len(classes) > len(frame):
+    if 2 * len(classes) > len(y):
         raise DataError(
             f"{frame.name}: expected at least two training rows for each class of column "
-            f"{label!r}. Received: {len(frame)} rows and {len(classes)} classes.",
+            f"{label!r}. Received: {len(y)} rows and {len(classes)} classes.",
             hint="Check that --label is a class and no identifier, or give more rows.",
         )
-    return classes, _indices(array, classes)
 
 
-def encode_labels(frame: Frame, label: str, classes: Classes) -> NDArray[np.int32]:
-    """Maps labels onto classes that are known.
-
-    Raises:
-        DataError: A label is not among them.
-    """
-    import pyarrow as pa
-
-    with _advised():
-        if classes == BOOLEANS:
-            array = kinds.demanded(frame, label, "boolean").cast(pa.string())
-        else:
-            target: kinds.Target = "text" if isinstance(classes[0], str) else "integer"
-            array = kinds.demanded(frame, label, target)
-    y = _indices(array, classes)
-    if (y < 0).any():
-        row = int((y < 0).argmax())
-        some = ", ".join(shown(name) for name in classes[:5])
-        raise frame.bad(
-            row,
-            label,
-            f"a label that occurs in the training rows: {some}"
-            + (f" and {len(classes) - 5} more" if len(classes) > 5 else ""),
-            f"{shown(array[row].as_py())}, and {int((y < 0).sum()) - 1} more rows of the kind",
-            hint="Add training rows of that class, or remove those rows.",
-        )
-    return y
-
-
-@contextlib.contextmanager
-def _advised() -> Iterator[None]:
-    """Gives errors about a column the advice that fits the label."""
-    try:
-        yield
-    except DataError as exc:
+def _coded(raw: Any, frame: Frame, label: str, missing: tuple[str, ...]) -> Any:
+    if not kinds.is_usable(raw.type):
         raise DataError(
-            exc.message,
-            hint="Correct the label or leave it empty; or write all of them as text that is no "
-            "number and no date: a letter in front.",
-        ) from exc
+            f"{frame.name}: column {label[:80]!r}: expected labels that are text, whole numbers, "
+            f"booleans or dates. Received: {str(raw.type)[:100]}.",
+            hint="Write the label as text.",
+        )
+    if pa.types.is_floating(raw.type):
+        large = pc.greater_equal(pc.abs(raw), 2.0**63)
+        row = int(pc.index(pc.fill_null(large, False), True).as_py())
+        if row >= 0:
+            raise _too_large(frame, label, row, raw)
+    coded = kinds.as_text(raw, Parsing(missing=missing, trimmed=True))
+    texts = coded.dictionary
+    wholes = pc.match_substring_regex(texts, r"^[+-]?\d+(\.0*)?$")
+    if len(texts) and pc.all(wholes).as_py() and pa.types.is_string(raw.type):
+        huge = [t for t in texts.to_pylist() if not -(2**63) <= int(t.split(".")[0]) < 2**63]
+        if huge:
+            row = int(pc.index(coded.cast(pa.string()), huge[0]).as_py())
+            raise _too_large(frame, label, row, raw)
+    return coded
 
 
-def _indices(array: Any, classes: Classes) -> NDArray[np.int32]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _too_large(frame: Frame, label: str, row: int, raw: Any) -> DataError:
+    return frame.bad(
+        row,
+        label,
+        "a whole number that a signed 64-bit integer holds",
+        repr(str(raw[row].as_py())[:80]),
+        hint="Write longer ones as text: a letter in front.",
+    )
 
-    found = pc.index_in(array, pa.array(list(classes), array.type))
-    indices: NDArray[np.int32] = pc.fill_null(found, -1).to_numpy().astype(np.int32)
-    return indices
+
+def _classes(texts: list[str]) -> list[int] | list[str]:
+    """Whole numbers where all are, false and true where all are, else the texts."""
+    if all(text.lower() in BOOLEANS for text in texts):
+        return [text.lower() for text in texts]
+    integers = [_integer(text) for text in texts]
+    found = [each for each in integers if each is not None]
+    return found if len(found) == len(texts) else texts
+
+
+def _integer(text: str) -> int | None:
+    if not re.fullmatch(r"[+-]?\d+(\.0*)?", text):
+        return None
+    return int(text.partition(".")[0])
+
+
+def _refuse_quantity(frame: Frame, label: str, texts: Any, rows: NDArray[np.int64]) -> None:
+    found = numbers.recognised(texts, rows)
+    if np.isnan(found.values).any():
+        return
+    distinct, total = len(np.unique(found.values)), int(rows.sum())
+    fractions = bool((found.values != np.floor(found.values)).any())
+    few = total < FEW_ROWS * distinct and total >= 2 * distinct
+    if (fractions and distinct > QUANTITY) or (distinct > MANY and few):
+        name = label.replace("'", "")
+        raise DataError(
+            f"{frame.name}: column {label!r}: expected classes. Received: {distinct:,} different "
+            f"numbers from {found.values.min():g} to {found.values.max():g}, a quantity: this is "
+            "a regression, and this job classifies.",
+            hint="Put the quantity into classes first, with pandas: "
+            f"df['{name}'] = pandas.qcut(df['{name}'], 3, labels=['low', 'middle', 'high']).",
+        )
+
+
+def _similar(values: Classes) -> tuple[Finding, ...]:
+    """Labels that are one but for capitals and blanks."""
+    groups: dict[str, list[str]] = {}
+    for value in map(str, values):
+        groups.setdefault("".join(value.casefold().split()), []).append(value)
+    alike = [name for group in groups.values() if len(group) > 1 for name in group]
+    if not alike:
+        return ()
+    return (Finding(code="similar-labels", count=len(alike), values=tuple(alike)),)

@@ -1,39 +1,40 @@
 """load(...): files of a table → Dataset; load_test(...) and rows(...) for a model that exists."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.data import hashing, splits
 from job.data.dataset import Classes, Dataset, Split, Tabular
 from job.data.files.listing import Found
+from job.data.findings import LOST_SHARE, Finding, merged
 from job.data.reading import Reading
-from job.data.schema import Schema
-from job.data.table import drift, encode, fit, group, kinds
+from job.data.schema import Recipe, Schema
+from job.data.table import drift, encode, fit, kinds, labels, split
 from job.data.table.frame import Frame
-from job.data.table.labels import classify, encode_labels, expect_classes, without_missing
+from job.data.table.kinds import Typed
 from job.data.table.reader import arrow_errors, batches, read
 from job.errors import DataError, UsageError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sides:
-    """A table, split.
-
-    Attributes:
-        train: The rows to train on.
-        test: The rows to test on.
-    """
-
-    train: Frame
-    test: Frame
+THREADS = 4
+"""Columns interpreted at once."""
 
 
-def load(found: Found, test: Found | None, *, validation_split: float, reading: Reading) -> Dataset:
+def load(
+    found: Found,
+    test: Found | None,
+    *,
+    validation_split: float,
+    reading: Reading,
+    recipe: Recipe | None = None,
+) -> Dataset:
     """Reads a labelled table.
 
     Args:
@@ -41,64 +42,142 @@ def load(found: Found, test: Found | None, *, validation_split: float, reading: 
         test: The files of the test rows; held out by a hash when there are none.
         validation_split: Share of each class's training rows held out.
         reading: The options.
+        recipe: How the model's earlier versions chose their test rows; None for its first one.
 
     Raises:
         UsageError: No label, or an option names a column that is not there.
         DataError: The table is damaged, or nothing to train a classifier on.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     with arrow_errors(found.uri):
-        return _load(found, test, validation_split, reading)
+        return _load(found, test, validation_split, reading, recipe)
 
 
-def _load(found: Found, test: Found | None, validation_split: float, reading: Reading) -> Dataset:
-    import pyarrow as pa
-
+def _load(
+    found: Found,
+    test: Found | None,
+    validation_split: float,
+    reading: Reading,
+    recipe: Recipe | None,
+) -> Dataset:
     if reading.label is None:
         raise UsageError(
             "--label: expected the column to predict, since --data is a table. Received: none.",
             hint="`mlp-job data` lists the columns.",
         )
-    frame = read(found)
+    reading = reading.trimmed()
+    label = str(reading.label)
+    frame = read(found, reading.dialect, reading.named())
     candidates = fit.chosen(frame, reading)
-    warnings: list[str] = []
-    frame = without_missing(frame, reading.label, warnings)
-    expect_classes(frame, reading.label)
-    frame = frame.with_columns({name: _typed(frame, name, reading) for name in candidates})
-    filled = (name for name in candidates if not pa.types.is_null(frame.columns[name].type))
-    hashed = (reading.group,) if reading.group else tuple(filled)
-    sides = _sides(frame, test, candidates, reading, warnings)
-    train = sides.train
-    classes, y = classify(train, reading.label, whole=frame)
-    fit_rows, validation_rows = splits.stratified(y, validation_split, found.uri)
-    typed = {name: train.columns[name] for name in candidates}
-    schema, dropped = fit.fit(train, typed, fit_rows, reading)
-    schema = replace(schema, hashed=() if test else hashed)
-    changed = drift.check(sides.test, schema)
-    train, test_rows = encode.typed(train, schema), encode.typed(sides.test, schema)
-    warnings += [*dropped, *changed, *(drift.unseen(test_rows, schema) if test else ())]
-    test_y = encode_labels(test_rows, reading.label, classes)
-    test_split = Split(x=encode.compact(test_rows, schema), y=test_y)
-    train_split = Split(x=encode.compact(train, schema), y=y)
-    hashes = [_hashes(side, schema) for side in (train, test_rows)]
+    findings = [*frame.findings, *_index(frame, reading)]
+    told = labels.read(frame, label, reading.dialect.missing)
+    findings += told.findings
+    labelled = np.flatnonzero(told.codes >= 0)
+    codes = told.codes[labelled]
+    total = len(frame)
+    if len(labelled) < total:
+        findings.append(Finding(code="unlabelled-rows", count=total - len(labelled), of=total))
+        frame = frame.take(labelled)
+    typed = interpret(frame, candidates, reading)
+    findings += [each for column in typed.values() for each in column.findings]
+
+    split_by: Recipe | None = None
+    lost = told.blank
+    if test is None:
+        split_by, moved = _recipe(frame, typed, recipe, reading)
+        out, odd = _held_out(frame, split_by, reading)
+        findings += [*moved, *odd]
+        train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
+        _expect_sides(frame, train_rows, test_rows, reading)
+    else:
+        train_rows, test_rows = np.arange(len(frame)), np.arange(0)
+    classes, y = _compacted(told.values, codes[train_rows])
+    labels.check_rows(frame, label, classes, y, len(frame))
+    fit_at, validation_rows = splits.stratified(y, validation_split, found.uri)
+    fitted = fit.fit(frame, typed, train_rows[fit_at], reading)
+    findings += fitted.findings
+    schema = _with_split(fitted.schema, split_by)
+
+    arrays = {c.name: kinds.cast(typed[c.name].array, c) for c in schema.columns}
+    twins = _hashes(arrays, schema)
+    train_arrays = _taken(arrays, train_rows)
+    if test is None:
+        place = {value: i for i, value in enumerate(classes)}
+        table = np.array([place.get(value, -2) for value in told.values], np.int32)
+        test_y = table[codes[test_rows]]
+        known = test_y >= 0
+        gone = np.bincount(codes[test_rows[~known]], minlength=len(told.values))
+        findings += [
+            Finding(code="lost-class", column=str(value), count=int(count))
+            for value, count in zip(told.values, gone, strict=True)
+            if count
+        ]
+        lost += int((~known).sum())
+        test_rows, test_y = test_rows[known], test_y[known]
+        test_arrays, source = _taken(arrays, test_rows), frame.take(test_rows)
+        test_twins = twins[test_rows]
+    else:
+        source, test_y, odd = _labelled(test, schema, classes, reading)
+        findings += odd
+        lost += sum(each.count for each in odd if each.code == "lost-class")
+        test_arrays, bad = encode.typed(source, schema)
+        findings += [*bad, *drift.unseen(test_arrays, schema)]
+        test_twins = _hashes(test_arrays, schema)
+    if not len(test_y):
+        raise DataError(
+            f"{found.uri}: expected test rows whose labels also occur in training. Received: none.",
+            hint="Give more rows of each class, or another --test-data.",
+        )
+    findings += _sides(classes, y, test_y)
+    whole = len(labelled) + told.blank
+    if lost > LOST_SHARE * whole:
+        findings.append(Finding(code="lost-rows", count=lost, of=whole))
+    train_twins = twins[train_rows]
     return Dataset(
         uri=found.uri,
-        digest=_digest(schema, classes, hashes, (y, test_y)),
+        digest=_digest(schema, classes, (train_twins, test_twins), (y, test_y)),
         classes=classes,
-        train=train_split,
-        fit_rows=fit_rows,
+        train=Split(x=encode.compact(train_arrays, schema, found.uri), y=y),
+        fit_rows=fit_at,
         validation_rows=validation_rows,
-        test=test_split,
-        duplicates=len(hashing.duplicates(*hashes)),
-        held_out_of=len(frame) if test is None and candidates else None,
-        warnings=tuple(warnings),
-        table=Tabular(schema=schema, test=encode.raw(test_rows, schema)),
+        test=Split(x=encode.compact(test_arrays, schema, found.uri), y=test_y),
+        duplicates=len(hashing.duplicates(train_twins, test_twins)),
+        held_out_of=len(frame) if split_by else None,
+        findings=merged(findings),
+        table=Tabular(schema=schema, source=source),
     )
+
+
+def interpret(frame: Frame, names: tuple[str, ...], reading: Reading) -> dict[str, Typed]:
+    """The types of columns; the file's other numbers decide where a decimal sign is ambiguous."""
+
+    def one(name: str, likely: str = "") -> Typed:
+        return kinds.interpreted(
+            name,
+            frame.columns[name],
+            reading.dialect,
+            number=name in reading.number,
+            category=name in reading.category,
+            text=name in reading.text,
+            likely=likely,
+        )
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = dict(zip(names, pool.map(one, names), strict=True))
+        signs = {each.decimal for each in found.values()} - {""}
+        likely = signs.pop() if len(signs) == 1 else ""
+        if not likely and frame.delimiter == ";" and not signs:
+            likely = ","
+        again = [n for n, each in found.items() if each.ambiguous and likely]
+        if likely == "," and not signs:
+            again += [n for n, each in found.items() if each.plain and not each.decimal]
+        found.update(zip(again, pool.map(one, again, [likely] * len(again)), strict=True))
+    return found
 
 
 def load_test(
     found: Found, *, whole: bool, schema: Schema, classes: Classes, reading: Reading
-) -> tuple[encode.Raw, NDArray[np.int32], tuple[str, ...]]:
+) -> tuple[encode.Raw, NDArray[np.int32], tuple[Finding, ...]]:
     """Reads test rows for a model that exists.
 
     Args:
@@ -112,57 +191,71 @@ def load_test(
         The raw columns, (rows,) class indices, and what is not as in training.
 
     Raises:
-        DataError: A column or a class is not what the model knows.
+        DataError: A column is missing, or no label is known.
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
-    warnings: list[str] = []
     with arrow_errors(found.uri):
-        frame = read(found)
-        changed = drift.check(frame, schema)
-        if schema.label not in frame.columns:
-            fit.chosen(frame, reading)  # which says so
-        frame = without_missing(frame, schema.label, warnings)
+        frame, y, findings = _labelled(found, schema, classes, reading)
         if not whole:
-            hashed = schema.hashed or fit.chosen(frame, reading)
-            _expect(frame, hashed)
-            if reading.group:
-                hashed = group.own(frame, reading.group, schema, reading)
-                _expect(frame, hashed)
-            frame = frame.with_columns({n: _typed(frame, n, reading) for n in hashed})
-            rows_there = len(frame)
-            frame = _sides(frame, None, hashed, reading, warnings).test
-            warnings.append(splits.scored(len(frame), rows_there, found.uri))
-        changed = (*changed, *drift.unseen(frame, schema))
-        y = encode_labels(frame, schema.label, classes)
-        return encode.raw(frame, schema), y, (*warnings, *changed)
+            recipe = Recipe.of(schema) or Recipe(columns=fit.chosen(frame, reading), version=1)
+            split.expect(frame, recipe)
+            hashes, odd = split.rows(frame, recipe, reading)
+            rows = np.flatnonzero(hashing.held_out(hashes, reading.test_split))
+            scored = Finding(
+                code="held-out-share", column=found.uri, count=len(rows), of=len(frame)
+            )
+            findings = (*findings, *odd, scored)
+            frame, y = frame.take(rows), y[rows]
+        if not len(y):
+            raise DataError(
+                f"{found.uri}: expected test rows of the classes that the model knows. "
+                "Received: none.",
+                hint="Give more rows, or score all of a file with --test-data.",
+            )
+        columns, bad = encode.typed(frame, schema)
+        findings = (*findings, *bad, *drift.unseen(columns, schema))
+        return encode.raw(columns, schema), y, findings
 
 
-def rows(found: Found, schema: Schema) -> Iterator[tuple[encode.Raw, tuple[str, ...]]]:
+def rows(
+    found: Found, schema: Schema, reading: Reading
+) -> Iterator[tuple[encode.Raw, tuple[Finding, ...]]]:
     """Streams new rows as a model takes them, with what is not as in training.
 
     Raises:
-        DataError: A column is missing, or a value is not what its column was in training.
-        DataNotFound, AccessDenied, StoreError: As `files.opened`.
+        DataError: A column is missing, or a file is damaged.
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     with arrow_errors(found.uri):
-        yield from _rows(found, schema)
+        yield from _rows(found, schema, reading)
 
 
-def _rows(found: Found, schema: Schema) -> Iterator[tuple[encode.Raw, tuple[str, ...]]]:
+def _rows(
+    found: Found, schema: Schema, reading: Reading
+) -> Iterator[tuple[encode.Raw, tuple[Finding, ...]]]:
     count = 0
-    for key, name in zip(found.keys, found.names(found.keys), strict=True):
+    known = _names(schema)
+    for key, name in zip(found.tables, found.names(found.tables), strict=True):
         [path] = found.fetch((key,))
         before = 0
-        for batch in batches(key, path, name):
-            columns = {n: _chunked(c) for n, c in zip(batch.schema.names, batch, strict=True)}
-            total = before + batch.num_rows
-            numbers = np.arange(before, total)
-            frame = Frame(name=name, columns=columns, files=((name, total),), rows=numbers)
-            said = drift.check(frame, schema)
-            if batch.num_rows:
-                yield encode.raw(frame, schema), (*said, *drift.unseen(frame, schema))
-            before = total
-            count += batch.num_rows
+        for table, written, index in batches(key, path, name, reading.dialect, known):
+            numbers = np.arange(before, before + table.num_rows)
+            frame = Frame(
+                name=name,
+                columns=dict(zip(table.column_names, table.columns, strict=True)),
+                files=((name, before + table.num_rows),),
+                rows=numbers,
+                written=written,
+                index=index,
+            )
+            frame = _headless(frame, schema)
+            told = drift.check(frame, schema)
+            if table.num_rows:
+                columns, bad = encode.typed(frame, schema)
+                said = (*told, *bad, *drift.unseen(columns, schema))
+                yield encode.raw(columns, schema), said
+            before += table.num_rows
+            count += table.num_rows
     if not count:
         raise DataError(
             f"{found.uri}: expected at least one row. Received: none.",
@@ -170,79 +263,153 @@ def _rows(found: Found, schema: Schema) -> Iterator[tuple[encode.Raw, tuple[str,
         )
 
 
-def _chunked(array: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.chunked_array([array])
-
-
-def _typed(frame: Frame, name: str, reading: Reading) -> Any:
-    import pyarrow as pa
-
-    if name in reading.number:
-        return kinds.demanded(
-            frame, name, "number", why=", as --number says",
-            way_out="; if the column is text, leave it out of --number",
-        )  # fmt: skip
-    if name in reading.category and pa.types.is_string(frame.columns[name].type):
-        return kinds.demanded(frame, name, "text")
-    return kinds.guessed(frame, name)
+def _names(schema: Schema) -> frozenset[str]:
+    """All names that columns had in training."""
+    names = {c.name for c in schema.columns} | {schema.label, *schema.ignored}
+    return frozenset(names | ({schema.group} if schema.group else set()))
 
 
-def _sides(
-    frame: Frame,
-    test: Found | None,
-    hashed: tuple[str, ...],
-    reading: Reading,
-    warnings: list[str],
-) -> Sides:
-    label = str(reading.label)
-    if test is not None:
-        other = read(test)
-        if label not in other.columns:
-            fit.chosen(other, reading)
-        return Sides(train=frame, test=without_missing(other, label, warnings))
-    if reading.group:
-        hashes = group.hashes(frame, reading.group, hashed, warnings)
-    elif hashed:
-        hashes = hashing.rows({name: frame.columns[name] for name in hashed})
-    else:
-        return Sides(train=frame, test=frame)
-    out = hashing.held_out(hashes, reading.test_split)
-    train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
-    if not len(train_rows) or not len(test_rows):
+def _headless(frame: Frame, schema: Schema) -> Frame:
+    """Gives columns without names their places in training, when only the label is not there."""
+    names = _names(schema)
+    if not all(re.fullmatch(r"x\d+", name) for name in (*names, *frame.columns)):
+        return frame
+    if len(frame.columns) != len(names) - 1:
+        return frame
+    wanted = sorted(names - {schema.label}, key=lambda name: int(name[1:]))
+    return replace(frame, columns=dict(zip(wanted, frame.columns.values(), strict=True)))
+
+
+def _labelled(
+    found: Found, schema: Schema, classes: Classes, reading: Reading
+) -> tuple[Frame, NDArray[np.int32], tuple[Finding, ...]]:
+    """Rows with a label that is known, the codes of their labels, and what is odd."""
+    frame = read(found, reading.dialect, _names(schema))
+    told = drift.check(frame, schema)
+    label = frame.written.get(schema.label, schema.label)
+    if label not in frame.columns:
+        fit.chosen(frame, replace(reading, label=label))  # which says so
+    codes, lost = labels.known(frame, label, classes, reading.dialect.missing)
+    findings = [*frame.findings, *told, *lost]
+    if (codes == -1).all():
+        raise DataError(
+            f"{frame.name}: expected labels in column {label!r}. Received: missing values only.",
+            hint="Check --label.",
+        )
+    kept = np.flatnonzero(codes >= 0)
+    unlabelled = int((codes == -1).sum())
+    if unlabelled:
+        findings.append(Finding(code="unlabelled-rows", count=unlabelled, of=len(frame)))
+    if not len(kept):
+        first = next(each for each in lost)
+        raise DataError(
+            f"{frame.name}: expected labels that occur in the training rows: "
+            f"{', '.join(map(str, classes[:5]))}. Received: {first.column[:80]!r} and no other "
+            "one that does.",
+            hint="Check that the rows are of the same table.",
+        )
+    return (frame if len(kept) == len(frame) else frame.take(kept)), codes[kept], tuple(findings)
+
+
+def _index(frame: Frame, reading: Reading) -> list[Finding]:
+    asked = {*reading.columns, *reading.number, *reading.category, *reading.text}
+    asked |= {*reading.exclude, str(reading.label), str(reading.group)}
+    return [Finding(code="index-column", column=n) for n in frame.index if n not in asked]
+
+
+def _recipe(
+    frame: Frame, typed: Mapping[str, Typed], recipe: Recipe | None, reading: Reading
+) -> tuple[Recipe, tuple[Finding, ...]]:
+    """How test rows are chosen, and what is said when it is not as before."""
+    if recipe is not None and recipe.group == reading.group:
+        return recipe, split.lost(frame, recipe)
+    moved: tuple[Finding, ...] = ()
+    if recipe is not None:
+        moved = (Finding(code="split-moved", count=1, values=("--group",)),)
+    columns = tuple(
+        name
+        for name, each in typed.items()
+        if fit.useless(name, each.array, told=_is_told(name, reading)) is None
+    )
+    return Recipe(columns=columns or tuple(typed), group=reading.group), moved
+
+
+def _is_told(name: str, reading: Reading) -> bool:
+    return name in (*reading.number, *reading.category, *reading.text)
+
+
+def _held_out(
+    frame: Frame, recipe: Recipe, reading: Reading
+) -> tuple[NDArray[np.bool_], tuple[Finding, ...]]:
+    hashes, odd = split.rows(frame, recipe, reading)
+    if recipe.group is None and not recipe.columns:
+        return np.zeros(len(frame), np.bool_), odd
+    return hashing.held_out(hashes, reading.test_split), odd
+
+
+def _expect_sides(
+    frame: Frame, train: NDArray[np.int64], test: NDArray[np.int64], reading: Reading
+) -> None:
+    if not len(train) or not len(test):
         raise DataError(
             f"{frame.name}: expected enough rows to train and to test on with a test split of "
-            f"{reading.test_split}. Received: {len(train_rows)} and {len(test_rows)}.",
+            f"{reading.test_split}. Received: {len(train)} and {len(test)}.",
             hint=f"Give {'a --group of more values' if reading.group else 'more rows'}, another "
             "--test-split, or a --test-data of your own.",
         )
-    return Sides(train=frame.take(train_rows), test=frame.take(test_rows))
 
 
-def _expect(frame: Frame, hashed: tuple[str, ...]) -> None:
-    for name in hashed:
-        if name not in frame.columns:
-            shown = ", ".join(repr(other[:40]) for other in list(frame.columns)[:12])
-            raise DataError(
-                f"{frame.name}: expected a column {name[:80]!r}, since its values chose the test "
-                f"rows of the training. Received: {shown}.",
-                hint="Score all rows of the file with --test-data.",
-            )
+def _compacted(values: Classes, codes: NDArray[np.int32]) -> tuple[Classes, NDArray[np.int32]]:
+    """The classes that occur, and (rows,) indices into them."""
+    found, y = np.unique(codes, return_inverse=True)
+    return tuple(values[i] for i in found), y.astype(np.int32)
 
 
-def _hashes(frame: Frame, schema: Schema) -> hashing.Hashes:
-    columns = {column.name: frame.columns[column.name] for column in schema.columns}
-    return hashing.rows(columns, meaning=hashing.no_number)
+def _with_split(schema: Schema, recipe: Recipe | None) -> Schema:
+    if recipe is None:
+        return schema
+    return replace(
+        schema,
+        hashed=(recipe.group,) if recipe.group else recipe.columns or (),
+        hash_version=recipe.version,
+        alone=(recipe.columns or ()) if recipe.group else (),
+    )
+
+
+def _taken(arrays: Mapping[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]:
+    indices = pa.array(rows)
+    return {name: array.take(indices) for name, array in arrays.items()}
+
+
+def _hashes(arrays: Mapping[str, Any], schema: Schema) -> hashing.Hashes:
+    """(rows,) hashes of what the model learns from: equal rows are twins."""
+
+    def one(name: str) -> hashing.Hashes:
+        return hashing.column(name, arrays[name], meaning=hashing.no_number)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        hashes = pool.map(one, [column.name for column in schema.columns])
+        return hashing.mixed(sum(hashes, np.uint64(0)))  # type: ignore[arg-type]
+
+
+def _sides(classes: Classes, y: NDArray[np.int32], test_y: NDArray[np.int32]) -> Iterator[Finding]:
+    """A finding about each class that has training rows and no test rows."""
+    count, there = (
+        np.bincount(y, minlength=len(classes)),
+        np.bincount(test_y, minlength=len(classes)),
+    )
+    for value, rows_of, tests in zip(classes, count, there, strict=True):
+        if rows_of and not tests:
+            yield Finding(code="class-without-test-rows", column=str(value), count=int(rows_of))
 
 
 def _digest(
     schema: Schema,
     classes: Classes,
-    hashes: list[hashing.Hashes],
-    labels: tuple[NDArray[np.int32], ...],
+    hashes: tuple[hashing.Hashes, ...],
+    labels_of: tuple[NDArray[np.int32], ...],
 ) -> str:
     sha256 = hashlib.sha256(repr((classes, [c.name for c in schema.columns])).encode())
-    for rows_of_side, y in zip(hashes, labels, strict=True):
+    for rows_of_side, y in zip(hashes, labels_of, strict=True):
         sha256.update(rows_of_side.tobytes() + y.tobytes())
     return sha256.hexdigest()

@@ -1,12 +1,17 @@
-"""Parquet files → record batches of text, int64, float64, bool, or what no model takes."""
+"""Parquet and Arrow files → columns of text, int64, float64, bool, dates and times."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import ipc, parquet
+
 from job.data import memory
 from job.data.files import opening
-from job.data.table.csvtext import check_names
+from job.data.table import dialect
+from job.data.table.frame import Part
 from job.errors import DataError
 
 BATCH_ROWS = 65_536
@@ -14,58 +19,113 @@ BATCH_ROWS = 65_536
 DAMAGE = (OSError, UnicodeDecodeError, OverflowError, MemoryError)
 """What pyarrow raises for damaged files besides its own exceptions."""
 
+INDEX = "__index_level_"
+"""How pandas begins the name of an index without one."""
 
-def batches(path: Path, name: str) -> Iterator[Any]:
-    """Reads a Parquet file batch by batch.
 
-    Args:
-        path: The file.
-        name: How messages call it.
-
-    Yields:
-        Arrow record batches, at least one (perhaps without rows); missing values, NaN among them,
-        are null.
+def table(path: Path, name: str) -> Part:
+    """All rows of a Parquet file; missing values, NaN among them, are null.
 
     Raises:
-        DataError: It is damaged, larger than memory, or names two columns alike; names the row
-            group and the column of the damage unless the footer has it.
+        DataError: It is damaged, or larger than memory; names the row group and the column of the
+            damage unless the footer has it.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
+    file = None
+    with opening.opened(path, name) as stream:
+        try:
+            file = parquet.ParquetFile(stream, page_checksum_verification=True)
+            memory.check((max(file.metadata.num_rows, 0), len(file.schema_arrow)), 8, name)
+            read = file.read()
+            read.validate(full=True)
+            return _part(read, name, _fits(file))
+        except (pa.ArrowException, *DAMAGE) as exc:
+            raise _damage(exc, file, name) from exc
 
+
+def batches(path: Path, name: str) -> Iterator[Part]:
+    """The same rows block by block, at least one (perhaps without rows).
+
+    Raises:
+        DataError: As `table`.
+    """
     file, first = None, 0
     with opening.opened(path, name) as stream:
         try:
             file = parquet.ParquetFile(stream, page_checksum_verification=True)
-            names = file.schema_arrow.names
-            check_names(names, name)
-            memory.check((max(file.metadata.num_rows, 0), len(names)), 8, name)
             fits = _fits(file)
-            yield _plain(file.schema_arrow.empty_table(), fits)
+            yield _part(file.schema_arrow.empty_table(), name, fits)
             for batch in file.iter_batches(BATCH_ROWS):
                 batch.validate(full=True)
-                ready = _plain(batch, fits)
-                _refuse_nul(ready, name, first)
+                ready = _part(pa.Table.from_batches([batch]), name, fits, first)
                 first += batch.num_rows
                 yield ready
+        except (pa.ArrowException, *DAMAGE) as exc:
+            raise _damage(exc, file, name, first) from exc
+
+
+def arrow_table(path: Path, name: str) -> Part:
+    """All rows of an Arrow (Feather) file; see `table`."""
+    with opening.opened(path, name) as stream:
+        try:
+            try:
+                read = ipc.open_file(stream).read_all()
+            except pa.ArrowInvalid:
+                stream.seek(0)
+                read = ipc.open_stream(stream).read_all()
+            read.validate(full=True)
+            return _part(read, name, frozenset())
         except (pa.ArrowException, *DAMAGE) as exc:
             if isinstance(exc, OSError) and exc.errno not in opening.DECODERS:
                 raise
             raise DataError(
-                f"{name}: {_culprit(file, first)}expected an undamaged Parquet file. "
+                f"{name}: expected an undamaged Arrow file. "
                 f"Received: {' '.join(str(exc).split())[:300]}",
-                hint="Copy the file again, or write it anew."
-                if file
-                else "Copy the file again, or write it anew; without its last bytes, the footer, "
-                "no row and no column of it is known.",
+                hint="Copy the file again, or write it anew.",
             ) from exc
+
+
+def _damage(exc: Exception, file: Any, name: str, first: int = 0) -> Exception:
+    if isinstance(exc, OSError) and exc.errno not in opening.DECODERS:
+        return exc
+    return DataError(
+        f"{name}: {_culprit(file, first)}expected an undamaged Parquet file. "
+        f"Received: {' '.join(str(exc).split())[:300]}",
+        hint="Copy the file again, or write it anew."
+        if file
+        else "Copy the file again, or write it anew; without its last bytes, the footer, "
+        "no row and no column of it is known.",
+    )
+
+
+def _part(read: Any, name: str, fits: frozenset[str], first: int = 0) -> Part:
+    written = tuple(read.schema.names)
+    names, findings = dialect.names(tuple(text.strip() for text in written), name)
+    columns = [
+        column.cast(pa.int64()) if own in fits else plain(column)
+        for own, column in zip(written, read.columns, strict=True)
+    ]
+    columns = [pa.chunked_array([], c.type) if not len(read) else c for c in columns]
+    _refuse_nul(names, columns, name, first)
+    index = _index(read.schema)
+    return Part(
+        name=name,
+        table=pa.table(columns, names=list(names)),
+        written=written,
+        index=tuple(n for n, own in zip(names, written, strict=True) if own in index),
+        findings=tuple(findings),
+    )
+
+
+def _index(schema: Any) -> frozenset[str]:
+    """The columns that pandas wrote for the index of its rows."""
+    told = (schema.pandas_metadata or {}).get("index_columns", [])
+    named = {each for each in told if isinstance(each, str)}
+    return frozenset(named | {name for name in schema.names if name.startswith(INDEX)})
 
 
 def _culprit(file: Any, first: int) -> str:
     """The row group and column that cannot be read, in words; first: rows that could."""
-    import pyarrow as pa
-
     group, name = 0, ""
     try:
         while file and group < file.num_row_groups:
@@ -82,9 +142,6 @@ def _culprit(file: Any, first: int) -> str:
 
 def _fits(file: Any) -> frozenset[str]:
     """The columns of uint64 that int64 holds exactly; the others become float64."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     names = [field.name for field in file.schema_arrow if pa.types.is_uint64(field.type)]
     large = set()
     for batch in file.iter_batches(BATCH_ROWS, columns=names) if names else ():
@@ -94,23 +151,8 @@ def _fits(file: Any) -> frozenset[str]:
     return frozenset(names) - large
 
 
-def _plain(batch: Any, fits: frozenset[str]) -> Any:
-    import pyarrow as pa
-
-    columns = [
-        column.cast(pa.int64()) if name in fits else plain(column)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    if isinstance(batch, pa.Table):
-        columns = [pa.array([], column.type) for column in columns]
-    return pa.record_batch(columns, names=batch.schema.names)
-
-
-def _refuse_nul(batch: Any, name: str, first: int) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for column, array in zip(batch.schema.names, batch, strict=True):
+def _refuse_nul(names: tuple[str, ...], columns: list[Any], name: str, first: int) -> None:
+    for column, array in zip(names, columns, strict=True):
         if pa.types.is_string(array.type):
             row = pc.index(pc.match_substring(array, "\0"), True).as_py()
             if row >= 0:
@@ -123,14 +165,13 @@ def _refuse_nul(batch: Any, name: str, first: int) -> None:
 
 def plain(array: Any) -> Any:
     """The same values in the few types that the rest knows; other types as they are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = array.type
     if pa.types.is_dictionary(kind):
         return plain(array.cast(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return array.cast(pa.string())
+    if pa.types.is_duration(kind):
+        return array.cast(pa.duration("us"), safe=False).cast(pa.int64())
     if pa.types.is_decimal(kind):  # by way of text, which is rounded once, as in a CSV
         array = array.cast(pa.string()).cast(pa.float64())
     elif pa.types.is_uint64(kind):

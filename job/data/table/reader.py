@@ -5,17 +5,24 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from job.data.files import layout, opening
 from job.data.files.listing import Found
-from job.data.table import csvtext, jsontext, parquetfile
-from job.data.table.frame import Frame, joined
+from job.data.findings import FEW, Finding
+from job.data.reading import Csv
+from job.data.table import csvtext, excel, jsontext, parquetfile
+from job.data.table.frame import Frame, Part, joined
 from job.errors import DataError
 
-JSON_LINES = re.compile(r"(?i).*\.(jsonl|ndjson)(\.(gz|bz2|xz|zst|zip))?")
+PACKED = re.compile(r"(?i)\.(gz|bz2|xz|zst|zip)$")
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """How Hive writes a missing value into the name of a folder."""
@@ -23,12 +30,15 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 READERS = 4
 """Files parsed at once."""
 
+TOTAL = r"(?i)^(grand |sub-?)?(total|totals|sum|summe|gesamt|average|mean)\b.{0,20}$"
+"""How a row of totals begins."""
+
+TOTAL_ROWS = 3
+
 
 @contextlib.contextmanager
 def arrow_errors(name: str) -> Iterator[None]:
     """What pyarrow finds in a file only when its values are looked at."""
-    import pyarrow as pa
-
     try:
         yield
     except pa.ArrowException as exc:
@@ -39,15 +49,18 @@ def arrow_errors(name: str) -> Iterator[None]:
         ) from exc
 
 
-def read(found: Found) -> Frame:
+def read(found: Found, said: Csv, known: frozenset[str]) -> Frame:
     """All files as one frame.
+
+    Args:
+        found: The files.
+        said: What the user said of text files.
+        known: Names that columns may have, such as the label's.
 
     Raises:
         DataError: A file is damaged, or files have different columns.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
-    import pyarrow as pa
-
     keys = found.tables
     _expect_tables(found, keys)
     keys = tuple(key for key in keys if found.files[key].size()) or keys  # none of empty parts
@@ -55,18 +68,14 @@ def read(found: Found) -> Frame:
         layout.refuse_parts(found, keys)
     paths, names = found.fetch(keys), found.names(keys)
 
-    def one(key: str, path: Path, name: str) -> Any:
-        found_batches = list(batches(key, path, name))
-        if not found_batches:
-            raise DataError(
-                f"{name}: expected at least one row. Received: none.",
-                hint="Check the program that wrote the file.",
-            )
-        return pa.Table.from_batches(found_batches)
+    def one(key: str, path: Path, name: str) -> Part:
+        with opening.reading(name):
+            part = _without_totals(_part(key, path, name, said, known))
+        return replace(part, table=_extended(part.table, _partition(key, name)))
 
     with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(one, keys, paths, names))
-    return joined(found.uri, zip(names, tables, strict=True))
+        parts = list(pool.map(one, keys, paths, names))
+    return _without_empty(joined(found.uri, parts))
 
 
 def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
@@ -85,22 +94,52 @@ def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
         )
 
 
-def batches(key: str, path: Path, name: str) -> Iterator[Any]:
-    """One file's record batches, by its ending; see the modules beside this one.
+def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
+    ending = _ending(key)
+    if ending in ("parquet", "pq"):
+        return parquetfile.table(path, name)
+    if ending in ("feather", "arrow", "ipc"):
+        return parquetfile.arrow_table(path, name)
+    if ending == "xlsx":
+        return excel.table(path, name, said, known)
+    if ending in ("json", "jsonl", "ndjson"):
+        return Part(name=name, table=jsontext.table(path, name))
+    return csvtext.table(path, name, said, known)
+
+
+def batches(
+    key: str, path: Path, name: str, said: Csv, known: frozenset[str]
+) -> Iterator[tuple[Any, dict[str, str], tuple[str, ...]]]:
+    """One file block by block: the rows, names as the file has them → columns, index columns.
 
     What stands in its folders below the root, as in country=DE/part-0.parquet, are columns of text,
     unless the file has columns of these names.
     """
-    if key.lower().endswith(".parquet"):
-        read = parquetfile.batches
-    elif JSON_LINES.fullmatch(key):
-        read = jsontext.batches
-    else:
-        read = csvtext.batches
+    ending = _ending(key)
     added = _partition(key, name)
     with opening.reading(name):
-        for batch in read(path, name):
-            yield _extended(batch, added)
+        for part in _parts(ending, key, path, name, said, known):
+            table = _extended(part.table, added)
+            names = dict(zip(part.written, part.table.column_names, strict=False))
+            yield table, {w: n for w, n in names.items() if w != n}, part.index
+
+
+def _parts(
+    ending: str, key: str, path: Path, name: str, said: Csv, known: frozenset[str]
+) -> Iterator[Part]:
+    if ending in ("parquet", "pq"):
+        yield from parquetfile.batches(path, name)
+    elif ending in ("json", "jsonl", "ndjson"):
+        for batch in jsontext.batches(path, name):
+            yield Part(name=name, table=pa.table(batch))
+    elif ending in ("feather", "arrow", "ipc", "xlsx"):
+        yield _part(key, path, name, said, known)
+    else:
+        yield from csvtext.batches(path, name, said, known)
+
+
+def _ending(key: str) -> str:
+    return PACKED.sub("", key).rpartition(".")[2].lower()
 
 
 def _partition(key: str, name: str) -> dict[str, str | None]:
@@ -121,11 +160,54 @@ def _partition(key: str, name: str) -> dict[str, str | None]:
     return found
 
 
-def _extended(batch: Any, added: dict[str, str | None]) -> Any:
-    import pyarrow as pa
-
+def _extended(table: Any, added: dict[str, str | None]) -> Any:
     for column, value in added.items():
-        if column not in batch.schema.names:
-            values = pa.repeat(pa.scalar(value, pa.string()), batch.num_rows)
-            batch = batch.append_column(column, values)
-    return batch
+        if column not in table.column_names:
+            values = pa.repeat(pa.scalar(value, pa.string()), table.num_rows)
+            table = table.append_column(column, values)
+    return table
+
+
+def _without_totals(part: Part) -> Part:
+    """A text table without rows of totals at its end."""
+    table, count = part.table, 0
+    while count < TOTAL_ROWS and table.num_rows > 2 and table.num_columns > 2:
+        row = [column[-1].as_py() for column in table.columns]
+        first = next((value for value in row if value is not None), None)
+        empty = sum(value is None for value in row)
+        if not isinstance(first, str) or not re.match(TOTAL, first.strip()) or not empty:
+            break
+        table, count = table.slice(0, table.num_rows - 1), count + 1
+    if not count:
+        return part
+    shown = tuple(
+        ", ".join(str(v) for v in (c[i].as_py() for c in part.table.columns) if v is not None)[:40]
+        for i in range(table.num_rows, min(part.table.num_rows, table.num_rows + FEW))
+    )
+    finding = Finding(code="total-rows", column=part.name, count=count, values=shown)
+    return replace(part, table=table, findings=(*part.findings, finding))
+
+
+def _without_empty(frame: Frame) -> Frame:
+    """Drops columns with neither name nor value; a first one that counts is the index."""
+    columns, index = dict(frame.columns), list(frame.index)
+    for i, (name, column) in enumerate(frame.columns.items()):
+        if not re.fullmatch(r"unnamed_\d+(_\d+)?", name):
+            if i == 0 and re.fullmatch(r"(?i)unnamed: 0(\.\d+)?", name) and _counts(column):
+                index.append(name)
+            continue
+        if column.null_count == len(column):
+            del columns[name]
+        elif i == 0 and _counts(column):
+            index.append(name)
+    return replace(frame, columns=columns, index=tuple(index))
+
+
+def _counts(column: Any) -> bool:
+    """Whether a column of text counts its rows, as an index does."""
+    try:
+        numbers = column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return bool(pc.count_distinct(column).as_py() == len(column))
+    values = pc.fill_null(numbers, 0).to_numpy()
+    return bool((np.diff(values) > 0).all()) or len(np.unique(values)) == len(values)

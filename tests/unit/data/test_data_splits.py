@@ -84,7 +84,7 @@ def test_arrays_without_test_rows_hold_out_a_share_by_a_hash(tmp_path, form):
         shape=(3, 2), dtype="uint8", scratch=tmp_path,
     )  # fmt: skip
     np.testing.assert_array_equal(scored.x, after.test.x)
-    assert f"{len(after.test)} of 800 rows" in told
+    assert (told.code, told.count, told.of) == ("held-out-share", len(after.test), 800)
 
 
 def test_a_bad_row_that_was_held_out_has_its_number_in_the_file(tmp_path):

@@ -1,0 +1,116 @@
+"""Which rows are test rows: the recipe of a model's split, fixed at its first training.
+
+A recipe reads texts as the file has them, so that better parsing moves no row: version 1 as CSV
+files were read then, version 2 without blanks around a text. In both the number that a text stands
+for counts, not its spelling, and the sign for a missing value is one of a fixed list.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from job.data import hashing
+from job.data.findings import Finding
+from job.data.reading import Reading
+from job.data.schema import EMPTY_SIGNS, Recipe
+from job.data.table import kinds
+from job.data.table.frame import Frame
+from job.errors import DataError
+
+PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def expect(frame: Frame, recipe: Recipe) -> None:
+    """Refuses a file without the columns that chose the test rows.
+
+    Raises:
+        DataError: One is not there.
+    """
+    for name in recipe.expected():
+        if frame.column(name) is None:
+            shown = ", ".join(repr(other[:40]) for other in list(frame.columns)[:12])
+            raise DataError(
+                f"{frame.name}: expected a column {name[:80]!r}, since its values chose the test "
+                f"rows of the training. Received: {shown}.",
+                hint="Score all rows of the file with --test-data.",
+            )
+
+
+def lost(frame: Frame, recipe: Recipe) -> tuple[Finding, ...]:
+    """What is said when columns that chose the test rows are not there any more."""
+    gone = tuple(name for name in recipe.expected() if frame.column(name) is None)
+    return (Finding(code="split-moved", count=len(gone), values=gone),) if gone else ()
+
+
+def rows(
+    frame: Frame, recipe: Recipe, reading: Reading
+) -> tuple[hashing.Hashes, tuple[Finding, ...]]:
+    """(rows,) hashes that choose the test rows, and what is odd about the group.
+
+    Raises:
+        DataError: The group is of a type that has no equal values in other files.
+    """
+    if recipe.group is None:
+        return _hashes(frame, recipe.columns or (), recipe.version), ()
+    raw = frame.column(recipe.group)
+    if not kinds.is_usable(raw.type):
+        raise DataError(
+            f"{frame.name}: column {recipe.group[:80]!r}: expected numbers, text, booleans or "
+            f"dates for --group. Received: {str(raw.type)[:100]}.",
+            hint="Name another column in --group, or write this one as text.",
+        )
+    own = column(recipe.group, raw, recipe.version)
+    found = hashing.mixed(own)
+    missing = own == 0
+    if not missing.any():
+        return found, ()
+    out = {reading.label, recipe.group, *reading.exclude}
+    names = recipe.columns
+    if names is None:
+        names = tuple(n for n in reading.columns or frame.columns if n not in out)
+    if names:
+        found = np.where(missing, _hashes(frame, names, recipe.version), found)
+    count = int(missing.sum())
+    finding = Finding(code="group-missing", column=recipe.group, count=count, of=len(frame))
+    return found, (finding,) if names else ()
+
+
+def column(name: str, raw: Any, version: int) -> hashing.Hashes:
+    """(rows,) hashes of a column as the file has it, to be added up; 0 for missing values."""
+    if pa.types.is_string(raw.type):
+        plain = kinds.plain(raw)
+        if plain is not None:
+            return hashing.column(name, plain)
+        coded = kinds.coded(raw)
+        texts = coded.dictionary
+        if version > 1:
+            texts = pc.utf8_trim_whitespace(texts)
+        missing = pc.is_in(texts, pa.array(["", *EMPTY_SIGNS]))
+        texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
+        numbers = _plain_numbers(texts)
+        if numbers is not None:
+            return hashing.column(name, numbers.take(coded.indices))
+        return hashing.column(name, pa.DictionaryArray.from_arrays(coded.indices, texts))
+    if raw.type not in (pa.int64(), pa.float64(), pa.bool_(), pa.null()):
+        if not kinds.is_usable(raw.type):
+            return np.zeros(len(raw), np.uint64)
+        raw = kinds.as_written(raw)
+    return hashing.column(name, raw)
+
+
+def _hashes(frame: Frame, names: tuple[str, ...], version: int) -> hashing.Hashes:
+    total = np.zeros(len(frame), np.uint64)
+    for name in names:
+        raw = frame.column(name)
+        if raw is not None:
+            total += column(name, raw, version)
+    return hashing.mixed(total)
+
+
+def _plain_numbers(texts: Any) -> Any:
+    """The numbers that texts are, when all are plain; which is much faster than one by one."""
+    if not pc.all(pc.match_substring_regex(texts, PLAIN)).as_py():
+        return None
+    return texts.cast(pa.float64())
