@@ -30,6 +30,21 @@ def run_started(config: Config, run_id: str) -> None:
     )
 
 
+def run_continued(run_id: str) -> None:
+    """The job resumes an unfinished run in place of its own."""
+    event("run.continued", f"Resuming run {run_id}, which did not finish, in place of a new run.")
+
+
+def run_unmarked(error: JobError) -> None:
+    """The store did not take the mark of a failed run: a later job may resume it."""
+    event(
+        "run.unmarked",
+        "The run failed, and the store did not record it: set --no-resume-unfinished for the "
+        f"next one. {error.message}",
+        level=WARNING,
+    )
+
+
 def device_ready(info: "DeviceInfo") -> None:
     """The device did real work."""
     event("device.ready", f"Device: {info.kind.upper()}, {info.name}.", device=asdict(info))

@@ -16,7 +16,7 @@ from job.models import mlp
 from job.process import log, shutdown
 from job.process.scratch import scratch
 from job.process.timing import Clock
-from job.registry import Registry
+from job.registry import Registry, runs
 from job.registry.championship import Decide
 from job.registry.fingerprint import expect_same, fingerprint, twin
 from job.registry.manifest import Draft, Manifest
@@ -42,38 +42,49 @@ def run(config: Config) -> Mapping[str, object]:
         JobError: Any other end that somebody acts on; see `job.errors`.
     """
     clock = Clock()
-    run_id = config.run_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    fresh = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    own_id = config.run_id or config.default_run_id or fresh
     # A container that is started again in its pod has the pod's name, and files of its own.
     attempt = "-".join(filter(None, (config.attempt, secrets.token_hex(4))))
-    log.bind({"run.id": run_id, "run.attempt": attempt})
-    shutdown.note(run_id=run_id)
-    events.run_started(config, run_id)
+    _bind(own_id, attempt)
+    events.run_started(config, own_id)
     prometheus.check(config.metrics_file)
 
     registry = Registry(open_store(config.store), config.model_name)
     seconds = config.store_timeout
     with clock.phase("check store"), registry.store.within(seconds):
-        published = patient.keep_trying(lambda: registry.check(run_id), seconds=seconds)
-    with patient.resumable(run_id), scratch() as folder:
+        run_id, published = patient.keep_trying(
+            lambda: runs.check(registry, own_id), seconds=seconds
+        )
+    if not published:
+        with clock.phase("fingerprint"):
+            versions = provenance.library_versions()
+            made_from = patient.keep_trying(lambda: fingerprint(config, versions), seconds=seconds)
+            look = partial(twin, registry, config, made_from)
+            same = (
+                patient.keep_using(look, registry.store, seconds=seconds)
+                if config.skip_unchanged
+                else None
+            )
+        if same:
+            return _skip(config, same, run_id, clock)
+        resume = config.resume_unfinished and not config.run_id
+        begin = partial(runs.begin, registry, run_id, made_from, resume=resume)
+        run_id = patient.keep_using(begin, registry.store, seconds=seconds)
+    if run_id != own_id:
+        _bind(run_id, attempt)
+        events.run_continued(run_id)
+    with (
+        patient.resumable(run_id),
+        runs.marked(registry, run_id, events.run_unmarked),
+        scratch() as folder,
+    ):
         if published:
             dataset = read(config, folder)
             expect_same(config.making(), dataset.digest, published.manifest)
             judge = contest.retrial(registry, published, config)
             publish = partial(registry.challenge, published, judge)
         else:
-            with clock.phase("fingerprint"):
-                versions = provenance.library_versions()
-                made_from = patient.keep_trying(
-                    lambda: fingerprint(config, versions), seconds=seconds
-                )
-                look = partial(twin, registry, config, made_from)
-                same = (
-                    patient.keep_using(look, registry.store, seconds=seconds)
-                    if config.skip_unchanged
-                    else None
-                )
-            if same:
-                return _skip(config, same, run_id, clock)
             folder /= "version"
             draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
             publish = partial(registry.publish, folder, draft, judge)
@@ -171,6 +182,12 @@ def make(
     record = replace(record, seconds=dict(clock.seconds))
     artifacts.write(folder, record, rows_per_second=made.fitted.rows_per_second)
     return provenance.draft(record, made.device, attempt, made_from, exact=made.exact), judge
+
+
+def _bind(run_id: str, attempt: str) -> None:
+    """Names the run in every following log line and in the termination message."""
+    log.bind({"run.id": run_id, "run.attempt": attempt})
+    shutdown.note(run_id=run_id)
 
 
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:

@@ -18,7 +18,8 @@ BESIDE = frozenset(
     {
         *("data", "test_data"),  # they count by their contents
         *("store", "name", "run_id", "attempt", "checkpoint_every", "skip_unchanged"),
-        *("cache", "refuse_leakage", "allow", "store_timeout"),
+        *("default_run_id", "resume_unfinished", "cache", "refuse_leakage", "allow"),
+        *("store_timeout",),
         *("min_accuracy", "min_recall", "margin", "confidence", "rejection_ok"),
         *("device", "log_format", "termination_log", "metrics_file"),
     }
@@ -104,6 +105,12 @@ class Config:
     run_id: str | None = option(
         None,
         "Identity of the run, shared by its retries; a fresh one by default.",
+        expects="letters, digits, '.', '_' and '-', at most 200",
+        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+    )
+    default_run_id: str | None = option(
+        None,
+        "Identity of the run unless --run-id names one, such as a Kubernetes Job's name and uid.",
         expects="letters, digits, '.', '_' and '-', at most 200",
         valid=lambda v: bool(RUN_ID.fullmatch(v)),
     )
@@ -193,6 +200,11 @@ class Config:
     )
     skip_unchanged: bool = option(
         False, "Do nothing when nothing has changed since the champion or the newest version."
+    )
+    resume_unfinished: bool = option(
+        False,
+        "Resume the newest unfinished run of the same data, options and versions; "
+        "--run-id overrides it.",
     )
     metrics_file: str | None = option(
         None, "File that receives the run's figures for Prometheus's textfile collector."

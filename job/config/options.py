@@ -32,6 +32,8 @@ PANELS = {
     "store": "Publishing",
     "name": "Publishing",
     "run_id": "Publishing",
+    "default_run_id": "Publishing",
+    "resume_unfinished": "Publishing",
     "attempt": "Publishing",
     "skip_unchanged": "Publishing",
     "checkpoint_every": "Publishing",

@@ -52,8 +52,12 @@ class Registry(Championship):
         probe(self.store, f"{self.name}/.probe")
         self.numbers()
         self.pointer()
-        version = self._claimed(run_id)[0] if run_id else None
-        return self._published(version, run_id) if version and run_id else None
+        return self.published(run_id) if run_id else None
+
+    def published(self, run_id: str) -> Published | None:
+        """What this run has published, if it has."""
+        version = self._claimed(run_id)[0]
+        return self._published(version, run_id) if version else None
 
     def publish(self, folder: Path, draft: Draft, decide: Decide | None = None) -> Published:
         """Publishes a folder of files as one version and lets it challenge the champion.

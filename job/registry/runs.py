@@ -1,0 +1,180 @@
+"""Unfinished runs: which one a job resumes, and which ones failed for good.
+
+`runs/{run id}/run.json` says what a run is made from. It is created once, before training, and
+the first pod of a Job that creates it decides for all of them whether the Job resumes an earlier
+run. Two Jobs that resume one run at the same time do no harm: they are like two pods of one
+Job, and one version comes out.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from job.errors import (
+    DataError,
+    DataNotFound,
+    DeviceOutOfMemory,
+    JobError,
+    TrainingDiverged,
+    UsageError,
+)
+from job.process import shutdown
+from job.registry.championship import Published, now
+from job.registry.documents import decode, encode
+from job.registry.publish import Registry
+from job.registry.versions import READERS
+from job.storage import Conflict
+from job.training.checkpoint import SLOTS
+
+BUG = 1
+"""The exit code of an exception that is no JobError."""
+
+RUNS_OWN = (UsageError, TrainingDiverged, DeviceOutOfMemory)
+"""Errors that lie in the run, not in its surroundings: it would end so again."""
+
+PATIENCE = 10.0
+"""Seconds for which the store may fail while a failed run is marked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run, or one job that resumes another job's run.
+
+    Attributes:
+        schema_version: The version of this format.
+        run_id: The run id that the job was given or drew.
+        fingerprint: Of data, options and versions; see `job.registry.fingerprint`.
+        created: UTC; the newest unfinished run is resumed.
+        resumes: The run that the job resumes in place of a new one.
+        failed: The exit code that keeps other jobs from resuming the run.
+    """
+
+    schema_version: Literal[1]
+    run_id: str
+    fingerprint: str
+    created: datetime
+    resumes: str | None = None
+    failed: int | None = None
+
+
+def check(registry: Registry, run_id: str) -> tuple[str, Published | None]:
+    """Proves that publishing will work, before any training; as `Registry.check`.
+
+    Returns:
+        The run that the job works on, its own or the one that an earlier pod of it chose, and
+        what that run has published already, if it has.
+    """
+    registry.check(None)
+    run_id = _resumed_by(registry, run_id)
+    return run_id, registry.published(run_id)
+
+
+def begin(registry: Registry, run_id: str, fingerprint: str, *, resume: bool) -> str:
+    """Records a run before it trains.
+
+    Args:
+        registry: The model's versions and runs.
+        run_id: The job's own run id.
+        fingerprint: Of data, options and versions.
+        resume: Whether to take the newest unfinished run with the same fingerprint instead.
+
+    Returns:
+        The id of the run to work on; the same for all pods that have this `run_id`.
+    """
+    if _read(registry, run_id) is None:
+        run = Run(
+            schema_version=1,
+            run_id=run_id,
+            fingerprint=fingerprint,
+            created=now(),
+            resumes=_unfinished(registry, fingerprint) if resume else None,
+        )
+        with contextlib.suppress(Conflict):  # another pod was faster, and its choice counts
+            registry.store.write(_key(registry, run_id), encode(run), if_none_match=True)
+    return _resumed_by(registry, run_id)
+
+
+@contextlib.contextmanager
+def marked(registry: Registry, run_id: str, on_error: Callable[[JobError], None]) -> Iterator[None]:
+    """Keeps other jobs from resuming the run if the block fails for a reason that lies in it.
+
+    Args:
+        registry: The model's versions and runs.
+        run_id: The run.
+        on_error: Called when the store does not take the mark.
+    """
+    try:
+        yield
+    except Exception as error:
+        own = isinstance(error, RUNS_OWN) or not isinstance(error, JobError)
+        if own and shutdown.reason() is None:  # not a signal that a library turned into an error
+            try:
+                with registry.store.within(PATIENCE):
+                    _mark(registry, run_id, getattr(error, "exit_code", BUG))
+            except JobError as exc:
+                on_error(exc)
+        raise
+
+
+def _resumed_by(registry: Registry, run_id: str) -> str:
+    known = _read(registry, run_id)
+    return (known and known.resumes) or run_id
+
+
+def _mark(registry: Registry, run_id: str, exit_code: int) -> None:
+    known = _read(registry, run_id)
+    if known:
+        registry.store.write(_key(registry, run_id), encode(replace(known, failed=exit_code)))
+
+
+def _unfinished(registry: Registry, fingerprint: str) -> str | None:
+    """The newest run with this fingerprint that has a checkpoint, no version and no failure."""
+    ids = list(registry.store.folders(f"{registry.name}/runs"))
+    with ThreadPoolExecutor(READERS) as pool:
+        runs = [run for run in pool.map(lambda each: _readable(registry, each), ids) if run]
+    same = [r for r in runs if r.fingerprint == fingerprint and not (r.resumes or r.failed)]
+    for run in sorted(same, key=lambda run: run.created, reverse=True):
+        if _has_checkpoint(registry, run.run_id) and not _is_published(registry, run.run_id):
+            return run.run_id
+    return None
+
+
+def _has_checkpoint(registry: Registry, run_id: str) -> bool:
+    for slot in SLOTS:
+        with contextlib.suppress(DataNotFound):
+            registry.store.entry(f"{registry.name}/runs/{run_id}/{slot}")
+            return True
+    return False
+
+
+def _is_published(registry: Registry, run_id: str) -> bool:
+    """True as well when its version is damaged: such a run is left to a person."""
+    try:
+        return registry.published(run_id) is not None
+    except DataError:
+        return True
+
+
+def _readable(registry: Registry, run_id: str) -> Run | None:
+    """As `_read`; None as well for a damaged record, which is no reason to fail another run."""
+    try:
+        return _read(registry, run_id)
+    except DataError:
+        return None
+
+
+def _read(registry: Registry, run_id: str) -> Run | None:
+    """What is known of a run; None when nothing is, or when an earlier version began it."""
+    key = _key(registry, run_id)
+    try:
+        data, _ = registry.store.read(key)
+    except DataNotFound:
+        return None
+    return decode(data, Run, uri=f"{registry.store.uri}/{key}")
+
+
+def _key(registry: Registry, run_id: str) -> str:
+    return f"{registry.name}/runs/{run_id}/run.json"
