@@ -75,7 +75,7 @@ def test_scheduled_is_production_at_night_when_there_is_something_new() -> None:
     new = find(scheduled, "ConfigMap")["metadata"]["name"]
     assert new != old  # a name by its content
     options["metadata"]["name"] = new
-    options["data"]["MLP_JOB_SKIP_UNCHANGED"] = "true"
+    options["data"] |= {"MLP_JOB_SKIP_UNCHANGED": "true", "MLP_JOB_RESUME_UNFINISHED": "true"}
     job = json.loads(json.dumps(find(production, "Job")["spec"]).replace(old, new))
     assert job_template(scheduled)["spec"] == job
     others = [m for m in production if m["kind"] != "Job"]
@@ -131,7 +131,7 @@ def test_the_job_uses_what_kubernetes_has(folder: Path) -> None:
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert container["args"] == ["train"]
     assert "command" not in container  # the image's own entrypoint, which gets the signals
-    recommended = {"name", "instance", "version", "component", "part-of", "managed-by"}
+    recommended = {"name", "instance", "component", "part-of", "managed-by"}
     for labels in (spec["template"]["metadata"]["labels"], find_labels(render(folder))):
         assert {f"app.kubernetes.io/{label}" for label in recommended} <= labels.keys()
 
@@ -155,12 +155,13 @@ def test_run_and_attempt_come_from_the_downward_api(folder: Path) -> None:
         "K8S_JOB_UID": "metadata.labels['batch.kubernetes.io/controller-uid']",
         "MLP_JOB_ATTEMPT": "metadata.name",
     }
-    assert env["MLP_JOB_RUN_ID"]["value"] == "$(K8S_JOB_NAME)-$(K8S_JOB_UID)"
+    assert env["MLP_JOB_DEFAULT_RUN_ID"]["value"] == "$(K8S_JOB_NAME)-$(K8S_JOB_UID)"
+    assert "MLP_JOB_RUN_ID" not in env  # `env` would override the user's in train.env
     names = list(env)  # a reference reaches only what stands above it
-    assert names.index("K8S_JOB_UID") < names.index("MLP_JOB_RUN_ID")
+    assert names.index("K8S_JOB_UID") < names.index("MLP_JOB_DEFAULT_RUN_ID")
     assert env["MLP_JOB_TERMINATION_LOG"]["value"] == container["terminationMessagePath"]
     # the longest names that Kubernetes allows still make a valid run id and attempt
-    Config(run_id="j" * 63 + "-" + "0" * 36, attempt="j" * 63 + "-x7b9z")
+    Config(default_run_id="j" * 63 + "-" + "0" * 36, attempt="j" * 63 + "-x7b9z")
 
 
 @each_overlay
@@ -170,7 +171,7 @@ def test_every_variable_is_an_options(folder: Path) -> None:
     names |= find(manifests, "ConfigMap", "mlp-job")["data"].keys()
     assert {name for name in names if name.startswith("MLP_JOB_")} <= VARIABLES
     for name in names:
-        assert name.startswith(("MLP_JOB_", "AWS_", "K8S_JOB_")), name
+        assert name.startswith(("MLP_JOB_", "AWS_", "K8S_JOB_", "S3_SERVICE")), name
 
 
 @pytest.mark.parametrize("path", sorted(K8S.rglob("train.env")), ids=lambda path: path.parent.name)
@@ -235,10 +236,18 @@ def test_images_are_pinned() -> None:
                 assert not line.endswith(":latest")
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_the_version_is_that_of_the_package_and_no_label_contradicts_the_image() -> None:
     manifests = render(BASE)
-    assert find_labels(manifests)["app.kubernetes.io/version"] == job.__version__
     assert train_container(manifests)["image"] == f"mlp-job:{job.__version__}"
+    assert "app.kubernetes.io/version" not in find_labels(manifests)
+
+
+@each_overlay
+def test_a_queue_needs_quota_for_cpu_memory_and_gpus_only(folder: Path) -> None:
+    """Kueue admits a Job only to a queue that covers every resource it requests."""
+    resources = train_container(render(folder))["resources"]
+    asked = resources["requests"].keys() | resources["limits"].keys()
+    assert asked <= {"cpu", "memory", "nvidia.com/gpu"}
 
 
 def test_spot_and_kueue() -> None:
@@ -252,7 +261,7 @@ def test_spot_and_kueue() -> None:
     assert spot["terminationGracePeriodSeconds"] == 15
     assert spot["affinity"]["nodeAffinity"]
     kueue = find(render_components(("kueue",)), "Job")
-    assert kueue["spec"]["suspend"] is True
+    assert "suspend" not in kueue["spec"]  # applied again, it would stop a running pod
     assert kueue["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
     pod_labels = kueue["spec"]["template"]["metadata"]["labels"]
     assert "kueue.x-k8s.io/queue-name" not in pod_labels  # Kueue would queue the pod once more

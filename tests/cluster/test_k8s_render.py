@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from k8s_render import (
     pod_templates,
     render,
     render_components,
+    train_container,
     write_overlay,
 )
+from k8s_restricted import violations
 
 pytestmark = needs_kubectl
 
@@ -58,6 +61,7 @@ def combinations() -> list[Manifest]:
 def test_the_tree_has_the_promised_parts() -> None:
     assert COMPONENTS == ["cpu", "kueue", "s3-keys", "schedule", "seaweedfs", "spot"]
     assert OVERLAYS == ["local", "production", "scheduled"]
+    assert set(CHANGED) == set(PATCHES)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -219,17 +223,140 @@ def test_an_overlay_holds_only_what_differs(name: str, tmp_path: Path) -> None:
             assert render(folder) != real, content
 
 
-def readme_patches() -> list[str]:
-    """The YAML that the README offers for copying into an overlay."""
-    section = (K8S.parent / "README.md").read_text().split("\n## Kubernetes\n")[1]
-    return re.findall(r"```yaml\n(.+?)```", section.split("\n## ")[0], re.DOTALL)
+def test_a_prefix_reaches_the_store_and_the_job_that_waits_for_it(tmp_path: Path) -> None:
+    folder = write_overlay(
+        tmp_path / "mine", [K8S / "overlays" / "local"], [], namePrefix="a-", nameSuffix="-b"
+    )
+    manifests = render(folder)
+    assert find(manifests, "Service")["metadata"]["name"] == "a-seaweedfs-b"
+    spec = find(manifests, "Job")["spec"]["template"]["spec"]
+    for (container,) in (spec["initContainers"], spec["containers"]):
+        env = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert env["S3_SERVICE"] == "a-seaweedfs-b"
+    names = list(env)  # a reference reaches only what stands above it
+    assert names.index("S3_SERVICE") < names.index("AWS_ENDPOINT_URL_S3")
+    assert env["AWS_ENDPOINT_URL_S3"] == "http://$(S3_SERVICE):8333"
 
 
-def test_the_readmes_patches_fit(tmp_path: Path) -> None:
-    for number, text in enumerate(readme_patches()):
-        overlay = K8S / "overlays" / ("scheduled" if "CronJob" in text else "production")
-        folder = write_overlay(tmp_path / str(number), [overlay], [], **yaml.safe_load(text))
-        patched, manifests = render(folder), render(overlay)
-        assert sum(a != b for a, b in zip(patched, manifests, strict=True)) == 1, text
-        for manifest in patched:
-            kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+def test_only_the_data_of_the_trial_server_is_on_a_nodes_disk() -> None:
+    """`kubectl drain` rejects pods with an emptyDir that is not in memory."""
+    manifests = render(K8S / "overlays" / "local")
+    on_disk = [
+        volume["name"]
+        for template in pod_templates(manifests)
+        for volume in template["spec"]["volumes"]
+        if volume["emptyDir"].get("medium") != "Memory"
+    ]
+    assert on_disk == ["data"]
+
+
+PATCHES = sorted(folder.name for folder in (K8S / "patches").iterdir())
+CHANGED = {
+    **{name: {"Job"} for name in PATCHES},
+    "openshift-dns": {"NetworkPolicy"},
+    "pod-identity": {"NetworkPolicy"},
+    "proxy": {"Job", "NetworkPolicy"},
+    "resume-run": {"Job", "ConfigMap"},  # the ConfigMap's new name
+    "resume-unfinished": {"Job", "ConfigMap"},
+    "one-gpu": {"ResourceQuota"},
+    "schedule": {"CronJob"},
+}
+"""The kinds that a patch changes or adds, by patch."""
+
+
+def patched(patch: str, folder: Path, *, nightly: bool = False) -> list[Manifest]:
+    """`production` (or `scheduled` around it) of a user who has named a patch there."""
+    tree = shutil.copytree(K8S, folder / "k8s")
+    overlay = "scheduled" if patch == "schedule" else "production"
+    file = tree / "overlays" / overlay / "kustomization.yaml"
+    content = yaml.safe_load(file.read_text())
+    content.setdefault("components", []).append(f"../../patches/{patch}")
+    file.write_text(yaml.safe_dump(content))
+    return render(tree / "overlays" / ("scheduled" if nightly else overlay))
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_patch_changes_what_it_says_and_stays_valid(name: str, tmp_path: Path) -> None:
+    before = render(K8S / "overlays" / ("scheduled" if name == "schedule" else "production"))
+    after = patched(name, tmp_path)
+    changed = [manifest for manifest in after if manifest not in before]
+    assert {manifest["kind"] for manifest in changed} == CHANGED[name]
+    assert len(changed) == len(CHANGED[name])
+    for manifest in after:
+        for version in (VERSIONS[0], VERSIONS[-1]):
+            kubernetes_validate.validate(manifest, version, strict=True)
+    for template in pod_templates(after):
+        assert violations(template) == []
+
+
+@pytest.mark.parametrize("name", sorted(set(PATCHES) - {"schedule"}))
+def test_a_patch_of_production_reaches_the_nights(name: str, tmp_path: Path) -> None:
+    nights = patched(name, tmp_path / "nights", nightly=True)
+    once = patched(name, tmp_path / "once")
+    pod, expected = train_container(nights), train_container(once)
+    del pod["envFrom"], expected["envFrom"]  # the ConfigMap has another name there
+    assert pod == expected
+    for manifest in nights:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+
+
+def test_the_failure_policy_still_has_its_order_with_fail_on_oom(tmp_path: Path) -> None:
+    rules = find(patched("fail-on-oom", tmp_path), "Job")["spec"]["podFailurePolicy"]["rules"]
+    disruption = next(i for i, rule in enumerate(rules) if "onPodConditions" in rule)
+    killed = next(
+        i for i, rule in enumerate(rules) if 137 in rule.get("onExitCodes", {}).get("values", [])
+    )
+    assert rules[killed]["action"] == "FailJob"
+    assert disruption < killed  # an eviction may end with SIGKILL
+
+
+README = (K8S / "README.md").read_text()
+
+
+def test_the_readme_names_every_component_and_patch() -> None:
+    for heading, names in (("Components", COMPONENTS), ("Patches", PATCHES)):
+        section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        assert sorted(re.findall(r"`([^`]+)`", " ".join(cells))) == names
+
+
+def pod_status(name: str, **status: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "train", "image": "mlp-job"}]},
+        "status": status,
+    }
+
+
+def test_the_readmes_one_liner_shows_every_end(tmp_path: Path) -> None:
+    """kubectl's own JSONPath, on pods as an API server reports them."""
+    ended = lambda **how: {"containerStatuses": [{"name": "train", "state": {"terminated": how}}]}  # noqa: E731
+    pods = [
+        pod_status("done", **ended(exitCode=0, reason="Completed", message='{"version": 1}')),
+        pod_status("killed", **ended(exitCode=137, reason="OOMKilled")),
+        pod_status("evicted", reason="Evicted", message="The node was low on memory."),
+    ]
+    shown = []
+    (path,) = re.findall(r"jsonpath='\{range \.items\[\*\]\}(.+)\{end\}'", README)
+    for pod in pods:
+        file = tmp_path / f"{pod['metadata']['name']}.yaml"
+        file.write_text(yaml.safe_dump(pod))
+        command = ["kubectl", "annotate", "--local", "-f", file, "a=b", "-o", f"jsonpath={path}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        shown.append(done.stdout)
+    assert shown == [
+        'done\tCompleted\t0\t{"version": 1}\n',
+        "killed\tOOMKilled\t137\t\n",
+        "evicted\tEvicted\t\tThe node was low on memory.\n",
+    ]
+
+
+def test_the_alerts_are_rules_on_the_figures_of_this_job() -> None:
+    (group,) = yaml.safe_load((K8S / "alerts.yaml").read_text())["groups"]
+    scheduled = find(render(K8S / "overlays" / "scheduled"), "CronJob")["metadata"]["name"]
+    nothing, failed = (rule["expr"] for rule in group["rules"])
+    assert f'cronjob="{scheduled}"' in nothing
+    (pattern,) = re.findall(r'job_name=~"([^"]+)"', failed)
+    assert re.fullmatch(pattern, f"{scheduled}-29474280")

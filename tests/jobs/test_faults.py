@@ -146,12 +146,12 @@ def test_a_store_that_fails_in_mid_run_costs_no_training(fault, bench):
     run_id = f"gone-{fault.name}"
     gone = []
 
-    def after_the_first_write(request):
-        if request.method == "PUT" and "/.probe/" not in request.path:
+    def from_the_first_checkpoint_on(request):
+        if request.method == "PUT" and "/checkpoint-" in request.path:
             gone.append(request)
         return fault if gone else Fault.NONE
 
-    bench.proxy.fault = after_the_first_write
+    bench.proxy.fault = from_the_first_checkpoint_on
     ended = bench.train(run_id, None, "--store-timeout=2", **IMPATIENT)
     assert ended.code == 74, ended
     assert f"--run-id {run_id}" in ended.said["hint"]
@@ -310,7 +310,7 @@ def test_a_run_that_diverges_leaves_a_finite_checkpoint(bench):
     assert (ended.code, ended.said["error"]) == (70, "TrainingDiverged"), ended
     assert "Lower --learning-rate" in ended.said["hint"]
     assert (bench.keys("versions/"), bench.pointer()) == before
-    slots = bench.keys("runs/diverged/")
+    slots = [key for key in bench.keys("runs/diverged/") if "/checkpoint-" in key]
     assert f"{bench.name}/{slots[-1]}" == ended.said["checkpoint"]["key"]
     for slot in slots:
         arrays = safetensors.numpy.load(bench.get(slot))

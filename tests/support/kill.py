@@ -108,7 +108,14 @@ class Bench:
         self.enter: Sequence[str] = ()
 
     def train(self, run_id: str, kill: Kill | None = None, *more: str, **env: str) -> Ended:
-        """Starts one process, kills it when told so, and waits for its end."""
+        """Starts one process, kills it when told so, and waits for its end.
+
+        Args:
+            run_id: Its `--run-id`; empty for none.
+            kill: How it is killed; None lets it end.
+            more: Further options.
+            env: Further environment variables.
+        """
         note = self.folder / f"termination-{secrets.token_hex(4)}.json"
         process = subprocess.Popen(
             [
@@ -116,7 +123,7 @@ class Bench:
                 PROGRAM,
                 "train",
                 *self.options,
-                f"--run-id={run_id}",
+                *([f"--run-id={run_id}"] if run_id else []),
                 f"--termination-log={note}",
                 *more,
             ],
