@@ -56,7 +56,9 @@ def run(config: Config) -> Mapping[str, object]:
         run_id, published = patient.keep_trying(
             lambda: runs.check(registry, own_id), seconds=seconds
         )
-    if not published:
+    if published:
+        made_from = published.manifest.fingerprint or ""
+    else:
         with clock.phase("fingerprint"):
             versions = provenance.library_versions()
             made_from = patient.keep_trying(lambda: fingerprint(config, versions), seconds=seconds)
@@ -76,7 +78,7 @@ def run(config: Config) -> Mapping[str, object]:
         events.run_continued(run_id)
     with (
         patient.resumable(run_id),
-        runs.marked(registry, run_id, events.run_unmarked),
+        runs.marked(registry, run_id, made_from, events.run_unmarked),
         scratch() as folder,
     ):
         if published:

@@ -98,12 +98,15 @@ def begin(registry: Registry, run_id: str, fingerprint: str, *, resume: bool) ->
 
 
 @contextlib.contextmanager
-def marked(registry: Registry, run_id: str, on_error: Callable[[JobError], None]) -> Iterator[None]:
+def marked(
+    registry: Registry, run_id: str, fingerprint: str, on_error: Callable[[JobError], None]
+) -> Iterator[None]:
     """Keeps other jobs from resuming the run if the block fails for a reason that lies in it.
 
     Args:
         registry: The model's versions and runs.
         run_id: The run.
+        fingerprint: Of data, options and versions; a run that was begun with others is not marked.
         on_error: Called when the store does not take the mark.
     """
     try:
@@ -113,7 +116,7 @@ def marked(registry: Registry, run_id: str, on_error: Callable[[JobError], None]
         if own and shutdown.reason() is None:  # not a signal that a library turned into an error
             try:
                 with registry.store.within(PATIENCE):
-                    _mark(registry, run_id, getattr(error, "exit_code", BUG))
+                    _mark(registry, run_id, fingerprint, getattr(error, "exit_code", BUG))
             except JobError as exc:
                 on_error(exc)
         raise
@@ -124,9 +127,9 @@ def _resumed_by(registry: Registry, run_id: str) -> str:
     return (known and known.resumes) or run_id
 
 
-def _mark(registry: Registry, run_id: str, exit_code: int) -> None:
+def _mark(registry: Registry, run_id: str, fingerprint: str, exit_code: int) -> None:
     known = _read(registry, run_id)
-    if known:
+    if known and known.fingerprint == fingerprint:
         registry.store.write(_key(registry, run_id), encode(replace(known, failed=exit_code)))
 
 

@@ -14,6 +14,7 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 import yaml
+from documents import document
 from k8s_render import (
     BASE,
     COMPONENTS,
@@ -310,7 +311,7 @@ def test_the_failure_policy_still_has_its_order_with_fail_on_oom(tmp_path: Path)
     assert disruption < killed  # an eviction may end with SIGKILL
 
 
-README = (K8S / "README.md").read_text()
+README = document("k8s/README.md")
 
 
 def test_the_readme_names_every_component_and_patch() -> None:
