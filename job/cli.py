@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +13,8 @@ import typer
 
 from job import __version__
 from job.commands.versions import COMMANDS, AsJson, Ref, registry_of
-from job.config import Config, envvar, flag
-from job.config.options import MAKING, config_option, from_config
+from job.config import GROUP_OF, MODEL_OPTIONS, Config, DataOptions, envvar, flag
+from job.config.options import config_option, from_config
 from job.errors import JobError, UsageError
 from job.process import log, shutdown, stdio, termination
 
@@ -22,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+LOG_SECONDS = 1
+"""How long the termination message waits until the log has the reason."""
 
 
 def main() -> None:
@@ -61,12 +65,12 @@ def _run(arguments: list[str], note: str | None) -> int:
         code = error.exit_code
         error.details = {**shutdown.noted(), **error.details}
     if code:
-        _write(note, termination.failed(code, error))  # first: nobody may be reading the log
-    if error:
-        _log_failure(error)
-    elif bug:
-        text = "This is a bug in mlp-job."
-        log.logger.error(text, exc_info=bug, extra={"event.name": "run.ended"})
+        # The log comes first, but where nobody reads it the message does not wait for it.
+        logged = threading.Thread(target=_log_failure, args=(error, bug), daemon=True)
+        logged.start()
+        logged.join(LOG_SECONDS)
+        _write(note, termination.failed(code, error))
+        logged.join()
     return code
 
 
@@ -91,7 +95,7 @@ def train(**values: Any) -> Mapping[str, object]:
     """Train, evaluate and publish a model: the main job."""
     from job import pipeline
 
-    return pipeline.run(Config(**values))
+    return pipeline.run(Config.of(**values))
 
 
 @app.command()
@@ -136,43 +140,31 @@ def predict(
 
 
 @app.command("data")
+@from_config(name for name, group in GROUP_OF.items() if group == "data" and name != "data")
 def inspect_data(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
-    test_data: str | None = config_option("test_data"),
-    label: str | None = config_option("label"),
-    columns: list[str] = config_option("columns"),
-    exclude: list[str] = config_option("exclude"),
-    number: list[str] = config_option("number"),
-    category: list[str] = config_option("category"),
-    group: str | None = config_option("group"),
-    test_split: float = config_option("test_split"),
-    image_size: list[str] = config_option("image_size"),
     as_json: AsJson = False,
+    **values: Any,
 ) -> None:
     """Print what the job sees: rows, columns, classes, missing values, problems."""
     from job.commands import inspection, show_data
-    from job.data import Reading
     from job.process.scratch import scratch
 
-    reading = Reading(
-        label=label,
-        columns=tuple(columns),
-        exclude=tuple(exclude),
-        number=tuple(number),
-        category=tuple(category),
-        group=group,
-        test_split=test_split,
-        image_size=tuple(map(int, image_size)),
-    )
+    reading = DataOptions(data=data, **values)
     with scratch() as folder:
-        seen = inspection.inspect(data, test_uri=test_data, reading=reading, scratch=folder)
+        seen = inspection.inspect(
+            data,
+            test_uri=reading.test_data,
+            reading=reading,
+            scratch=Path(reading.cache) if reading.cache else folder,
+        )
     show_data.inspection(seen, as_json=as_json)
     if seen.error:
         raise seen.error
 
 
 @app.command()
-@from_config(("data", "test_data", "refuse_leakage", "store", "name", "device", *MAKING))
+@from_config(("data", "test_data", "refuse_leakage", "store", "name", "device", *MODEL_OPTIONS))
 def doctor(
     resume: Annotated[
         bool,
@@ -187,7 +179,7 @@ def doctor(
     from job.commands import doctor as checks
     from job.commands import show
 
-    config = Config(**values)
+    config = Config.of(**values)
     done = checks.run(config, resume=resume)
     show.diagnosis(done, as_json=as_json)
     for check in done:
@@ -225,7 +217,11 @@ def _as_job_error(
     return UsageError(message, hint="`mlp-job COMMAND --help` lists the options.")
 
 
-def _log_failure(error: JobError) -> None:
+def _log_failure(error: JobError | None, bug: Exception | None) -> None:
+    if error is None:
+        text = "This is a bug in mlp-job."
+        log.logger.error(text, exc_info=bug, extra={"event.name": "run.ended"})
+        return
     log.event(
         "run.ended",
         error.message,

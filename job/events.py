@@ -23,10 +23,10 @@ def run_started(config: Config, run_id: str) -> None:
     """A run begins."""
     event(
         "run.started",
-        f"Run {run_id}: training {config.model_name} on {config.data}; "
-        f"the model goes to {config.store}.",
+        f"Run {run_id}: training {config.model_name} on {config.data.data}; "
+        f"the model goes to {config.publishing.store}.",
         model=config.model_name,
-        config=asdict(config),
+        config=config.flat(),
     )
 
 

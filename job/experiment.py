@@ -24,13 +24,13 @@ def read(config: Config, scratch: Path) -> Dataset:
     """The data set that the options name; what is remote is staged in a scratch folder."""
     load = partial(
         data.load,
-        config.data,
-        test_uri=config.test_data,
-        validation_split=config.validation_split,
-        scratch=Path(config.cache) if config.cache else scratch,
-        reading=data.Reading.of(config),
+        config.data.data,
+        test_uri=config.data.test_data,
+        validation_split=config.data.validation_split,
+        scratch=Path(config.data.cache) if config.data.cache else scratch,
+        reading=config.data,
     )
-    return patient.keep_trying(load, seconds=config.store_timeout)
+    return patient.keep_trying(load, seconds=config.publishing.store_timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +58,17 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
         if reading in wait(both, return_when=FIRST_COMPLETED).done:
             reading.result()  # bad data ends the job now
         importing.result()
-        info = device.prepare(config.device, xla=config.xla)
+        info = device.prepare(config.training.device, xla=config.training.xla)
     events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
     patient.keep_using(
-        partial(changes.tell, registry, dataset), registry.store, seconds=config.store_timeout
+        partial(changes.tell, registry, dataset),
+        registry.store,
+        seconds=config.publishing.store_timeout,
     )
-    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.nbytes)
+    memory = device.foreign_errors(batch_size=config.training.batch_size, data_bytes=dataset.nbytes)
     with clock.phase("build"), memory:
         network = mlp.build(config, dataset)
     checkpoints = Checkpoints(
@@ -74,21 +76,23 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
         f"{config.model_name}/runs/{run_id}",
         spare=open_store(str(spare(registry.store.uri))),
         run_id=run_id,
-        fingerprint=made_of(config.making(), dataset.digest),
+        fingerprint=made_of(config, dataset.digest),
         made_on={**provenance.library_versions(), "device": info.identity},
-        every=config.checkpoint_every,
+        every=config.training.checkpoint_every,
     )
     with clock.phase("resume"):
-        state = patient.keep_using(checkpoints.latest, registry.store, seconds=config.store_timeout)
+        state = patient.keep_using(
+            checkpoints.latest, registry.store, seconds=config.publishing.store_timeout
+        )
     shutdown.note(checkpoint=checkpoints.last)
-    memory = device.foreign_errors(batch_size=config.batch_size, data_bytes=dataset.nbytes)
-    with shutdown.deferred(), memory, progress.bar(config.epochs) as advance:
+    memory = device.foreign_errors(batch_size=config.training.batch_size, data_bytes=dataset.nbytes)
+    with shutdown.deferred(), memory, progress.bar(config.training.epochs) as advance:
         fitted = training.fit(
             network,
             dataset,
             config,
             callbacks=[progress.callback(advance)],
-            on_epoch=lambda result: events.epoch_ended(result, config.epochs),
+            on_epoch=lambda result: events.epoch_ended(result, config.training.epochs),
             should_stop=shutdown.requested,
             resume=state,
             due=checkpoints.due,

@@ -23,6 +23,7 @@ from job.registry.manifest import Draft, Manifest
 from job.report import artifacts, page
 from job.storage import open_store, patient
 from job.track import prometheus
+from job.training.checkpoint import discard
 
 CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
@@ -43,15 +44,15 @@ def run(config: Config) -> Mapping[str, object]:
     """
     clock = Clock()
     fresh = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    own_id = config.run_id or config.default_run_id or fresh
+    own_id = config.publishing.run_id or config.publishing.default_run_id or fresh
     # A container that is started again in its pod has the pod's name, and files of its own.
-    attempt = "-".join(filter(None, (config.attempt, secrets.token_hex(4))))
+    attempt = "-".join(filter(None, (config.publishing.attempt, secrets.token_hex(4))))
     _bind(own_id, attempt)
     events.run_started(config, own_id)
-    prometheus.check(config.metrics_file)
+    prometheus.check(config.process.metrics_file)
 
-    registry = Registry(open_store(config.store), config.model_name)
-    seconds = config.store_timeout
+    registry = Registry(open_store(config.publishing.store), config.model_name)
+    seconds = config.publishing.store_timeout
     with clock.phase("check store"), registry.store.within(seconds):
         run_id, published = patient.keep_trying(
             lambda: runs.check(registry, own_id), seconds=seconds
@@ -65,12 +66,12 @@ def run(config: Config) -> Mapping[str, object]:
             look = partial(twin, registry, config, made_from)
             same = (
                 patient.keep_using(look, registry.store, seconds=seconds)
-                if config.skip_unchanged
+                if config.publishing.skip_unchanged
                 else None
             )
         if same:
             return _skip(config, same, run_id, clock)
-        resume = config.resume_unfinished and not config.run_id
+        resume = config.publishing.resume_unfinished and not config.publishing.run_id
         begin = partial(runs.begin, registry, run_id, made_from, resume=resume)
         run_id = patient.keep_using(begin, registry.store, seconds=seconds)
     if run_id != own_id:
@@ -83,7 +84,7 @@ def run(config: Config) -> Mapping[str, object]:
     ):
         if published:
             dataset = read(config, folder)
-            expect_same(config.making(), dataset.digest, published.manifest)
+            expect_same(config, dataset.digest, published.manifest)
             judge = contest.retrial(registry, published, config)
             publish = partial(registry.challenge, published, judge)
         else:
@@ -92,20 +93,21 @@ def run(config: Config) -> Mapping[str, object]:
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
             published = patient.keep_using(publish, registry.store, seconds=seconds)
+            discard(registry.store, f"{config.model_name}/runs/{run_id}")
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
-    events.published(published, config.store)
+    events.published(published, config.publishing.store)
     events.run_ended(clock.seconds)
-    if config.metrics_file:
+    if config.process.metrics_file:
         prometheus.write(
-            config.metrics_file,
+            config.process.metrics_file,
             published.manifest,
             promoted=published.verdict.promote,
             seconds=clock.seconds,
         )
 
     outcome = provenance.outcome(published)
-    if not published.verdict.promote and not config.rejection_ok:
+    if not published.verdict.promote and not config.gate.rejection_ok:
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
@@ -157,7 +159,7 @@ def make(
             verdict, past = patient.keep_using(
                 lambda: (registry.judged(judge), registry.recent(TREND)),
                 registry.store,
-                seconds=config.store_timeout,
+                seconds=config.publishing.store_timeout,
             )
         events.decided(verdict)
         record = page.Record(
@@ -194,6 +196,6 @@ def _bind(run_id: str, attempt: str) -> None:
 
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
     events.run_skipped(same)
-    if config.metrics_file:
-        prometheus.write(config.metrics_file, same, seconds=clock.seconds)
+    if config.process.metrics_file:
+        prometheus.write(config.process.metrics_file, same, seconds=clock.seconds)
     return provenance.skipped(same, run_id)

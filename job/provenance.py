@@ -42,7 +42,7 @@ def draft(
         attempt=attempt,
         data=DataRecord(
             uri=dataset.uri,
-            test_uri=record.config.test_data,
+            test_uri=record.config.data.test_data,
             digest=dataset.digest,
             train_rows=len(dataset.fit_rows),
             validation_rows=len(dataset.validation_rows),
@@ -50,7 +50,7 @@ def draft(
         ),
         classes=dataset.classes,
         input=input_of(dataset),
-        config=asdict(record.config),
+        config=record.config.flat(),
         library_versions=record.library_versions,
         device=asdict(info),
         seconds=round(sum(record.seconds.values()), 3),

@@ -59,8 +59,8 @@ def _check(name: str, proof: Callable[[], str]) -> Check:
 
 
 def _store(config: Config) -> str:
-    Registry(open_store(config.store), config.model_name).check(run_id=None)
-    return f"{config.store} takes writes and honours conditional ones."
+    Registry(open_store(config.publishing.store), config.model_name).check(run_id=None)
+    return f"{config.publishing.store} takes writes and honours conditional ones."
 
 
 def _scratch(folder: Path) -> str:
@@ -76,18 +76,18 @@ def _scratch(folder: Path) -> str:
 
 def _data(config: Config, scratch: Path) -> str:
     dataset = data.load(
-        config.data,
-        test_uri=config.test_data,
-        validation_split=config.validation_split,
+        config.data.data,
+        test_uri=config.data.test_data,
+        validation_split=config.data.validation_split,
         scratch=scratch,
-        reading=data.Reading.of(config),
+        reading=config.data,
     )
     return (
-        f"{config.data} has {len(dataset.train):,} rows to train and {len(dataset.test):,} to "
+        f"{config.data.data} has {len(dataset.train):,} rows to train and {len(dataset.test):,} to "
         f"test in {len(dataset.classes)} classes."
     )
 
 
 def _device(config: Config) -> str:
-    info = device.prepare(config.device, xla=config.xla)
+    info = device.prepare(config.training.device, xla=config.training.xla)
     return f"{info.kind.upper()}, {info.name}."

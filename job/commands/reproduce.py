@@ -65,20 +65,20 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
         JobError: Whatever else can end a run.
     """
     manifest = registry.resolve(ref)
-    config = _config(manifest, on)
-    info = device.prepare(config.device, xla=config.xla)
+    config = Config.recorded(manifest.config)
+    info = device.prepare(on, xla=config.training.xla)
     with scratch() as folder:
         dataset = data.load(
-            config.data,
-            test_uri=config.test_data,
-            validation_split=config.validation_split,
+            config.data.data,
+            test_uri=config.data.test_data,
+            validation_split=config.data.validation_split,
             scratch=folder,
-            reading=data.Reading.of(config),
+            reading=config.data,
         )
         if dataset.digest != manifest.data.digest:
             raise DataError(
-                f"{config.data}: expected the data of {manifest.name} version {manifest.version}, "
-                f"SHA-256 {manifest.data.digest}. Received: {dataset.digest}.",
+                f"{config.data.data}: expected the data of {manifest.name} version "
+                f"{manifest.version}, SHA-256 {manifest.data.digest}. Received: {dataset.digest}.",
                 hint="The data has changed since: bring the old data back.",
             )
         network = mlp.build(config, dataset)
@@ -94,17 +94,6 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
         interval=manifest.metrics.accuracy_interval,
         differences=_differences(manifest, info),
     )
-
-
-def _config(manifest: Manifest, on: Device) -> Config:
-    """The configuration in the manifest; an option that it does not know has its default."""
-    known = {field.name for field in dataclasses.fields(Config)}
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in manifest.config.items()
-        if name in known
-    }
-    return Config(**values | {"device": on})
 
 
 def _same_bits(ours: Any, theirs: Any) -> bool:

@@ -5,22 +5,21 @@ resumed, ended by SIGTERM and resumed again.
 """
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from job.config import Config
-from job.config.options import MAKING, arguments
+from job.config import MODEL_OPTIONS, Config
+from job.config.options import arguments
 from job.errors import DataError, DeviceUnavailable, JobError
-from job.training.checkpoint import SLOTS
-from job.training.packed import digest, unpack
 
-LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MAKING)
+LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MODEL_OPTIONS)
 """Options that the proof hands on."""
 DROPOUT = 0.2
 """Where the options have none: the random state is to be proved, too."""
@@ -28,7 +27,7 @@ RUN = "proof"
 
 
 def prove(config: Config, folder: Path) -> str:
-    """Trains undisturbed and disturbed, and compares weights, optimizer, history, predictions.
+    """Trains undisturbed and disturbed, and compares weights, history and predictions.
 
     Args:
         config: The data, the device and all that makes the model are honoured.
@@ -74,8 +73,8 @@ def _train(config: Config, store: Path, end: signal.Signals | None = None) -> No
     expected = {None: 0, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[end]
     if code == 0 and end:
         raise DataError(
-            f"Expected a run that takes long enough to be killed. Received: {config.epochs} "
-            "epochs had ended before.",
+            "Expected a run that takes long enough to be killed. "
+            f"Received: {config.training.epochs} epochs had ended before.",
             hint="Prove it with more --epochs or on more data, such as --data mnist.",
         )
     if code != expected:
@@ -89,7 +88,7 @@ def _train(config: Config, store: Path, end: signal.Signals | None = None) -> No
 
 @contextlib.contextmanager
 def _process(config: Config, store: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    like_this = replace(config, dropout=config.dropout or DROPOUT)
+    like_this = config.replaced(dropout=config.model.dropout or DROPOUT)
     options = [
         *arguments(like_this, LIKE_THIS),
         f"--store={store}",
@@ -114,16 +113,28 @@ def _process(config: Config, store: Path) -> Iterator["subprocess.Popen[bytes]"]
 
 
 def _bits(store: Path) -> dict[str, object]:
+    """What the run of a store published, as values that can be compared."""
+    import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
-    slots = [path for name in SLOTS for path in store.glob(f"*/runs/{RUN}/{name}")]
-    found = [unpack(path.read_bytes(), uri=str(path)) for path in slots]
-    header, state = max(found, key=lambda pair: pair[0].sequence)
-    (predictions,) = store.glob("*/versions/1/*/predictions.parquet")
+    (folder,) = (path.parent for path in store.glob("*/versions/1/*/model.keras"))
     return {
-        "weights, optimizer and random state": digest(state.arrays),
-        "history": [
-            (e.loss, e.accuracy, e.val_loss, e.val_accuracy) for e in header.position.history
-        ],
-        "predictions": pq.read_table(predictions).to_pydict(),
+        "weights": _weights(folder / "model.keras"),
+        "history": csv.read_csv(folder / "history.csv").drop(["seconds"]).to_pydict(),
+        "predictions": pq.read_table(folder / "predictions.parquet").to_pydict(),
     }
+
+
+def _weights(path: Path) -> dict[str, bytes]:
+    """The arrays of a .keras file, by their names in it."""
+    import h5py
+
+    arrays: dict[str, bytes] = {}
+
+    def take(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()].tobytes()
+
+    with zipfile.ZipFile(path) as archive:
+        h5py.File(io.BytesIO(archive.read("model.weights.h5"))).visititems(take)
+    return arrays

@@ -88,11 +88,12 @@ def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) 
     put(rows, width=100)
 
 
-def pruning(decided: Plan, *, removed: bool, as_json: bool) -> None:
-    """What goes, and what stays why."""
+def pruning(decided: Plan, *, removed: bool, versioned: bool, as_json: bool) -> None:
+    """What goes, and what stays why; and whether a versioned bucket keeps the bytes."""
     if as_json:
         kept = {str(version): why for version, why in sorted(decided.kept.items())}
-        put_json({"removed": removed, "doomed": list(decided.doomed), "kept": kept})
+        about = {"removed": removed, "doomed": list(decided.doomed), "kept": kept}
+        put_json(about | {"versioned": versioned})
         return
     rows = table(">version", "", "")
     for version in sorted({*decided.doomed, *decided.kept}):
@@ -102,6 +103,11 @@ def pruning(decided: Plan, *, removed: bool, as_json: bool) -> None:
     put(rows)
     if decided.doomed and not removed:
         print("Nothing was removed; --yes removes.")
+    if versioned:
+        print(
+            "The bucket is versioned: it has delete markers now, and still keeps the bytes. A "
+            "lifecycle rule on noncurrent versions frees the space (job/storage/README.md)."
+        )
 
 
 def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:

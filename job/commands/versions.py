@@ -74,9 +74,8 @@ def prune(
 
     registry = registry_of(store, name)
     decided = prune.plan(registry, keep)
-    if yes:
-        prune.carry_out(registry, decided)
-    show_versions.pruning(decided, removed=yes, as_json=as_json)
+    versioned = prune.carry_out(registry, decided) if yes else False
+    show_versions.pruning(decided, removed=yes, versioned=versioned, as_json=as_json)
 
 
 def promote(

@@ -11,15 +11,12 @@ from numpy.typing import DTypeLike, NDArray
 from job.data.dataset import Inputs
 from job.data.files import opening
 from job.data.files.listing import ARRAYS, TABLE, Found, find, look
-from job.data.sources import csvfile, idx, jsonlines, npy, npz, parquet, values
+from job.data.sources import arrays, csvfile, idx, jsonlines, npz, parquet, values
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError, UsageError
 
 S3_ROOT = re.compile(r"s3://[^/]*/?")
 """A whole bucket is listed for nobody's slip."""
-
-NPZ_KEYS = ("x", "x_test")
-"""Which array of an .npz file is taken; else its only one."""
 
 
 def rows(
@@ -80,23 +77,12 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
     elif uri.endswith(".parquet"):
         yield from parquet.blocks(path, uri, width)
     elif uri.endswith(".npz"):
-        with npz.opened(path, uri) as archive:
-            named = [key for key in NPZ_KEYS if key in archive.members]
-            keys = named or list(archive.members)
-            if not named and len(keys) != 1:
-                raise DataError(
-                    f"{uri}: expected an array named x or x_test, or a single one. "
-                    f"Received: {archive.keys}.",
-                    hint="Save the rows with numpy.savez_compressed(file, x=rows).",
-                )
-            with archive.array(keys[0]) as array:
-                yield from _blocks(array, shape)
+        with npz.rows(uri, path) as array:
+            yield from _blocks(array, shape)
     else:
+        announce = arrays.announce if uri.endswith(".npy") else idx.announce
         with opening.opened(path, uri) as stream:
-            if uri.endswith(".npy"):
-                yield from _blocks(npy.announce(stream, uri, size=opening.size(stream)), shape)
-            else:
-                yield from _blocks(idx.announce(stream, uri), shape)
+            yield from _blocks(announce(opening.unpacked(stream), uri), shape)
 
 
 def images_of(uri: str, scratch: Path) -> Found | None:

@@ -143,10 +143,10 @@ def _decided(
         rivals=rivals,
         objection=second_chance(champion, challenger.fingerprint),
         rules=Rules(
-            min_accuracy=config.min_accuracy,
-            min_recall=config.min_recall,
-            margin=config.margin,
-            confidence=config.confidence,
+            min_accuracy=config.gate.min_accuracy,
+            min_recall=config.gate.min_recall,
+            margin=config.gate.margin,
+            confidence=config.gate.confidence,
         ),
     )
 

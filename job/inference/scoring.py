@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from job import data as labelled
 from job import device, evaluation, events
+from job.config import Config
 from job.data.files.listing import Found
 from job.data.findings import Finding, merged
 from job.data.schema import Schema
@@ -61,7 +62,7 @@ def test_rows(
         DataNotFound: No such data.
         DataError: Bad data, or a label that the model does not know.
     """
-    reading = labelled.Reading.recorded(manifest.config)
+    reading = Config.recorded(manifest.config).data
     if manifest.schema:
         columns, y, findings = labelled.load_test_table(
             data,
@@ -153,7 +154,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
 def _pictures(found: Found, manifest: Manifest, files: list[str]) -> Iterator[NDArray[Any]]:
     """The blocks of images; adds the names of their files to `files`."""
     findings: list[Finding] = []
-    reading = labelled.Reading.recorded(manifest.config)
+    reading = Config.recorded(manifest.config).data
     for block, names, said in labelled.unlabelled(
         found, shape=manifest.input.shape, reading=reading
     ):
@@ -171,7 +172,7 @@ def _columns(
     """The blocks of a table; what is not as in training is logged after the last one."""
     found: list[Finding] = []
     inputs = schema.inputs()
-    reading = labelled.Reading.recorded(manifest.config)
+    reading = Config.recorded(manifest.config).data
     for columns, findings in labelled.table_rows(uri, schema, folder, reading):
         found += findings
         yield {inputs[name]: values for name, values in columns.items()}

@@ -24,20 +24,24 @@ def build(config: Config, dataset: Dataset) -> Any:
     Pixels are divided by 255, other numbers normalised with the mean and the
     variance of `dataset.fit_rows`, so that neither validation nor test rows leak in. The loss is
     categorical cross-entropy; labels are indices (`sparse_…`), which spares the one-hot table.
-    The initial weights, and the state of dropout, are a function of `config.seed` alone.
+    The initial weights, and the state of dropout, are a function of `config.training.seed` alone.
     """
     import keras
 
     # Here and no earlier: who draws from Python's generator in between, as botocore does for the
     # pauses between its tries, would change the weights.
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.training.seed)
     hidden: list[Any] = []
-    for units in config.hidden:
+    for units in config.model.hidden:
         hidden.append(
-            keras.layers.Dense(units, activation=config.activation, dtype=config.precision)
+            keras.layers.Dense(
+                units, activation=config.model.activation, dtype=config.training.precision
+            )
         )
-        if config.dropout > 0:
-            hidden.append(keras.layers.Dropout(config.dropout, dtype=config.precision))
+        if config.model.dropout > 0:
+            hidden.append(
+                keras.layers.Dropout(config.model.dropout, dtype=config.training.precision)
+            )
     # float32 whatever the precision: half a precision's probabilities do not sum to 1.
     head = keras.layers.Dense(
         len(dataset.classes), activation="softmax", dtype="float32", name="probabilities"
@@ -50,8 +54,8 @@ def build(config: Config, dataset: Dataset) -> Any:
         model = keras.Model(rows, features, name="mlp")
     else:
         model = keras.Sequential([*_array_layers(config, dataset), *hidden, head], name="mlp")
-    optimizer = keras.optimizers.Adam(config.learning_rate)
-    if config.precision == "mixed_float16":
+    optimizer = keras.optimizers.Adam(config.training.learning_rate)
+    if config.training.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer=optimizer,
@@ -69,11 +73,11 @@ def _array_layers(config: Config, dataset: Dataset) -> list[Any]:
     x = dataset.train.x
     layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
     if x.dtype == np.uint8:
-        layers.append(keras.layers.Rescaling(1 / 255, dtype=config.precision))
+        layers.append(keras.layers.Rescaling(1 / 255, dtype=config.training.precision))
     else:
         layers.append(_normalization(x, dataset.fit_rows))
     if x.ndim > 2:
-        layers.append(keras.layers.Flatten(dtype=config.precision))
+        layers.append(keras.layers.Flatten(dtype=config.training.precision))
     return layers
 
 

@@ -20,7 +20,8 @@ from job.registry.pointer import (
 )
 from job.registry.verdict import Verdict
 from job.registry.versions import Catalogue
-from job.storage import Conflict
+from job.storage import Conflict, Rejected
+from job.storage.probe import probe
 
 Decide = Callable[[Champion | None], Verdict]
 """Judges the new version against the champion that the pointer names, None when there is none."""
@@ -75,6 +76,14 @@ class Championship(Catalogue):
                     return dataclasses.replace(published, verdict=verdict)
         raise self._never_still()
 
+    def probe(self) -> None:
+        """Proves that the pointer can be moved safely; leaves nothing behind.
+
+        Raises:
+            AccessDenied: As `job.storage.probe`.
+        """
+        probe(self.store, f"{self.name}/.probe")
+
     def promote(self, ref: str, *, reason: str = "") -> Move:
         """Makes a version champion by hand, after hashing every file of it.
 
@@ -87,6 +96,7 @@ class Championship(Catalogue):
         """
         manifest, sha256 = self._resolve(ref)
         self._expect_whole(manifest)
+        self.probe()
         for _ in range(SWAPS):
             champion, etag = self.pointer()
             self._expect_kept(champion, manifest.version)
@@ -118,6 +128,7 @@ class Championship(Catalogue):
         self._expect_kept(champion, before.after)
         manifest, sha256 = self._vouched(before.after, before.manifest_sha256)
         self._expect_whole(manifest)
+        self.probe()
         move = _move(champion, manifest, sha256, command="rollback", reason=reason)
         try:
             self._swap(champion, etag, move)
@@ -243,6 +254,8 @@ def in_mid_run() -> Iterator[None]:
     """What could be written at the start cannot any more: another pod may have better luck."""
     try:
         yield
+    except Rejected:
+        raise
     except AccessDenied as exc:
         raise StoreError(
             exc.message,

@@ -136,6 +136,8 @@ def fate(champion: Champion | None, version: int, promote: bool) -> str:
         promote: The verdict in its manifest, which the pointer's history has precedence over.
     """
     if champion:
+        if version in champion.doomed:
+            return "given up"
         if version in rolled_back(champion):
             return "rolled back"
         for move in champion.history:

@@ -1,7 +1,8 @@
 """Old versions and the runs behind them: what may go, and its removal in a safe order.
 
-A version that goes is written into the pointer first, by compare-and-swap, so that no `promote`,
-`rollback` or job makes it champion from then on. Then its manifest goes, so that it does not
+Before anything is written, the permission to remove it is proved. A version that goes is written
+into the pointer first, by compare-and-swap, so that no `promote`, `rollback` or job makes it
+champion from then on. Then its manifest goes, so that it does not
 exist for readers, then its files, then its run. Whoever is killed in between does the rest the
 next time. Runs without a version are left to the store's lifecycle rule on `runs/`: only a clock
 could tell that they are dead.
@@ -64,24 +65,36 @@ def plan(registry: "Registry", keep: int) -> Plan:
     return Plan(doomed=tuple(doomed), kept=kept, champion=champion, etag=etag)
 
 
-def carry_out(registry: "Registry", decided: Plan) -> None:
-    """Removes what the plan dooms.
+def carry_out(registry: "Registry", decided: Plan) -> bool:
+    """Removes what the plan dooms, once it is proved that all of it may be removed.
+
+    Returns:
+        Whether the store keeps the bytes of what was removed, as a versioned bucket does.
 
     Raises:
+        AccessDenied: The versions or their runs may not be removed; nothing was written.
         StoreError: The champion was changed since the plan was made; nothing was removed.
     """
+    if not decided.doomed:
+        return False
+    registry.probe()
+    runs = {version: _run_of(registry, version) for version in decided.doomed}
+    for version, run_id in runs.items():
+        registry.store.expect_deletable(f"{registry.name}/versions/{version}")
+        if run_id:
+            registry.store.expect_deletable(f"{registry.name}/runs/{run_id}")
     registry.doom(decided.champion, decided.etag, decided.doomed)
-    for version in decided.doomed:
-        run_id = _run_of(registry, version)
-        folder = f"{registry.name}/versions/{version}"
-        manifest = registry.key(version, "manifest.json")
-        registry.store.delete(manifest)
+    versioned = False
+    for version, run_id in runs.items():
+        versioned |= registry.store.delete(registry.key(version, "manifest.json"))
         claim = registry.key(version, "claim.json")
+        folder = f"{registry.name}/versions/{version}"
         keys = [entry.key for entry in registry.store.list(folder)]
         for key in sorted(keys, key=lambda key: key == claim):  # what names the run goes last
             if key == claim and run_id:
                 _remove_run(registry, run_id)
             registry.store.delete(key)
+    return versioned
 
 
 def _kept(champion: Champion, listed: Sequence[Listed], keep: int) -> dict[int, str]:

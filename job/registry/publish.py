@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from job.config import Config
 from job.errors import DataError, DataNotFound, StoreError
 from job.registry.championship import Championship, Decide, Published, in_mid_run, now
 from job.registry.documents import decode, encode
@@ -49,7 +50,7 @@ class Registry(Championship):
                 ignores conditional writes.
             StoreError: The store does not answer, or is full.
         """
-        probe(self.store, f"{self.name}/.probe")
+        probe(self.store, f"{self.name}/.probe", large=True)
         self.numbers()
         self.pointer()
         return self.published(run_id) if run_id else None
@@ -147,7 +148,7 @@ class Registry(Championship):
                 "Received: no such key.",
                 hint="Run the same command again, and check who deletes from the store.",
             )
-        expect_same(draft.config, draft.data.digest, published.manifest)
+        expect_same(Config.recorded(draft.config), draft.data.digest, published.manifest)
         return published
 
     def _published(self, version: int, run_id: str) -> Published | None:

@@ -28,7 +28,7 @@ def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
     """
     _write_json(
         folder / "config.json",
-        {**dataclasses.asdict(record.config), "classes": list(record.dataset.classes)},
+        {**record.config.flat(), "classes": list(record.dataset.classes)},
     )
     _write_json(
         folder / "metrics.json",

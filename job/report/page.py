@@ -1,6 +1,5 @@
 """render(folder, record): the report page, its plots and the model card of one run."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.config import Config, flag
+from job.config import OPTIONS, Config, flag
 from job.data.dataset import Dataset
 from job.evaluation.metrics import Metrics
 from job.registry.manifest import Manifest
@@ -120,8 +119,7 @@ def _context(record: Record) -> dict[str, Any]:
         "column_rows": _COLUMN_ROWS,
         "confusions": wording.top_confusions(metrics),
         "options": [
-            (flag(field.name), getattr(record.config, field.name), field)
-            for field in dataclasses.fields(record.config)
+            (flag(name), value, OPTIONS[name]) for name, value in record.config.flat().items()
         ],
     }
 

@@ -1,8 +1,9 @@
 """Test rows worth looking at, as pictures: samples of each class, and the surest mistakes."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +60,10 @@ def mistakes(dataset: Dataset, probabilities: NDArray[np.float32]) -> tuple[Pict
     return _pictures(wrong[surest[:_MISTAKES]], dataset, probabilities)
 
 
-def are_images(x: NDArray[np.uint8] | NDArray[np.float32]) -> bool:
+def are_images(x: Any) -> bool:
     """True for (rows, height, width[, 1 or 3]) of uint8, or of floats from 0 to 1."""
+    if isinstance(x, Mapping):  # the columns of a table
+        return False
     shaped = x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3))
     if not shaped or min(x.shape[1:3]) < 2:
         return False

@@ -90,13 +90,23 @@ class LocalStore:
             if not folder or top.is_dir():
                 yield from sorted(path.name for path in top.iterdir() if path.is_dir())
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         path = self._path(key)
         with _writing(path):
             if path.exists():
                 with self._locked(path.parent):
                     path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
+        return False
+
+    def expect_deletable(self, folder: str) -> None:
+        top = self._root / as_prefix(folder)
+        for each in (top.parent, top, *(path for path in top.rglob("*") if path.is_dir())):
+            if each.exists() and not os.access(each, os.W_OK | os.X_OK):
+                raise _failure("delete from", each, PermissionError(errno.EACCES, "read-only"))
+
+    def learn(self, key: str) -> None:
+        pass  # every write is one move of a file, whatever its size
 
     def _path(self, key: str) -> Path:
         return self._root / checked(key)

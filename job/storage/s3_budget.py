@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from job.storage.s3_errors import is_final
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -12,6 +14,10 @@ READ_SECONDS = 30.0
 """Seconds without a byte after which an answer is given up."""
 LAST_SECONDS = 5.0
 """The same where little time is left, or none."""
+BYTES_PER_SECOND = 20e6
+"""A server that has received an object may take so long before it answers: it hashes and stores."""
+PART_BYTES = 8 * 2**20
+"""What is larger is sent in parts of so many bytes; as boto3 does with files."""
 ATTEMPTS = 8
 """Tries of a request; AWS_MAX_ATTEMPTS overrides."""
 FAILING_SECONDS = 60.0
@@ -50,19 +56,25 @@ class Budget:
         finally:
             self._deadline, self.spent = before, False
 
-    def _limit(self, request: Any, **_: object) -> None:
+    def _limit(self, request: Any, operation_name: str, **_: object) -> None:
         """Before each try: what is left is shared among the tries that a request may have."""
         from botocore.exceptions import HTTPClientError
 
-        if self._deadline is None:
-            return
-        if self.spent:
-            raise HTTPClientError(error="no time is left after the failures before")
-        left = self._deadline - time.monotonic()
-        request.context["read_timeout"] = min(READ_SECONDS, max(LAST_SECONDS, left / ATTEMPTS))
+        seconds = READ_SECONDS
+        if self._deadline is not None:
+            if self.spent:
+                raise HTTPClientError(error="no time is left after the failures before")
+            left = self._deadline - time.monotonic()
+            seconds = min(READ_SECONDS, max(LAST_SECONDS, left / ATTEMPTS))
+        size = _size(request.body, operation_name)
+        request.context["read_timeout"] = seconds + size / BYTES_PER_SECOND
 
-    def _judge(self, response: Any, attempts: int, **_: object) -> bool | None:
+    def _judge(
+        self, response: Any, attempts: int, caught_exception: Exception | None = None, **_: object
+    ) -> bool | None:
         """After each try: False forbids another one, None leaves it to botocore."""
+        if caught_exception is not None and is_final(caught_exception):
+            return False
         answered = response is not None
         failed = not answered or response[0].status_code >= 500
         now = time.monotonic()
@@ -75,3 +87,12 @@ class Budget:
         if now >= self._deadline:
             self.spent = True
         return False if now + pause >= self._deadline else None
+
+
+def _size(body: object, operation: str) -> int:
+    """Bytes that the server works through before it answers."""
+    if not isinstance(body, bytes | bytearray):
+        return 0
+    if operation == "CompleteMultipartUpload":
+        return body.count(b"<PartNumber>") * PART_BYTES
+    return len(body)

@@ -1,29 +1,77 @@
-"""What boto3 raises, told in the words of `job.errors`."""
+"""boto3's errors as errors of `job.errors`, each with what to do about it."""
 
 import contextlib
+import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from job.errors import AccessDenied, DataNotFound, JobError, StoreError
+from job.storage.store import Rejected
 
 MISSING = {"NoSuchKey", "NoSuchBucket", "InvalidBucketName"}
+REGION = "Check AWS_REGION (or AWS_DEFAULT_REGION): the bucket is in another region."
+CLOCK = "Set this machine's clock."
+FRESH = "Get fresh ones and run the same command again."
 DENIED = {
     "400": "S3 answers so, without a reason, when credentials have expired: get fresh ones.",
     "AccessDenied": "Check the policy of these credentials. Without s3:ListBucket a key that "
-    "does not exist looks forbidden, too.",
-    "AuthorizationHeaderMalformed": "Check AWS_DEFAULT_REGION.",
-    "ExpiredToken": "Get fresh ones and run the same command again.",
-    "IllegalLocationConstraintException": "Check AWS_DEFAULT_REGION.",
+    "does not exist looks forbidden, too. What the bucket's policy demands of uploads (encryption, "
+    "an ACL) is set with --upload-header.",
+    "AccessControlListNotSupported": "The bucket takes no ACLs: leave x-amz-acl out of "
+    "--upload-header.",
+    "AuthorizationHeaderMalformed": REGION,
+    "ExpiredToken": FRESH,
+    "IllegalLocationConstraintException": REGION,
+    "InvalidIdentityToken": "Check AWS_ROLE_ARN, its trust policy and AWS_WEB_IDENTITY_TOKEN_FILE.",
     "InvalidToken": "Check AWS_SESSION_TOKEN.",
     "MethodNotAllowed": "Check that the store takes writes.",
-    "NotImplemented": "The store lacks a part of the S3 API; if that is checksums, set "
-    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
-    "PermanentRedirect": "Check AWS_DEFAULT_REGION.",
-    "RequestTimeTooSkewed": "Set this machine's clock.",
-    "TokenRefreshRequired": "Get fresh ones and run the same command again.",
+    "NotImplemented": "The store lacks a part of the S3 API.",
+    "PermanentRedirect": REGION,
+    "RequestExpired": CLOCK,
+    "RequestTimeTooSkewed": CLOCK,
+    "SignatureDoesNotMatch": "Check AWS_SECRET_ACCESS_KEY and AWS_REGION, and that no proxy "
+    "changes headers or paths.",
+    "TokenRefreshRequired": FRESH,
 }
 """Error codes that no retry will heal, and what to do about them."""
+TRANSIENT_STATUS = {408, 409, 425, 429}
+TRANSIENT = {
+    "BandwidthLimitExceeded", "IncompleteBody", "InternalError", "OperationAborted",
+    "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled", "RequestTimeout",
+    "RequestTimeoutException", "SlowDown", "Throttling", "ThrottlingException",
+    "TooManyRequestsException",
+}  # fmt: skip
+"""Answers of 4xx that another try may heal; all others are final."""
+FINAL = (
+    (
+        re.compile(r"(?i)checksum|crc32|sha-?256|digest|trailer|content-?md5|content-?length|sdk-"),
+        "If it takes no checksums, as older servers do not: set "
+        "AWS_REQUEST_CHECKSUM_CALCULATION=when_required and "
+        "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required.",
+    ),
+    (
+        re.compile(r"(?i)quota|StorageFull|TooManyBuckets|LimitExceeded"),
+        "Free some space (`mlp-job prune`), or raise the quota.",
+    ),
+    (
+        re.compile(r"(?i)kms|encrypt|\bsse\b"),
+        "Check the key and the encryption headers in --upload-header, and that these credentials "
+        "may use the key.",
+    ),
+    (re.compile(r"(?i)https"), "Start AWS_ENDPOINT_URL_S3 with https://."),
+    (re.compile(r"(?i)region|LocationConstraint"), REGION),
+    (re.compile(r"(?i)skew|clock"), CLOCK),
+    (re.compile(r"(?i)EntityTooLarge|MaxSize"), "Raise the server's limit on an object's size."),
+)
+"""What a code or a message speaks of → what to do."""
 CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a pod role."
 AGAIN = "Check AWS_ENDPOINT_URL_S3 and the network, and run the same command again."
+SETTINGS = "Check AWS_ENDPOINT_URL_S3, AWS_REGION and the name of the bucket."
+FILES = (
+    "AWS_CA_BUNDLE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+)  # fmt: skip
+"""Variables that name a file."""
 
 
 @contextlib.contextmanager
@@ -36,16 +84,24 @@ def translated(verb: str, uri: str) -> Iterator[None]:
     """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, UndefinedModelAttributeError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
-    except (Boto3Error, BotoCoreError, ClientError, UndefinedModelAttributeError, OSError) as exc:
-        raise _told(f"Expected to {verb} {uri}. Received: ", _origin(exc)) from exc
+    except (
+        Boto3Error,
+        BotoCoreError,
+        ClientError,
+        ResponseParserError,
+        UndefinedModelAttributeError,
+        OSError,
+    ) as exc:
+        raise _failure(f"Expected to {verb} {uri}. Received: ", _origin(exc)) from exc
 
 
 def code(exc: Exception) -> str:
     """S3's error code, such as NoSuchKey; "" when the server sent none."""
-    return str(_error(exc).get("Code", ""))
+    return str(_error(exc).get("Code") or "")
 
 
 def status(exc: Exception) -> int:
@@ -54,19 +110,62 @@ def status(exc: Exception) -> int:
     return int(metadata.get("HTTPStatusCode", 0))
 
 
-def _told(expected: str, exc: Exception) -> JobError:
-    from botocore.exceptions import ClientError
+def is_final(exc: Exception) -> bool:
+    """Whether a broken connection will break again: TLS that does not trust, or is not there."""
+    from botocore.exceptions import SSLError
+
+    text = str(exc).upper()
+    return isinstance(exc, SSLError) and ("CERTIFICATE" in text or "WRONG_VERSION" in text)
+
+
+def _failure(expected: str, exc: Exception) -> JobError:
+    from botocore.exceptions import ClientError, ProxyConnectionError
 
     if isinstance(exc, ClientError):
-        received = f"{code(exc)}: {_error(exc).get('Message', 'no message')}"
-        if code(exc) in MISSING or status(exc) == 404:
-            return DataNotFound(expected + received, hint="Check the bucket and the key.")
-        if code(exc) in DENIED or status(exc) in {401, 403}:
-            return AccessDenied(expected + received, hint=DENIED.get(code(exc), CREDENTIALS))
-        return StoreError(expected + received, hint=AGAIN)
+        return _answered(expected, exc)
     if isinstance(exc, _no_credentials()):
         return AccessDenied(expected + str(exc), hint=CREDENTIALS)
-    return StoreError(f"{expected}{type(exc).__name__}: {exc}", hint=AGAIN)
+    received = f"{expected}{type(exc).__name__}: {exc}"
+    for variable in FILES:
+        path = os.environ.get(variable)
+        if path and not Path(path).exists():
+            return AccessDenied(
+                f"{received} ({variable} names {path}, which is not there.)",
+                hint=f"Mount the file that {variable} names, or unset it.",
+            )
+    if is_final(exc):
+        plain = "WRONG_VERSION" in str(exc).upper()
+        return Rejected(
+            received,
+            hint="The server speaks plain HTTP: start AWS_ENDPOINT_URL_S3 with http://."
+            if plain
+            else "Set AWS_CA_BUNDLE to a PEM file with the authority that signed the server's "
+            "certificate, and check the host's name.",
+        )
+    if isinstance(exc, _wrong_settings()):
+        return Rejected(received, hint=SETTINGS)
+    proxy = isinstance(exc, ProxyConnectionError)
+    return StoreError(received, hint="Check HTTPS_PROXY and NO_PROXY." if proxy else AGAIN)
+
+
+def _answered(expected: str, exc: Exception) -> JobError:
+    """What an answer of S3 means."""
+    name, number = code(exc), status(exc)
+    message = str(_error(exc).get("Message") or "")
+    received = ": ".join(filter(None, (name or f"HTTP status {number}", message)))
+    if name in MISSING or number == 404:
+        return DataNotFound(expected + received, hint="Check the bucket and the key.")
+    said = f"{name} {message}"
+    hint = next((hint for pattern, hint in FINAL if pattern.search(said)), None)
+    if "quota" in name.lower():
+        return Rejected(expected + received, hint=hint or AGAIN)
+    if name in {"MethodNotAllowed", "NotImplemented"}:
+        return Rejected(expected + received, hint=hint or DENIED[name])
+    if name in DENIED or number in {401, 403}:
+        return AccessDenied(expected + received, hint=DENIED.get(name, CREDENTIALS))
+    if 300 <= number < 500 and number not in TRANSIENT_STATUS and name not in TRANSIENT:
+        return Rejected(expected + received, hint=hint or SETTINGS)
+    return StoreError(expected + received, hint=AGAIN)
 
 
 def _no_credentials() -> tuple[type[Exception], ...]:
@@ -87,6 +186,20 @@ def _no_credentials() -> tuple[type[Exception], ...]:
         e.TokenRetrievalError,
         e.UnknownCredentialError,
         e.UnknownTokenProviderError,
+    )
+
+
+def _wrong_settings() -> tuple[type[Exception], ...]:
+    from botocore import exceptions as e
+
+    return (
+        e.EndpointProviderError,
+        e.InvalidRegionError,
+        e.NoRegionError,
+        e.ParamValidationError,
+        e.UnsupportedS3AccesspointConfigurationError,
+        e.UnsupportedS3ArnError,
+        e.UnsupportedS3ConfigurationError,
     )
 
 

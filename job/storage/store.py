@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from job.errors import AccessDenied
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -29,12 +31,17 @@ class Conflict(Exception):
     """
 
 
+class Rejected(AccessDenied):
+    """The server rejects a request for good: no retry and no other pod will fare better."""
+
+
 class Store(Protocol):
     """Objects under keys such as `mnist/champion.json`, relative to the store's URI.
 
     A write is seen whole or not at all. Every method raises:
         DataNotFound: No such key, bucket or folder.
-        AccessDenied: Wrong or missing credentials, no permission, or read-only.
+        AccessDenied: Wrong or missing credentials, no permission, or read-only; a Rejected when
+            no credentials would help.
         DataError: Something else stands where a folder or an object belongs.
         StoreError: Anything else, after the retries are spent.
     """
@@ -56,7 +63,7 @@ class Store(Protocol):
     def write(
         self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
     ) -> str:
-        """Writes a small object in one request and returns its ETag.
+        """Writes an object and returns its ETag.
 
         A response that gets lost is recognised: when the condition fails and the object is
         byte for byte what was sent, the write is one's own and has succeeded. So put
@@ -93,8 +100,28 @@ class Store(Protocol):
         """The names of the folders directly inside a folder."""
         ...
 
-    def delete(self, key: str) -> None:
-        """Removes an object; one that does not exist is no error."""
+    def delete(self, key: str) -> bool:
+        """Removes an object; one that does not exist is no error.
+
+        Returns:
+            Whether the store keeps its bytes, as a versioned bucket does.
+        """
+        ...
+
+    def expect_deletable(self, folder: str) -> None:
+        """Proves that objects below a folder may be deleted, and deletes none.
+
+        Raises:
+            AccessDenied: They may not.
+        """
+        ...
+
+    def learn(self, key: str) -> None:
+        """Finds out what the server can do with large conditional writes.
+
+        Args:
+            key: An object that exists, and that may be replaced.
+        """
         ...
 
 

@@ -1,7 +1,8 @@
 """The checkpoints of a run: when, and where, and which one counts.
 
 One object is one checkpoint. Two slots are written in turn: a write that is cut off costs one
-checkpoint, never both.
+checkpoint, never both. A slot is replaced only if it is as this process left it, so that a pod that
+was taken for dead does not overwrite what its successor saved.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from job import events
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
 from job.process.shutdown import GRACE
-from job.storage import Store
+from job.storage import Conflict, Store
 from job.training.packed import REFUSED, Header, pack, unpack
 from job.training.state import State
 
@@ -67,6 +68,7 @@ class Checkpoints:
         self._store, self._spare, self._folder = store, spare, folder
         self._run_id, self._fingerprint, self._made_on = run_id, fingerprint, dict(made_on)
         self._every = every
+        self._etags: dict[str, str | None] = {}
         self._sequence = 0
         self._cost = 0.0
         self._saved_at = time.monotonic()
@@ -139,12 +141,26 @@ class Checkpoints:
         return self.last
 
     def _written(self, store: Store, sequence: int, data: bytes) -> bool:
+        key = f"{self._folder}/{SLOTS[sequence % 2]}"
+        known = store is self._store and key in self._etags
+        there = self._etags.pop(key) if known else None  # a write that fails may arrive later
         try:
             with store.within(PATIENCE):
-                store.write(f"{self._folder}/{SLOTS[sequence % 2]}", data)
+                etag = store.write(key, data, if_match=there, if_none_match=known and there is None)
         except (AccessDenied, DataError, DataNotFound, StoreError) as error:
             events.checkpoint_failed(error)
             return False
+        except Conflict:
+            events.checkpoint_failed(
+                StoreError(
+                    f"{store.uri}/{key}: expected it as this process left it. Received: a "
+                    f"checkpoint of another pod of run {self._run_id}.",
+                    hint="Two pods of one run are at work; the next checkpoint replaces it.",
+                )
+            )
+            return False
+        if store is self._store:
+            self._etags[key] = etag
         return True
 
     def _clear_spare(self) -> None:
@@ -159,9 +175,13 @@ class Checkpoints:
     def _read(self, store: Store, slot: str) -> tuple[Header, State] | None:
         key = f"{self._folder}/{slot}"
         try:
-            data, _ = store.read(key)
+            data, etag = store.read(key)
+            if store is self._store:
+                self._etags[key] = etag
             header, state = unpack(data, uri=f"{store.uri}/{key}")
         except DataNotFound:
+            if store is self._store:
+                self._etags[key] = None
             return None
         except DataError as error:
             events.checkpoint_refused(error)
@@ -181,3 +201,10 @@ class Checkpoints:
         if store is self._spare:
             key = f"{store.uri}/{key}"
         return {"key": key, "epoch": header.position.epoch, "step": header.position.step}
+
+
+def discard(store: Store, folder: str) -> None:
+    """Removes the checkpoints of a run that has published, where the store's policy allows it."""
+    with contextlib.suppress(JobError), store.within(PATIENCE):
+        for slot in SLOTS:
+            store.delete(f"{folder}/{slot}")

@@ -82,8 +82,8 @@ def fit(
 
     results: list[EpochResult] = list(resume.position.history) if resume else []
     begun = len(results)
-    stopper = watching.early_stopping(config.patience)
-    memory = Memory(model, stopper, results, epochs=config.epochs)
+    stopper = watching.early_stopping(config.training.patience)
+    memory = Memory(model, stopper, results, epochs=config.training.epochs)
     chain = keras.callbacks.CallbackList(
         [
             watching.divergence(model),  # first, so that nothing is saved of a run that diverged
@@ -94,7 +94,7 @@ def fit(
         ],
         add_history=True,
         model=model,
-        epochs=config.epochs,
+        epochs=config.training.epochs,
     )
     table = Table(dataset.train.x, dataset.train.y)
     loops = [_train_loop(model, table, dataset, config, chain)]
@@ -116,14 +116,14 @@ def fit(
         ThreadPoolExecutor(1).submit(loop.compile).result()
         release_memory()  # of the compiler
     compiled = time.perf_counter()
-    _keras_fit(model, loops, config, chain, first=config.epochs if finished else begun)
+    _keras_fit(model, loops, config, chain, first=config.training.epochs if finished else begun)
     ended = time.perf_counter()
     save(memory.take(finished=True))  # also of a finished run: early stopping has chosen by now
     later = results[begun + 1 :] or results[begun:] or results
     return Fitted(
         history=tuple(results),
         best_epoch=min(results, key=_rank).epoch,
-        stopped_early=len(results) < config.epochs,
+        stopped_early=len(results) < config.training.epochs,
         trace_seconds=traced - began,
         compile_seconds=compiled - traced,
         run_seconds=ended - compiled,
@@ -184,12 +184,14 @@ def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chai
 
     return Loop(
         model,
-        _weighted(model, class_weights(dataset)) if config.class_weights else model.train_step,
+        _weighted(model, class_weights(dataset))
+        if config.training.class_weights
+        else model.train_step,
         table,
-        order=lambda epoch: order(dataset.fit_rows, seed=config.seed, epoch=epoch),
+        order=lambda epoch: order(dataset.fit_rows, seed=config.training.seed, epoch=epoch),
         rows=len(dataset.fit_rows),
-        batch_size=config.batch_size,
-        xla=config.xla,
+        batch_size=config.training.batch_size,
+        xla=config.training.xla,
         between=between,
     )
 
@@ -221,7 +223,7 @@ def _validation_loop(
         order=lambda _: rows,
         rows=len(rows),
         batch_size=len(rows) // batches,
-        xla=config.xla,
+        xla=config.training.xla,
         between=between,
     )
 
@@ -243,7 +245,7 @@ def _keras_fit(
         model.fit(
             steps,
             initial_epoch=first,
-            epochs=config.epochs,
+            epochs=config.training.epochs,
             validation_data=validation,
             callbacks=chain,
             shuffle=False,

@@ -26,7 +26,7 @@ def one(xla: bool, deterministic: bool) -> dict[str, float]:
     from job.storage import open_store
     from job.training.checkpoint import Checkpoints
 
-    config = Config(epochs=4, xla=xla)
+    config = Config.of(epochs=4, xla=xla)
     device.prepare("cpu")
     import tensorflow as tf
 

@@ -47,15 +47,15 @@ def ours(folder, names, x, y, x_test, y_test, seed):
             writer.writerows(
                 [*row, f"class {label}"] for row, label in zip(rows, labels, strict=True)
             )
-    config = Config(
+    config = Config.of(
         data=str(folder / "train.csv"), test_data=str(folder / "test.csv"), label="label",
         name="bench", hidden=(HIDDEN,), epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE,
         validation_split=0.0, seed=seed,
     )  # fmt: skip
     device.prepare("cpu")
     dataset = data.load(
-        config.data, test_uri=config.test_data, validation_split=0.0, scratch=folder,
-        reading=data.Reading.of(config),
+        config.data.data, test_uri=config.data.test_data, validation_split=0.0, scratch=folder,
+        reading=config.data,
     )  # fmt: skip
     network = mlp.build(config, dataset)
     training.fit(network, dataset, config)

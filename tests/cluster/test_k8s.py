@@ -1,7 +1,6 @@
 """What the manifests promise, and what they share with the code, is so."""
 
 import copy
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -25,12 +24,12 @@ from k8s_render import (
 
 import job
 from job import errors
-from job.config import Config, envvar
+from job.config import OPTIONS, Config, envvar
 
 pytestmark = needs_kubectl
 
 EVERY = [BASE, *(K8S / "overlays" / name for name in OVERLAYS)]
-VARIABLES = {envvar(field.name) for field in dataclasses.fields(Config)}
+VARIABLES = set(map(envvar, OPTIONS))
 A_BUG = 1
 
 each_overlay = pytest.mark.parametrize("folder", EVERY, ids=lambda path: path.name)
@@ -161,7 +160,7 @@ def test_run_and_attempt_come_from_the_downward_api(folder: Path) -> None:
     assert names.index("K8S_JOB_UID") < names.index("MLP_JOB_DEFAULT_RUN_ID")
     assert env["MLP_JOB_TERMINATION_LOG"]["value"] == container["terminationMessagePath"]
     # the longest names that Kubernetes allows still make a valid run id and attempt
-    Config(default_run_id="j" * 63 + "-" + "0" * 36, attempt="j" * 63 + "-x7b9z")
+    Config.of(default_run_id="j" * 63 + "-" + "0" * 36, attempt="j" * 63 + "-x7b9z")
 
 
 @each_overlay

@@ -167,7 +167,10 @@ def test_a_retry_is_judged_against_the_champion_of_its_day(place: Path, registry
     (place / "store/corners/champion.json").unlink()
     registry.promote("1")
     found = registry.check("night-2")
-    strict, lenient = Config(data="x", name="x", margin=0.0), Config(data="x", name="x", margin=0.9)
+    strict, lenient = (
+        Config.of(data="x", name="x", margin=0.0),
+        Config.of(data="x", name="x", margin=0.9),
+    )
     ended = registry.challenge(found, contest.retrial(registry, found, strict))
     assert not ended.verdict.promote
     assert ended.verdict.champion == 1
@@ -227,7 +230,7 @@ def test_what_makes_a_model_changes_the_fingerprint(place: Path, s3_uri: str) ->
 
     def of(**changes: object) -> str:
         return fingerprint.fingerprint(
-            Config(**{"data": "corners.npz", "name": "c"} | changes), versions
+            Config.of(**{"data": "corners.npz", "name": "c"} | changes), versions
         )
 
     plain = of()
@@ -238,7 +241,7 @@ def test_what_makes_a_model_changes_the_fingerprint(place: Path, s3_uri: str) ->
         assert of(**beside) == plain, beside
     changed = [of(seed=1), of(hidden=(8,)), of(test_data="corners.npz"), of(data="mnist")]
     changed.append(
-        fingerprint.fingerprint(Config(data="corners.npz", name="c"), {**versions, "keras": "4"})
+        fingerprint.fingerprint(Config.of(data="corners.npz", name="c"), {**versions, "keras": "4"})
     )
     shutil.copy("corners.npz", "copy.npz")
     assert of(data="copy.npz") == plain
@@ -266,13 +269,13 @@ def test_nothing_heavy_is_imported_to_find_nothing_to_do(place: Path, registry: 
         "import sys\n"
         "from job import pipeline\n"
         "from job.config import Config\n"
-        "said = pipeline.run(Config(data='corners.npz', name='corners', store='store',"
+        "said = pipeline.run(Config.of(data='corners.npz', name='corners', store='store',"
         " skip_unchanged=True))\n"
         "assert not {'tensorflow', 'keras', 'pyarrow', 'matplotlib'} & set(sys.modules)\n"
         "print(said['outcome'])\n"
     )
     made_from = fingerprint.fingerprint(
-        Config(data="corners.npz", name="corners"), provenance.library_versions()
+        Config.of(data="corners.npz", name="corners"), provenance.library_versions()
     )
     path = place / "store/corners/versions/2/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": made_from}))

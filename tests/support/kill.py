@@ -24,7 +24,6 @@ import numpy as np
 import proxy as proxies
 import pyarrow.csv
 import pyarrow.parquet
-import safetensors.numpy
 import seaweed
 import tiny
 from program import PROGRAM
@@ -258,7 +257,7 @@ class Bench:
         return sum(move["run_id"] == run_id for move in champion["history"]) if champion else 0
 
     def bits(self, run_id: str) -> dict[str, object]:
-        """All that a run came to: weights, optimizer, history and predictions."""
+        """All that a run came to: weights, history and predictions."""
         (version,) = self.versions(run_id)
         attempt = json.loads(self.get(f"versions/{version}/manifest.json"))["attempt"]
         folder = f"versions/{version}/{attempt}/"
@@ -268,19 +267,9 @@ class Bench:
         )
         return {
             "model": published_weights(self.get(folder + "model.keras")),
-            "state": self.state(run_id),
             "history": history.drop(["seconds"]).to_pydict(),
             "predictions": predictions.to_pydict(),
         }
-
-    def state(self, run_id: str) -> dict[str, bytes]:
-        """The arrays of the last checkpoint: weights, optimizer, random state."""
-        slots = [key for key in self.keys(f"runs/{run_id}/") if "checkpoint" in key]
-        loaded = [safetensors.numpy.load(self.get(key)) for key in slots]
-        headers = [json.loads(arrays.pop("header").tobytes()) for arrays in loaded]
-        last = max(range(len(slots)), key=lambda i: headers[i]["sequence"])
-        assert headers[last]["position"]["finished"]
-        return {name: a.tobytes() for name, a in loaded[last].items() if name != "sha256"}
 
 
 class FolderBench(Bench):
@@ -351,3 +340,4 @@ def expect_promises(bench: Bench, run_id: str) -> None:
     assert len(bench.versions(run_id)) == 1
     assert bench.moves(run_id) == 1
     assert bench.bits(run_id) == bench.whole
+    assert not [key for key in bench.keys(f"runs/{run_id}/") if "checkpoint" in key]

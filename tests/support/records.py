@@ -51,7 +51,7 @@ def real() -> tuple[Any, Record]:
     dataset = dataclasses.replace(
         whole, fit_rows=whole.fit_rows[:6000], validation_rows=whole.validation_rows[:1000]
     )
-    config = Config(epochs=5, xla=False, min_accuracy=0.9)
+    config = Config.of(epochs=5, xla=False, min_accuracy=0.9)
     network = mlp.build(config, dataset)
     fitted = training.fit(network, dataset, config)
     probabilities = training.predict(network, dataset.test.x)
@@ -105,7 +105,7 @@ def invented(
         for epoch in range(1, epochs + 1)
     )
     return record(
-        config=changes.pop("config", Config(data=dataset.uri, name="rows")),
+        config=changes.pop("config", Config.of(data=dataset.uri, name="rows")),
         dataset=dataset,
         probabilities=(powers / powers.sum(axis=1, keepdims=True)).astype(np.float32),
         history=history,
@@ -130,7 +130,7 @@ def record(
             "verdict": decision.decide(
                 accuracy=metrics.accuracy,
                 recalls={},
-                rules=decision.Rules(min_accuracy=config.min_accuracy),
+                rules=decision.Rules(min_accuracy=config.gate.min_accuracy),
             ),
         }
         | changes

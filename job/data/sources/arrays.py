@@ -1,11 +1,17 @@
-"""An array in a file: announced by its header, then read in blocks of rows."""
+"""An array in a file: announced by its header, then read in blocks of rows. NumPy's .npy headers.
+
+Source of the headers: NumPy Enhancement Proposal 1 and `numpy.lib.format`. Nothing is unpickled.
+"""
 
 import math
+import tokenize
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from job.data.memory import allocate
@@ -14,10 +20,15 @@ from job.errors import DataError
 BLOCK_BYTES = 1 << 20
 """About what is read at once: it stays in the processor's cache."""
 
-MAX_DIMENSIONS = 32
+ANEW = "Copy the file again, or write it anew."
 
-DEFLATE_RATIO = 1032
-"""Deflate packs no better than this (zlib.net/zlib_tech.html, "Maximum Compression Factor")."""
+PARSERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+MALFORMED = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, SyntaxError,
+    RecursionError, MemoryError, EOFError, tokenize.TokenError,
+)  # fmt: skip
+"""What NumPy's parser raises for bad headers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,37 +53,18 @@ class StoredArray:
     fortran_order: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.shape) <= MAX_DIMENSIONS:
+        good = all(1 <= size < 2**63 for size in self.shape) and self.dtype.itemsize >= 1
+        if not 1 <= len(self.shape) <= 32 or not good:
             raise DataError(
-                f"{self.name}: expected an array of 1 to {MAX_DIMENSIONS} dimensions. "
-                f"Received: {len(self.shape)}.",
+                f"{self.name}: expected at least one row, with at least one value, and at most 32 "
+                f"dimensions. Received: shape {str(self.shape)[:200]}, {str(self.dtype)[:200]}.",
                 hint="Save the rows as one array, whose first dimension counts them.",
-            )
-        if not all(1 <= size < 2**63 for size in self.shape) or self.dtype.itemsize < 1:
-            raise DataError(
-                f"{self.name}: expected at least one row, with at least one value. "
-                f"Received: shape {str(self.shape)[:200]}, {str(self.dtype)[:200]}.",
-                hint="Check the program that wrote the file.",
             )
 
     @property
     def nbytes(self) -> int:
         """Bytes of the elements, as the header announces them."""
         return math.prod(self.shape) * self.dtype.itemsize
-
-    def check_held(self, held: int) -> None:
-        """Compares the header with the bytes that follow it.
-
-        Raises:
-            DataError: The file holds fewer or more.
-        """
-        if held != self.nbytes:
-            problem = "truncated" if held < self.nbytes else "followed by other bytes"
-            raise DataError(
-                f"{self.name}: expected {self.nbytes} bytes of values, as its header says "
-                f"(shape {self.shape}, {self.dtype}). Received: {held}; the file is {problem}.",
-                hint="Copy the file again, or write it anew.",
-            )
 
     def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Reads the rows in order.
@@ -88,52 +80,59 @@ class StoredArray:
         if self.fortran_order:  # no row is complete before the last column is read
             whole = allocate(self.shape[::-1], self.dtype, self.name)
             self._fill(whole)
-            self._finish()
             whole = whole.transpose()
             yield from ((i, whole[i : i + rows]) for i in range(0, len(whole), rows))
-            return
-        buffer = allocate((min(rows, self.shape[0]), *self.shape[1:]), self.dtype, self.name)
-        for first in range(0, self.shape[0], rows):
-            block = buffer[: self.shape[0] - first]
-            self._fill(block)
-            yield first, block
-        self._finish()
+        else:
+            buffer = allocate((min(rows, self.shape[0]), *self.shape[1:]), self.dtype, self.name)
+            for first in range(0, self.shape[0], rows):
+                block = buffer[: self.shape[0] - first]
+                self._fill(block)
+                yield first, block
+        if self.stream.read(1):
+            raise self._other_size("more bytes")
 
     def _fill(self, block: NDArray[Any]) -> None:
         left = block.reshape(-1).view(np.uint8).data
         while left:
             count = self.stream.readinto(left[:BLOCK_BYTES])  # type: ignore[attr-defined]
             if not count:
-                raise DataError(
-                    f"{self.name}: expected {self.nbytes} bytes of values, as its header says "
-                    f"(shape {self.shape}, {self.dtype}). Received: an early end.",
-                    hint="Copy the file again, or write it anew.",
-                )
+                raise self._other_size("an early end")
             left = left[count:]
 
-    def _finish(self) -> None:
-        if self.stream.read(1):
-            raise DataError(
-                f"{self.name}: expected the file to end after {self.nbytes} bytes of values, as "
-                f"its header says (shape {self.shape}, {self.dtype}). Received: more bytes.",
-                hint="Copy the file again, or write it anew.",
-            )
+    def _other_size(self, received: str) -> DataError:
+        return DataError(
+            f"{self.name}: expected {self.nbytes} bytes of values, as its header says (shape "
+            f"{self.shape}, {self.dtype}). Received: {received}.",
+            hint=ANEW,
+        )
 
 
-def check_packing(name: str, *, packed: int, unpacked: int) -> None:
-    """Refuses a size that no packed file could unpack to, before memory is spent on it.
-
-    Args:
-        name: How messages call the file.
-        packed: Bytes of the packed file.
-        unpacked: Bytes that its header announces.
+def announce(stream: BinaryIO, name: str) -> StoredArray:
+    """Reads the header of an .npy file.
 
     Raises:
-        DataError: The header lies.
+        DataError: It is none, or holds pickled objects.
     """
-    if unpacked > packed * DEFLATE_RATIO:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header that Python 2 wrote
+            shape, fortran_order, dtype = PARSERS[npy.read_magic(stream)](stream)
+    except MALFORMED as exc:
         raise DataError(
-            f"{name}: expected at most {packed * DEFLATE_RATIO} bytes from {packed} packed ones. "
-            f"Received: a header that announces {unpacked}.",
-            hint="Copy the file again; if it came from others, do not trust it.",
+            f"{name}: expected an array in NumPy's format, version 1.0 or 2.0. "
+            f"Received: {' '.join(str(exc).split())[:200] or type(exc).__name__}.",
+            hint="Save the array again with numpy.save or numpy.savez.",
+        ) from exc
+    if dtype.hasobject:
+        raise DataError(
+            f"{name}: expected numbers, or strings for labels. Received: Python objects "
+            "(pickled), which are not loaded because they can run code.",
+            hint="Save the array with another dtype: x.astype('float32'), y.astype(str).",
         )
+    return StoredArray(
+        name=name,
+        stream=stream,
+        dtype=dtype,
+        shape=shape,
+        fortran_order=fortran_order and len(shape) > 1,
+    )

@@ -16,7 +16,7 @@ from job.data.dataset import Labelled, Part
 from job.data.files import opening
 from job.data.files.listing import Found
 from job.data.sources import values
-from job.data.sources.arrays import StoredArray, check_packing
+from job.data.sources.arrays import StoredArray
 from job.errors import DataError, DataNotFound
 
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -48,16 +48,16 @@ def read(found: Found, part: Part) -> Labelled:
 
     Raises:
         DataNotFound: The folder lacks a file.
-        DataError: A file is damaged, hostile, or not what a classifier learns from.
+        DataError: A file is damaged, or not what a classifier learns from.
         AccessDenied: A file may not be read.
         StoreError: S3 or the disk kept failing.
     """
     keys = tuple(_find(found, f"{PREFIX[part]}-{kind}-idx") for kind in ("images", "labels"))
     (images, label), (images_name, label_name) = found.fetch(keys), found.names(keys)
     with opening.opened(images, images_name) as stream:
-        x = values.read(announce(stream, images_name))
+        x = values.read(announce(opening.unpacked(stream), images_name))
     with opening.opened(label, label_name) as stream:
-        y = labels.read(announce(stream, label_name))
+        y = labels.read(announce(opening.unpacked(stream), label_name))
     return Labelled(name=f"{found.uri.rstrip('/')}/{PREFIX[part]}-*", x=x, labels=y)
 
 
@@ -65,43 +65,27 @@ def announce(stream: BinaryIO, name: str) -> StoredArray:
     """Reads the header of an IDX file.
 
     Args:
-        stream: The open file, packed or not.
+        stream: Its bytes, unpacked.
         name: How messages call it.
 
     Raises:
-        DataError: It is no IDX file, or it cannot hold what its header announces.
+        DataError: It is no IDX file.
     """
-    content = opening.unpacked(stream)
-    array = parse(content, name)
-    header, held = 4 + 4 * len(array.shape), opening.size(stream)
-    if content is stream:
-        array.check_held(held - header)
-    else:
-        check_packing(name, packed=held, unpacked=header + array.nbytes)
-    return array
-
-
-def parse(content: BinaryIO, name: str) -> StoredArray:
-    """Reads the header from unpacked bytes, and believes it.
-
-    Raises:
-        DataError: It is no header of an IDX file.
-    """
-    magic = content.read(4)
+    magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES:
         raise DataError(
             f"{name}: expected an IDX file, which starts with 00 00, a type byte (08, 09, 0b to "
             f"0e) and the number of dimensions. Received: {magic.hex(' ') or 'an empty file'}.",
             hint="Check that the file is what its name says.",
         )
-    dimensions = content.read(4 * magic[3])
+    dimensions = stream.read(4 * magic[3])
     if len(dimensions) < 4 * magic[3]:
         raise DataError(
             f"{name}: expected {magic[3]} dimensions in the header. Received: an early end.",
             hint="Copy the file again.",
         )
     shape = tuple(np.frombuffer(dimensions, ">u4").tolist())
-    return StoredArray(name=name, stream=content, dtype=DTYPES[magic[2]], shape=shape)
+    return StoredArray(name=name, stream=stream, dtype=DTYPES[magic[2]], shape=shape)
 
 
 def _find(found: Found, start: str) -> str:

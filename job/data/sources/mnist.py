@@ -60,7 +60,7 @@ class _Hashed(io.RawIOBase):
 def _checked(folder: Path, name: str, read: Callable[[StoredArray], NDArray[Any]]) -> NDArray[Any]:
     with opening.opened(folder / f"{name}.gz", f"mnist: {name}.gz") as stream:
         content = _Hashed(opening.unpacked(stream))
-        array = read(idx.parse(content, f"mnist: {name}.gz"))  # type: ignore[arg-type]
+        array = read(idx.announce(content, f"mnist: {name}.gz"))  # type: ignore[arg-type]
     if content.sha256.hexdigest() != SHA256[name]:
         raise DataError(
             f"mnist: {name}.gz: expected the contents with SHA-256 {SHA256[name]}. "

@@ -14,7 +14,7 @@ from job.data.memory import aligned
 from job.models import mlp
 
 options = arguments()
-config = Config(epochs=options.epochs, batch_size=options.batch_size, device="cpu")
+config = Config.of(epochs=options.epochs, batch_size=options.batch_size, device="cpu")
 device.prepare("cpu")
 with tempfile.TemporaryDirectory() as scratch:
     dataset = data.load("mnist", test_uri=None, validation_split=0.2, scratch=Path(scratch))

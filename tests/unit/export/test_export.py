@@ -15,7 +15,7 @@ from job.models import mlp
 def trained(dataset):
     """(model, raw test rows) after a short training."""
     device.prepare("cpu")
-    config = Config(hidden=(16,), epochs=2, batch_size=50)
+    config = Config.of(hidden=(16,), epochs=2, batch_size=50)
     net = mlp.build(config, dataset)
     training.fit(net, dataset, config)
     return net, dataset.test.x

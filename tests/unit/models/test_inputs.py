@@ -94,7 +94,7 @@ def test_values_that_training_never_saw_fall_into_their_slots():
 
 
 def test_both_files_take_raw_columns_in_a_fresh_process(dataset, tmp_path):
-    config = Config(data="churn", name="churn", hidden=(16,), epochs=25, batch_size=25)
+    config = Config.of(data="churn", name="churn", hidden=(16,), epochs=25, batch_size=25)
     net = mlp.build(config, dataset)
     training.fit(net, dataset, config)
     probabilities = training.predict(net, dataset.test.x)
@@ -149,7 +149,7 @@ def test_columns_may_have_the_names_of_layers(tmp_path):
         str(tmp_path / "t.parquet"), test_uri=None, validation_split=0.2, scratch=tmp_path,
         reading=Reading(label="y"),
     )  # fmt: skip
-    net = mlp.build(Config(data="t", name="t", hidden=(8,)), dataset)
+    net = mlp.build(Config.of(data="t", name="t", hidden=(8,)), dataset)
     schema = dataset.table.schema
     with export.Check() as check:
         export.write(net, tmp_path, schema)
@@ -170,7 +170,7 @@ def test_class_weights_weigh_the_rare_class_up(dataset):
     found = {}
     for weighted in (False, True):
         device.prepare("cpu")
-        config = Config(
+        config = Config.of(
             data="c", name="c", hidden=(8,), epochs=6, batch_size=25, class_weights=weighted
         )
         net = mlp.build(config, rare)

@@ -163,11 +163,17 @@ class Dying:
         self.store, self.writes = store, writes
 
     def __getattr__(self, name):
-        if name in ("write", "upload", "delete"):
-            if self.writes == 0:
-                os._exit(9)
-            self.writes -= 1
-        return getattr(self.store, name)
+        if name not in ("write", "upload", "delete"):
+            return getattr(self.store, name)
+
+        def act(*words, **options):
+            if not any("/.probe/" in str(word) for word in words):
+                if self.writes == 0:
+                    os._exit(9)
+                self.writes -= 1
+            return getattr(self.store, name)(*words, **options)
+
+        return act
 
 registry = Registry(Dying(open_store(sys.argv[1]), int(sys.argv[2])), "mnist")
 prune.carry_out(registry, prune.plan(registry, 1))

@@ -79,7 +79,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     uri = str(churn.write_csv(folder / "churn.csv", churn.rows(400)))
-    config = Config(data=uri, name="churn", label="churned", exclude=("household",))
+    config = Config.of(data=uri, name="churn", label="churned", exclude=("household",))
     dataset = data.load(
         uri,
         test_uri=None,

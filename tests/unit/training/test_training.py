@@ -20,7 +20,7 @@ def trained(dataset=None, **options):
     dataset = dataset or tiny.corners()
     callbacks = options.pop("callbacks", ())
     should_stop = options.pop("should_stop", lambda: False)
-    config = Config(**({"hidden": (16,), "epochs": 3, "batch_size": 50} | options))
+    config = Config.of(**({"hidden": (16,), "epochs": 3, "batch_size": 50} | options))
     device.prepare("cpu")
     net = mlp.build(config, dataset)
     return net, training.fit(net, dataset, config, callbacks=callbacks, should_stop=should_stop)
@@ -34,15 +34,15 @@ def by_hand(dataset, config):
     """What Keras's own `train_on_batch` makes of the same batches."""
     device.prepare("cpu")
     net = mlp.build(config, dataset)
-    for epoch in range(config.epochs):
-        rows = training.order(dataset.fit_rows, seed=config.seed, epoch=epoch)
-        for start in range(0, len(rows), config.batch_size):
-            batch = rows[start : start + config.batch_size]
+    for epoch in range(config.training.epochs):
+        rows = training.order(dataset.fit_rows, seed=config.training.seed, epoch=epoch)
+        for start in range(0, len(rows), config.training.batch_size):
+            batch = rows[start : start + config.training.batch_size]
             weights = mlp.class_weights(dataset)
             net.train_on_batch(
                 dataset.train.x[batch],
                 dataset.train.y[batch],
-                class_weight=dict(enumerate(weights)) if config.class_weights else None,
+                class_weight=dict(enumerate(weights)) if config.training.class_weights else None,
             )
     return net
 
@@ -55,7 +55,7 @@ def test_the_loop_does_what_keras_does_step_by_step(batch_size, xla, weighted):
     dataset = dataclasses.replace(dataset, fit_rows=np.union1d(common, dataset.fit_rows[:150]))
     options = {"hidden": (16,), "epochs": 3, "batch_size": batch_size, "class_weights": weighted}
     net, fitted = trained(dataset, xla=xla, **options)
-    expected = by_hand(dataset, Config(**options))
+    expected = by_hand(dataset, Config.of(**options))
     assert int(net.optimizer.iterations) == int(expected.optimizer.iterations)
     for ours, theirs in zip(net.weights, expected.weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
@@ -171,7 +171,7 @@ def test_nothing_is_saved_that_is_not_finite(monkeypatch):
     with pytest.raises(TrainingDiverged, match="loss nan"):
         fit(
             tiny.corners(),
-            Config(hidden=(64, 64, 64, 64), learning_rate=1e4, batch_size=5),
+            Config.of(hidden=(64, 64, 64, 64), learning_rate=1e4, batch_size=5),
             due=lambda: True,
             save=kept.append,
         )
@@ -250,7 +250,7 @@ def fit(dataset, config, **arguments):
 def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(options, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
     dataset = tiny.corners(240, 40)
-    config = Config(**({"hidden": (8,), "epochs": 3, "batch_size": 50} | options))
+    config = Config.of(**({"hidden": (8,), "epochs": 3, "batch_size": 50} | options))
     kept = []
     whole = fit(dataset, config, save=kept.append)
     last = digest(kept[-1].arrays)
@@ -258,7 +258,9 @@ def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(option
     fit(dataset, config, should_stop=points.should_stop)
     assert points.seen > 15
     middle = points.seen // 2
-    for at in (middle,) if config.xla else (1, middle, middle + 1, points.seen - 1, points.seen):
+    for at in (
+        (middle,) if config.training.xla else (1, middle, middle + 1, points.seen - 1, points.seen)
+    ):
         stopped = Interrupting(at)
         with pytest.raises(Preempted):
             fit(dataset, config, should_stop=stopped.should_stop, save=stopped.save)
@@ -269,14 +271,14 @@ def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(option
 def test_a_state_of_another_model_is_no_state_of_this_one():
     dataset, kept = tiny.corners(), []
     options = {"epochs": 1, "batch_size": 50}
-    fit(dataset, Config(hidden=(8,), **options), save=kept.append)
+    fit(dataset, Config.of(hidden=(8,), **options), save=kept.append)
     for hidden in ((9,), (8, 8)):
         with pytest.raises(DataError, match="expected model/"):
-            fit(dataset, Config(hidden=hidden, **options), resume=kept[-1])
+            fit(dataset, Config.of(hidden=hidden, **options), resume=kept[-1])
 
 
 def test_a_finished_run_is_not_trained_again():
-    dataset, config = tiny.corners(), Config(hidden=(8,), epochs=2, batch_size=50)
+    dataset, config = tiny.corners(), Config.of(hidden=(8,), epochs=2, batch_size=50)
     kept = []
     whole = fit(dataset, config, save=kept.append)
     assert kept[-1].position.finished

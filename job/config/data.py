@@ -1,0 +1,96 @@
+"""Options about the data set: where it is, which columns, how it is split."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from job.config.csv import Csv
+from job.config.option import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options):
+    """What to read, and how."""
+
+    data: str = option(
+        "mnist",
+        "Data set: mnist, a file or folder, or an s3:// URI.",
+        makes_model=False,  # its contents count
+        everyday=True,
+    )
+    test_data: str | None = option(
+        None, "Test set, when --data does not contain one.", makes_model=False, everyday=True
+    )
+    label: str | None = option(None, "Column of a table that is predicted.", everyday=True)
+    columns: tuple[str, ...] = option((), "The only columns of a table to learn from.")
+    exclude: tuple[str, ...] = option((), "Columns of a table to leave out.", everyday=True)
+    number: tuple[str, ...] = option((), "Columns that are numbers, whatever they look like.")
+    category: tuple[str, ...] = option((), "Columns that are categories, whatever they look like.")
+    text: tuple[str, ...] = option((), "Columns of free text, whose words are learned from.")
+    csv: tuple[str, ...] = option(
+        (),
+        "How text files are written, KEY=VALUE: decimal, thousands, delimiter, encoding, header, "
+        "missing, day-first.",
+        expects="KEY=VALUE",
+        valid=lambda v: bool(Csv.of(v)),
+        metavar="KEY=VALUE",
+    )
+    group: str | None = option(
+        None, "Column whose equal values stay on one side of the split; it is not learned from."
+    )
+    test_split: float = option(
+        0.2,
+        "Share of the rows held out for testing, by a hash of each row, when there is no test set.",
+        expects="a number above 0 and below 1",
+        valid=lambda v: 0 < v < 1,
+    )
+    validation_split: float = option(
+        0.2,
+        "Share of the training rows held out for validation.",
+        expects="a number from 0 to below 1",
+        valid=lambda v: 0 <= v < 1,
+    )
+    image_size: tuple[int, ...] = option(
+        (),
+        "Height and width that images are resized to.",
+        expects="two whole numbers of at least 1",
+        valid=lambda v: len(v) in (0, 2) and all(pixels >= 1 for pixels in v),
+        metavar="PIXELS",
+    )
+    refuse_leakage: bool = option(
+        False,
+        "End when test rows also occur among the training rows, in place of a warning.",
+        makes_model=False,
+    )
+    allow: tuple[str, ...] = option(
+        (),
+        "Findings about the data to accept, by the code in their warning, such as lost-rows.",
+        makes_model=False,
+        metavar="FINDINGS",
+    )
+    cache: str | None = option(
+        None,
+        "Folder that keeps what was read from S3, so that a retry does not read it again.",
+        makes_model=False,
+    )
+
+    @property
+    def dialect(self) -> Csv:
+        """What `csv` says."""
+        return Csv.of(self.csv)
+
+    def trimmed(self) -> "DataOptions":
+        """The same with names as columns have them, without blanks around them."""
+        lists = ("columns", "exclude", "number", "category", "text")
+        names: dict[str, Any] = {
+            key: tuple(name.strip() or name for name in getattr(self, key)) for key in lists
+        }
+        for key in ("label", "group"):
+            value = getattr(self, key)
+            names[key] = value and (value.strip() or value)
+        return replace(self, **names)
+
+    def named(self) -> frozenset[str]:
+        """The columns that options name."""
+        lists = (self.columns, self.exclude, self.number, self.category, self.text)
+        names = {name for each in lists for name in each} | {self.label, self.group}
+        return frozenset(name for name in names if name)

@@ -1,0 +1,61 @@
+"""Options about publishing: the store, the model's name, the run's identity."""
+
+import re
+from dataclasses import dataclass
+
+from job.config.option import Options, option
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
+RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishingOptions(Options):
+    """Where the model goes."""
+
+    store: str = option(
+        "./models",
+        "Where models are published: a folder or s3://bucket/prefix.",
+        everyday=True,
+    )
+    name: str | None = option(
+        None,
+        "Name of the model in the store; mnist for the embedded data, required otherwise.",
+        expects="lower-case letters, digits, '.', '_' and '-', at most 128",
+        valid=lambda v: bool(NAME.fullmatch(v)),
+        everyday=True,
+    )
+    run_id: str | None = option(
+        None,
+        "Identity of the run, shared by its retries; a fresh one by default.",
+        expects="letters, digits, '.', '_' and '-', at most 200",
+        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+    )
+    default_run_id: str | None = option(
+        None,
+        "Identity of the run unless --run-id names one, such as a Kubernetes Job's name and uid.",
+        expects="letters, digits, '.', '_' and '-', at most 200",
+        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+    )
+    attempt: str | None = option(
+        None,
+        "Identity of this try at the run, such as the pod's name; a random part is added.",
+        expects="letters, digits, '.', '_' and '-', at most 200",
+        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+    )
+    skip_unchanged: bool = option(
+        False,
+        "Do nothing when nothing has changed since the champion or the newest version.",
+        everyday=True,
+    )
+    resume_unfinished: bool = option(
+        False,
+        "Resume the newest unfinished run of the same data, options and versions; "
+        "--run-id overrides it.",
+    )
+    store_timeout: float = option(
+        180.0,
+        "Seconds to keep trying while storage fails, at the start, in reading data and at the end.",
+        expects="a number of at least 0",
+        valid=lambda v: 0 <= v < float("inf"),
+    )

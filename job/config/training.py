@@ -1,0 +1,50 @@
+"""Options about training: how long, how fast, on what device."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from job.config.option import AT_LEAST_1, Options, option
+
+Device = Literal["auto", "cpu", "gpu"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """How the model is fitted."""
+
+    epochs: int = option(10, "Passes over the training rows.", **AT_LEAST_1, everyday=True)
+    batch_size: int = option(250, "Rows in each gradient step.", **AT_LEAST_1)
+    learning_rate: float = option(
+        0.001,
+        "Adam's learning rate.",
+        expects="a number above 0",
+        valid=lambda v: 0 < v < float("inf"),
+    )
+    class_weights: bool = option(False, "Weigh each class by its rarity in the training loss.")
+    patience: int | None = option(
+        None,
+        "Stop after this many epochs without a lower validation loss, and keep the best weights.",
+        **AT_LEAST_1,
+    )
+    seed: int = option(
+        0,
+        "Seed of the initial weights, the order of the rows and dropout.",
+        expects="a whole number from 0 to 2**32 - 1",
+        valid=lambda v: 0 <= v < 2**32,
+    )
+    precision: Precision = option("float32", "Keras dtype policy of the layers.")
+    device: Device = option(
+        "auto",
+        "Where to train; auto takes a working GPU, or else the CPU with a warning.",
+        makes_model=False,
+        everyday=True,
+    )
+    xla: bool = option(True, "Compile training with XLA.")
+    checkpoint_every: float | None = option(
+        None,
+        "Seconds between checkpoints; by default as often as costs at most 2 % of the time.",
+        expects="a number of at least 0",
+        valid=lambda v: 0 <= v < float("inf"),
+        makes_model=False,
+    )
