@@ -18,6 +18,11 @@ from job.config.options import config_option, from_config
 from job.errors import JobError, UsageError
 from job.process import log, shutdown, stdio, termination
 
+DOCTOR_OPTIONS = (
+    *("data", "test_data", "requester_pays", "unsigned_data", "refuse_leakage"),
+    *("store", "name", "upload_header", "device"),
+)
+
 app = typer.Typer(
     help="Train, evaluate and publish a Keras MLP classifier.",
     add_completion=False,
@@ -98,11 +103,23 @@ def train(**values: Any) -> Mapping[str, object]:
     return pipeline.run(Config.of(**values))
 
 
+def _use(data: str, test_data: str | None, requester_pays: bool, unsigned_data: bool) -> None:
+    """Sets how a command reads its data from S3."""
+    from job.storage import Access, use
+
+    options = DataOptions(
+        data=data, test_data=test_data, requester_pays=requester_pays, unsigned_data=unsigned_data
+    )
+    use(Access.of(options))
+
+
 @app.command()
 def evaluate(
     ref: Ref,
     data: str | None = config_option("data", default=None),
     test_data: str | None = config_option("test_data"),
+    requester_pays: bool = config_option("requester_pays"),
+    unsigned_data: bool = config_option("unsigned_data"),
     store: str = config_option("store"),
     name: str | None = config_option("name"),
     as_json: AsJson = False,
@@ -111,6 +128,7 @@ def evaluate(
     from job.commands import show
     from job.inference import scoring
 
+    _use(data or "", test_data, requester_pays, unsigned_data)
     registry = registry_of(store, name)
     manifest, metrics = scoring.evaluate(registry, ref, data=data, test_data=test_data)
     show.evaluation(manifest, metrics, as_json=as_json)
@@ -129,12 +147,15 @@ def predict(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="OUT", help=".csv, .parquet or .jsonl.")
     ],
+    requester_pays: bool = config_option("requester_pays"),
+    unsigned_data: bool = config_option("unsigned_data"),
     store: str = config_option("store"),
     name: str | None = config_option("name"),
 ) -> None:
     """Write the class and the probabilities of new rows, streamed."""
     from job.inference import scoring
 
+    _use(rows, None, requester_pays, unsigned_data)
     count = scoring.predict(registry_of(store, name), ref, rows, output)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)
 
@@ -149,8 +170,10 @@ def inspect_data(
     """Print what the job sees: rows, columns, classes, missing values, problems."""
     from job.commands import inspection, show_data
     from job.process.scratch import scratch
+    from job.storage import Access, use
 
     reading = DataOptions(data=data, **values)
+    use(Access.of(reading))
     with scratch() as folder:
         seen = inspection.inspect(
             data,
@@ -164,7 +187,7 @@ def inspect_data(
 
 
 @app.command()
-@from_config(("data", "test_data", "refuse_leakage", "store", "name", "device", *MODEL_OPTIONS))
+@from_config((*DOCTOR_OPTIONS, *MODEL_OPTIONS))
 def doctor(
     resume: Annotated[
         bool,

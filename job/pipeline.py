@@ -21,7 +21,7 @@ from job.registry.championship import Decide
 from job.registry.fingerprint import expect_same, fingerprint, twin
 from job.registry.manifest import Draft, Manifest
 from job.report import artifacts, page
-from job.storage import open_store, patient
+from job.storage import Access, open_store, patient, use
 from job.track import prometheus
 from job.training.checkpoint import discard
 
@@ -51,6 +51,7 @@ def run(config: Config) -> Mapping[str, object]:
     events.run_started(config, own_id)
     prometheus.check(config.process.metrics_file)
 
+    use(Access.of(config.data, config.publishing))
     registry = Registry(open_store(config.publishing.store), config.model_name)
     seconds = config.publishing.store_timeout
     with clock.phase("check store"), registry.store.within(seconds):

@@ -11,7 +11,7 @@ from job.config import Config
 from job.errors import JobError, StoreError
 from job.process.scratch import scratch
 from job.registry import Registry
-from job.storage import open_store
+from job.storage import Access, open_store, use
 
 SCRATCH_BYTES = 256 * 2**20
 """What staging, exports and a report of the default job need, with room to spare."""
@@ -39,6 +39,7 @@ def run(config: Config, *, resume: bool = False) -> tuple[Check, ...]:
         config: What a run would be told.
         resume: Prove as well, by trial, that a killed run ends with the same bits.
     """
+    use(Access.of(config.data, config.publishing))
     with scratch() as folder:
         checks: tuple[Check, ...] = (
             _check("store", lambda: _store(config)),

@@ -14,6 +14,7 @@ from job.inference import scoring
 from job.models import mlp
 from job.process.scratch import scratch
 from job.registry.manifest import Manifest
+from job.storage import Access, use
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
@@ -66,6 +67,7 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
     """
     manifest = registry.resolve(ref)
     config = Config.recorded(manifest.config)
+    use(Access.of(config.data))
     info = device.prepare(on, xla=config.training.xla)
     with scratch() as folder:
         dataset = data.load(

@@ -19,7 +19,10 @@ from job.config import MODEL_OPTIONS, Config
 from job.config.options import arguments
 from job.errors import DataError, DeviceUnavailable, JobError
 
-LIKE_THIS = ("data", "test_data", "refuse_leakage", "device", *MODEL_OPTIONS)
+LIKE_THIS = (
+    *("data", "test_data", "requester_pays", "unsigned_data", "refuse_leakage", "device"),
+    *MODEL_OPTIONS,
+)
 """Options that the proof hands on."""
 DROPOUT = 0.2
 """Where the options have none: the random state is to be proved, too."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from job.config import DEFAULT_NAME
+from job.config import DEFAULT_NAME, PublishingOptions
 from job.config.options import config_option
 from job.errors import DataError, DataNotFound
 
@@ -13,11 +13,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the champion pointer's history.")]
 
 
-def registry_of(store: str, name: str | None) -> Any:
-    """The versions of the named model."""
+def registry_of(store: str, name: str | None, upload_header: list[str] | None = None) -> Any:
+    """The versions of the named model; the headers are those of what is written there."""
     from job.registry import Registry
-    from job.storage import open_store
+    from job.storage import Access, open_store, use
 
+    if upload_header:
+        options = PublishingOptions(store=store, upload_header=tuple(upload_header))
+        use(Access.of(publishing=options))
     return Registry(open_store(store), name or DEFAULT_NAME)
 
 
@@ -66,13 +69,14 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only show.")] = False,
     store: str = config_option("store"),
     name: str | None = config_option("name"),
+    upload_header: list[str] = config_option("upload_header"),
     as_json: AsJson = False,
 ) -> None:
     """Remove old versions, but never a champion, its predecessor or what the gate needs."""
     from job.commands import show_versions
     from job.registry import prune
 
-    registry = registry_of(store, name)
+    registry = registry_of(store, name, upload_header)
     decided = prune.plan(registry, keep)
     versioned = prune.carry_out(registry, decided) if yes else False
     show_versions.pruning(decided, removed=yes, versioned=versioned, as_json=as_json)
@@ -83,9 +87,10 @@ def promote(
     reason: Reason = "",
     store: str = config_option("store"),
     name: str | None = config_option("name"),
+    upload_header: list[str] = config_option("upload_header"),
 ) -> None:
     """Make a version the champion, by hand."""
-    registry = registry_of(store, name)
+    registry = registry_of(store, name, upload_header)
     before = registry.champion()
     moved = registry.promote(ref, reason=reason)
     if before and before.version == moved.after:
@@ -98,9 +103,10 @@ def rollback(
     reason: Reason = "",
     store: str = config_option("store"),
     name: str | None = config_option("name"),
+    upload_header: list[str] = config_option("upload_header"),
 ) -> None:
     """Make the previous champion the champion again; it works when all else is broken."""
-    moved = registry_of(store, name).rollback(reason=reason)
+    moved = registry_of(store, name, upload_header).rollback(reason=reason)
     print(f"champion: {moved.before} → {moved.after}")
 
 

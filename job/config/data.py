@@ -72,6 +72,16 @@ class DataOptions(Options):
         "Folder that keeps what was read from S3, so that a retry does not read it again.",
         makes_model=False,
     )
+    requester_pays: bool = option(
+        False,
+        "Accept the charges of reading from a bucket whose requester pays.",
+        makes_model=False,
+    )
+    unsigned_data: bool = option(
+        False,
+        "Read --data and --test-data from S3 without credentials, as public data.",
+        makes_model=False,
+    )
 
     @property
     def dialect(self) -> Csv:

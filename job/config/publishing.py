@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from job.config.option import Options, option
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
+HEADER = re.compile(r"(?i)x-amz-[a-z0-9-]+=[^\s=](.*\S)?")
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
 
@@ -58,4 +59,11 @@ class PublishingOptions(Options):
         "Seconds to keep trying while storage fails, at the start, in reading data and at the end.",
         expects="a number of at least 0",
         valid=lambda v: 0 <= v < float("inf"),
+    )
+    upload_header: tuple[str, ...] = option(
+        (),
+        "Headers of every upload, such as x-amz-acl=bucket-owner-full-control.",
+        expects="x-amz-NAME=VALUE each",
+        valid=lambda v: all(HEADER.fullmatch(each) for each in v),
+        metavar="HEADERS",
     )

@@ -5,16 +5,11 @@ import re
 from job.errors import UsageError
 from job.storage.access import Access
 from job.storage.store import Conflict, Entry, Rejected, Store
+from job.storage.uri import bucket_of
 
 __all__ = ["Access", "Conflict", "Entry", "Rejected", "Store", "open_store", "use"]
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-ACCESS_POINT = re.compile(
-    r"(arn:aws[a-z-]*:s3(?:-outposts)?:[a-z0-9-]*:\d{12}:(?:outpost[/:][\w-]+[/:])?"
-    r"accesspoint[/:][\w.-]+)(?:/(.*))?"
-)
-
 _access = Access()
 
 
@@ -50,12 +45,3 @@ def open_store(uri: str) -> Store:
         f"Expected s3://bucket/prefix or a folder. Received: {uri!r}.",
         hint="Other stores that speak S3 are reached through AWS_ENDPOINT_URL_S3.",
     )
-
-
-def bucket_of(uri: str) -> tuple[str, str]:
-    """Bucket or access point, and the rest, of an s3:// URI; "" for a bucket that can be none."""
-    rest = uri.removeprefix("s3://")
-    if found := ACCESS_POINT.fullmatch(rest):
-        return found[1], found[2] or ""
-    bucket, _, prefix = rest.partition("/")
-    return (bucket if BUCKET.fullmatch(bucket) else ""), prefix

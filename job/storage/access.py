@@ -1,11 +1,10 @@
 """Access to buckets beyond the SDK's settings: upload headers, requester pays, unsigned reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from job.errors import UsageError
-
-HEADER_PREFIX = "x-amz-"
+from job.storage.uri import bucket_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,22 +17,24 @@ class Access:
         unsigned: Buckets that are read without credentials.
     """
 
-    upload_headers: dict[str, str] = field(default_factory=dict)
+    upload_headers: Mapping[str, str] = field(default_factory=dict)
     requester_pays: bool = False
     unsigned: frozenset[str] = frozenset()
 
-
-def parsed_headers(given: Sequence[str]) -> dict[str, str]:
-    """`x-amz-name=value` each; a name that is no S3 header, or no value, is a UsageError."""
-    headers = {}
-    for each in given:
-        name, separator, value = each.partition("=")
-        name, value = name.strip().lower(), value.strip()
-        if not (separator and value.isprintable() and value and name.startswith(HEADER_PREFIX)):
-            raise UsageError(
-                f"--upload-header: expected x-amz-NAME=VALUE. Received: {each!r}.",
-                hint="As in x-amz-acl=bucket-owner-full-control or "
-                "x-amz-server-side-encryption=aws:kms.",
-            )
-        headers[name] = value
-    return headers
+    @classmethod
+    def of(cls, data: Any = None, publishing: Any = None) -> "Access":
+        """From the groups of a Config, or anything with attributes of these names."""
+        unsigned = set()
+        if data and data.unsigned_data:
+            named = f"{data.data},{data.test_data or ''}".split(",")
+            unsigned = {bucket_of(uri.strip())[0] for uri in named if uri.strip()[:5] == "s3://"}
+        headers = {}
+        if publishing:
+            unsigned -= {bucket_of(publishing.store)[0]}  # publishing needs credentials
+            pairs = (each.partition("=") for each in publishing.upload_header)
+            headers = {name.lower(): value for name, _, value in pairs}
+        return cls(
+            upload_headers=headers,
+            requester_pays=bool(data and data.requester_pays),
+            unsigned=frozenset(unsigned),
+        )

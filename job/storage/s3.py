@@ -374,7 +374,8 @@ def _attach(client: "S3Client", access: Access) -> None:
         params["headers"]["x-amz-request-payer"] = "requester"
 
     events = client.meta.events
-    events.register("before-parse.s3", look)
+    # The wildest card is asked first: before botocore's own handler, which makes a page a 500.
+    events.register("before-parse.*.*", look)
     for operation in ("PutObject", "CreateMultipartUpload"):
         events.register(f"before-call.s3.{operation}", add_upload_headers)
     if access.requester_pays:

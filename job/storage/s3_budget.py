@@ -89,10 +89,10 @@ class Budget:
         return False if now + pause >= self._deadline else None
 
 
-def _size(body: object, operation: str) -> int:
+def _size(body: Any, operation: str) -> int:
     """Bytes that the server works through before it answers."""
-    if not isinstance(body, bytes | bytearray):
-        return 0
+    from botocore.utils import determine_content_length
+
     if operation == "CompleteMultipartUpload":
-        return body.count(b"<PartNumber>") * PART_BYTES
-    return len(body)
+        return int(body.count(b"<PartNumber>")) * PART_BYTES
+    return determine_content_length(body) or 0

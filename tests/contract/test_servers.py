@@ -222,10 +222,10 @@ def test_multipart(server: Server, uri: str, tmp_path: Path) -> None:
     store.download("m/file", tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == first
     etag = store.write("m/large", first)
-    assert etag == store.entry("m/large").etag
-    assert store.read("m/large") == (first, etag)
+    assert store.read("m/large")[0] == first
     if server.ignores:
         return
+    assert store.entry("m/large").etag == store.read("m/large")[1] == etag
     newer = store.write("m/large", second, if_match=etag)
     for condition in ({"if_match": etag}, {"if_none_match": True}):
         with pytest.raises(Conflict):

@@ -30,6 +30,8 @@ class Fault(Enum):
     """503 SlowDown."""
     CONFLICT = auto()
     """409 ConditionalRequestConflict."""
+    PRECONDITION = auto()
+    """412 PreconditionFailed."""
     EXPIRED = auto()
     """400 ExpiredToken, as AWS has it."""
     STALL = auto()
@@ -43,6 +45,7 @@ class Fault(Enum):
 ANSWERS = {
     Fault.BUSY: (503, "SlowDown"),
     Fault.CONFLICT: (409, "ConditionalRequestConflict"),
+    Fault.PRECONDITION: (412, "PreconditionFailed"),
     Fault.EXPIRED: (400, "ExpiredToken"),
 }
 
