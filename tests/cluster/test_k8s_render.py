@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -237,6 +238,25 @@ def test_a_prefix_reaches_the_store_and_the_job_that_waits_for_it(tmp_path: Path
     names = list(env)  # a reference reaches only what stands above it
     assert names.index("S3_SERVICE") < names.index("AWS_ENDPOINT_URL_S3")
     assert env["AWS_ENDPOINT_URL_S3"] == "http://$(S3_SERVICE):8333"
+
+
+def test_the_job_that_waits_for_its_store_says_so_and_ends_at_sigterm(tmp_path: Path) -> None:
+    spec = find(render(K8S / "overlays" / "local"), "Job")["spec"]["template"]["spec"]
+    (container,) = spec["initContainers"]
+    wget = tmp_path / "wget"
+    wget.write_text("#!/bin/sh\nexit 1\n")
+    wget.chmod(0o755)
+    waiting = subprocess.Popen(
+        [*container["command"], *container["args"]],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "S3_SERVICE": "a-seaweedfs"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with waiting:
+        said = [waiting.stdout.readline() for _ in range(2)] if waiting.stdout else []
+        assert said == ["Waiting for http://a-seaweedfs:8333: no answer yet.\n"] * 2
+        waiting.terminate()
+        assert waiting.wait(timeout=60) == 143
 
 
 def test_only_the_data_of_the_trial_server_is_on_a_nodes_disk() -> None:
