@@ -1,4 +1,4 @@
-"""A run's figures in Prometheus's text format, for the node exporter's textfile collector.
+"""A run's figures for Prometheus: a file for the textfile collector, or a push to a Pushgateway.
 
 Names and units: https://prometheus.io/docs/practices/naming/.
 """
@@ -7,17 +7,25 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from job.errors import UsageError
 from job.process.log import WARNING, event
 from job.registry.manifest import Manifest
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+TIMEOUT = 10.0
+"""Seconds for which a Pushgateway may keep the run from ending."""
+
 LAST_SUCCESS = "mlp_job_last_success_timestamp_seconds"
 
 
 def check(path: str | None) -> None:
-    """Refuses a file that cannot be written, before any work is done for its figures.
+    """Rejects a file that cannot be written, before any work is done for its figures.
 
     Raises:
         UsageError: Its folder is not there or not writable, or it is a folder itself.
@@ -35,7 +43,7 @@ def check(path: str | None) -> None:
 def write(
     path: str, manifest: Manifest, *, promoted: bool | None = None, seconds: Mapping[str, float]
 ) -> None:
-    """Replaces the file in one step; a failure is told and does not change the run's end.
+    """Replaces the file in one step; a failure is logged and does not change the run's end.
 
     Args:
         path: The file; its name ends in .prom for the collector.
@@ -44,7 +52,52 @@ def write(
             the last success is now, but for a rejection, after which it stays what it was.
         seconds: Phase → seconds.
     """
-    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+    from prometheus_client import write_to_textfile
+
+    last = _last_success(path) if promoted is False else time.time()
+    try:
+        write_to_textfile(path, _figures(manifest, promoted, seconds, last))
+    except OSError as exc:
+        event(
+            "metrics_file.failed",
+            f"--metrics-file: expected a file that can be written. Received: "
+            f"{path!r}: {exc.strerror}.",
+            level=WARNING,
+        )
+
+
+def push(
+    url: str, manifest: Manifest, *, promoted: bool | None = None, seconds: Mapping[str, float]
+) -> None:
+    """Sends the figures to a Pushgateway; a failure is logged and does not change the run's end.
+
+    Args:
+        url: The gateway's, such as http://pushgateway:9091.
+        manifest: As for `write`.
+        promoted: As for `write`; the gateway keeps the time of the last success after a rejection.
+        seconds: As for `write`.
+    """
+    from prometheus_client import pushadd_to_gateway
+
+    last = None if promoted is False else time.time()
+    figures = _figures(manifest, promoted, seconds, last)
+    try:
+        pushadd_to_gateway(
+            url, "mlp-job", figures, grouping_key={"model": manifest.name}, timeout=TIMEOUT
+        )
+    except (OSError, HTTPException) as exc:
+        event(
+            "metrics_push.failed",
+            f"--metrics-gateway: expected a Pushgateway at {url}. Received: {exc}.",
+            level=WARNING,
+        )
+
+
+def _figures(
+    manifest: Manifest, promoted: bool | None, seconds: Mapping[str, float], last: float | None
+) -> "CollectorRegistry":
+    """The run's figures; without the time of the last success when there is none."""
+    from prometheus_client import CollectorRegistry, Gauge
 
     registry = CollectorRegistry()
 
@@ -54,7 +107,6 @@ def write(
         found.labels(manifest.name, *labels.values()).set(value)
 
     gauges: dict[str, Gauge] = {}
-    last = _last_success(path) if promoted is False else time.time()
     if last:
         gauge(LAST_SUCCESS, "When a run last promoted a model or had nothing to do.", last)
     passed = manifest.verdict.promote if promoted is None else promoted
@@ -77,15 +129,7 @@ def write(
         gauge("mlp_job_phase_duration_seconds", "Time of the last run.", value, phase=name)
     versions = {k.replace("-", "_"): v for k, v in sorted(manifest.library_versions.items())}
     gauge("mlp_job_build_info", "Versions that made the last model.", 1, **versions)
-    try:
-        write_to_textfile(path, registry)
-    except OSError as exc:
-        event(
-            "metrics_file.failed",
-            f"--metrics-file: expected a file that can be written. Received: "
-            f"{path!r}: {exc.strerror}.",
-            level=WARNING,
-        )
+    return registry
 
 
 def _last_success(path: str) -> float | None:

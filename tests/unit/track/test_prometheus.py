@@ -1,0 +1,44 @@
+"""The figures of a run, pushed to a gateway."""
+
+import logging
+from pathlib import Path
+
+import gateway as gateways
+import pytest
+
+from job.registry.documents import decode
+from job.registry.manifest import Manifest
+from job.track import prometheus
+
+STORE = Path(__file__).parents[2] / "stores/schema-1/corners"
+LAST_SUCCESS = ("mlp_job_last_success_timestamp_seconds", "corners")
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    file = STORE / "versions/1/manifest.json"
+    return decode(file.read_bytes(), Manifest, uri=str(file))
+
+
+def test_a_push_replaces_the_models_figures_by_name(manifest: Manifest) -> None:
+    with gateways.serve() as gateway:
+        prometheus.push(gateway.url, manifest, promoted=True, seconds={"check store": 2.0})
+        prometheus.push(gateway.url, manifest, promoted=False, seconds={})
+    (first, second) = gateway.pushes
+    for method, path, _ in gateway.pushes:  # POST keeps the figures that it does not name
+        assert (method, path) == ("POST", "/metrics/job/mlp-job/model/corners")
+    assert first[2]["mlp_job_gate_passed", "corners"] == 1
+    assert first[2]["mlp_job_phase_duration_seconds", "corners", "check_store"] == 2
+    assert first[2][LAST_SUCCESS] > 0
+    assert second[2]["mlp_job_gate_passed", "corners"] == 0
+    assert LAST_SUCCESS not in second[2]  # so the gateway keeps the last one
+
+
+def test_a_gateway_that_fails_costs_a_warning(
+    manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = "http://127.0.0.1:9"
+    with caplog.at_level(logging.WARNING):
+        prometheus.push(url, manifest, seconds={})
+    (record,) = caplog.records
+    assert f"--metrics-gateway: expected a Pushgateway at {url}. Received: " in record.message
