@@ -99,13 +99,12 @@ def run(config: Config) -> Mapping[str, object]:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.publishing.store)
     events.run_ended(clock.seconds)
-    if config.process.metrics_file:
-        prometheus.write(
-            config.process.metrics_file,
-            published.manifest,
-            promoted=published.verdict.promote,
-            seconds=clock.seconds,
-        )
+    prometheus.report(
+        config.process,
+        published.manifest,
+        promoted=published.verdict.promote,
+        seconds=clock.seconds,
+    )
 
     outcome = provenance.outcome(published)
     if not published.verdict.promote and not config.gate.rejection_ok:
@@ -197,6 +196,5 @@ def _bind(run_id: str, attempt: str) -> None:
 
 def _skip(config: Config, same: Manifest, run_id: str, clock: Clock) -> Mapping[str, object]:
     events.run_skipped(same)
-    if config.process.metrics_file:
-        prometheus.write(config.process.metrics_file, same, seconds=clock.seconds)
+    prometheus.report(config.process, same, promoted=None, seconds=clock.seconds)
     return provenance.skipped(same, run_id)

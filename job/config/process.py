@@ -15,6 +15,12 @@ class ProcessOptions(Options):
     metrics_file: str | None = option(
         None, "File that receives the run's figures for Prometheus's textfile collector."
     )
+    metrics_gateway: str | None = option(
+        None,
+        "URL of a Prometheus Pushgateway that receives the run's figures.",
+        expects="a URL that starts with http:// or https://",
+        valid=lambda v: v.startswith(("http://", "https://")),
+    )
     log_format: LogFormat = option("auto", "Log lines: text on a terminal and json elsewhere.")
     termination_log: str | None = option(
         None, "File that receives the result or the reason as one JSON object."

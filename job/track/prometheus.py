@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from job.config.process import ProcessOptions
 from job.errors import UsageError
 from job.process.log import WARNING, event
 from job.registry.manifest import Manifest
@@ -40,57 +41,48 @@ def check(path: str | None) -> None:
         )
 
 
-def write(
-    path: str, manifest: Manifest, *, promoted: bool | None = None, seconds: Mapping[str, float]
+def report(
+    options: ProcessOptions,
+    manifest: Manifest,
+    *,
+    promoted: bool | None,
+    seconds: Mapping[str, float],
 ) -> None:
-    """Replaces the file in one step; a failure is logged and does not change the run's end.
+    """Writes and pushes the figures, as asked for; a failure does not change the run's end.
 
     Args:
-        path: The file; its name ends in .prom for the collector.
+        options: They name the file and the gateway.
         manifest: The version that the run published, or found to be unchanged.
         promoted: Whether the gate let it through; None when there was nothing to do. The time of
             the last success is now, but for a rejection, after which it stays what it was.
         seconds: Phase → seconds.
     """
-    from prometheus_client import write_to_textfile
+    from prometheus_client import pushadd_to_gateway, write_to_textfile
 
-    last = _last_success(path) if promoted is False else time.time()
-    try:
-        write_to_textfile(path, _figures(manifest, promoted, seconds, last))
-    except OSError as exc:
-        event(
-            "metrics_file.failed",
-            f"--metrics-file: expected a file that can be written. Received: "
-            f"{path!r}: {exc.strerror}.",
-            level=WARNING,
-        )
-
-
-def push(
-    url: str, manifest: Manifest, *, promoted: bool | None = None, seconds: Mapping[str, float]
-) -> None:
-    """Sends the figures to a Pushgateway; a failure is logged and does not change the run's end.
-
-    Args:
-        url: The gateway's, such as http://pushgateway:9091.
-        manifest: As for `write`.
-        promoted: As for `write`; the gateway keeps the time of the last success after a rejection.
-        seconds: As for `write`.
-    """
-    from prometheus_client import pushadd_to_gateway
-
-    last = None if promoted is False else time.time()
-    figures = _figures(manifest, promoted, seconds, last)
-    try:
-        pushadd_to_gateway(
-            url, "mlp-job", figures, grouping_key={"model": manifest.name}, timeout=TIMEOUT
-        )
-    except (OSError, HTTPException) as exc:
-        event(
-            "metrics_push.failed",
-            f"--metrics-gateway: expected a Pushgateway at {url}. Received: {exc}.",
-            level=WARNING,
-        )
+    now = None if promoted is False else time.time()
+    path, url = options.metrics_file, options.metrics_gateway
+    if path:
+        figures = _figures(manifest, promoted, seconds, now or _last_success(path))
+        try:
+            write_to_textfile(path, figures)
+        except OSError as exc:
+            event(
+                "metrics_file.failed",
+                f"--metrics-file: expected a file that can be written. Received: "
+                f"{path!r}: {exc.strerror}.",
+                level=WARNING,
+            )
+    if url:
+        figures = _figures(manifest, promoted, seconds, now)
+        where = {"model": manifest.name}
+        try:  # keeps the figures at the gateway that are not pushed
+            pushadd_to_gateway(url, "mlp-job", figures, grouping_key=where, timeout=TIMEOUT)
+        except (OSError, HTTPException) as exc:
+            event(
+                "metrics_push.failed",
+                f"--metrics-gateway: expected a Pushgateway at {url}. Received: {exc}.",
+                level=WARNING,
+            )
 
 
 def _figures(

@@ -274,6 +274,7 @@ def test_only_the_data_of_the_trial_server_is_on_a_nodes_disk() -> None:
 PATCHES = sorted(folder.name for folder in (K8S / "patches").iterdir())
 CHANGED = {
     **{name: {"Job"} for name in PATCHES},
+    "metrics-gateway": {"Job", "ConfigMap", "NetworkPolicy"},
     "openshift-dns": {"NetworkPolicy"},
     "pod-identity": {"NetworkPolicy"},
     "proxy": {"Job", "NetworkPolicy"},

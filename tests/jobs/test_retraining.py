@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import churn
 import documents
+import gateway as gateways
 import numpy as np
 import pytest
 import seaweed
@@ -109,9 +111,18 @@ def test_figures_that_cannot_be_written_are_told_at_once(place: Path) -> None:
     assert sorted(each.name for each in (place / "store/corners/versions").iterdir()) == ["1", "2"]
 
 
-def test_an_old_champion_is_challenged(place: Path, registry: Registry) -> None:
+@pytest.fixture
+def gateway() -> Iterator[gateways.Gateway]:
+    with gateways.serve() as gateway:
+        yield gateway
+
+
+def test_an_old_champion_is_challenged(
+    place: Path, registry: Registry, gateway: gateways.Gateway
+) -> None:
     figures = place / "mlp_job.prom"
     words = ("train", *QUICK, "--data", "corners.npz", *WHERE, "--metrics-file", figures)
+    words += ("--metrics-gateway", gateway.url)
     done = mlp_job(*words, "--margin", "0.9", "--min-recall", "0.1")
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = registry.resolve("champion")
@@ -153,6 +164,8 @@ def test_an_old_champion_is_challenged(place: Path, registry: Registry) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["exit_code"] == 0
     assert samples(figures)["mlp_job_gate_passed", "corners"] == 0
     assert samples(figures)[success] == then
+    pushed = [push.get(success, 0) > 0 for _, _, push in gateway.pushes]
+    assert pushed == [True, True, False]  # promoted, skipped, rejected
 
 
 def samples(path: Path) -> dict[tuple[str, ...], float]:

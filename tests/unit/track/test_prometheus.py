@@ -6,6 +6,7 @@ from pathlib import Path
 import gateway as gateways
 import pytest
 
+from job.config.process import ProcessOptions
 from job.registry.documents import decode
 from job.registry.manifest import Manifest
 from job.track import prometheus
@@ -20,10 +21,15 @@ def manifest() -> Manifest:
     return decode(file.read_bytes(), Manifest, uri=str(file))
 
 
+def report(url: str, manifest: Manifest, *, promoted: bool | None) -> None:
+    options = ProcessOptions(metrics_gateway=url)
+    prometheus.report(options, manifest, promoted=promoted, seconds={"check store": 2.0})
+
+
 def test_a_push_replaces_the_models_figures_by_name(manifest: Manifest) -> None:
     with gateways.serve() as gateway:
-        prometheus.push(gateway.url, manifest, promoted=True, seconds={"check store": 2.0})
-        prometheus.push(gateway.url, manifest, promoted=False, seconds={})
+        report(gateway.url, manifest, promoted=True)
+        report(gateway.url, manifest, promoted=False)
     (first, second) = gateway.pushes
     for method, path, _ in gateway.pushes:  # POST keeps the figures that it does not name
         assert (method, path) == ("POST", "/metrics/job/mlp-job/model/corners")
@@ -39,6 +45,6 @@ def test_a_gateway_that_fails_costs_a_warning(
 ) -> None:
     url = "http://127.0.0.1:9"
     with caplog.at_level(logging.WARNING):
-        prometheus.push(url, manifest, seconds={})
+        report(url, manifest, promoted=None)
     (record,) = caplog.records
     assert f"--metrics-gateway: expected a Pushgateway at {url}. Received: " in record.message
