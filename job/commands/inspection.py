@@ -90,6 +90,7 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
             if not tabular:
                 raise
             error = exc
+    tabular = tabular and (dataset is None or dataset.table is not None)  # else it names images
     columns, total, problems = (
         ((), 0, ()) if not tabular else _columns(uri, reading, scratch, dataset)
     )

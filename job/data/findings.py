@@ -109,6 +109,10 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         f"{f.count:,} of {f.of:,} images have another size and are resized to {f.values[0]} "
         "(height × width); --image-size decides."
     ),
+    "only-images": lambda f: (
+        f"{_name(f)} names images, and those are learned from; other columns are left out "
+        f"({_some(f)}). `--exclude` with its name learns from the others."
+    ),
     "folder-without-images": lambda f: (
         f"{_rows(f.count, 'folder')} without images left out ({_some(f)})."
     ),

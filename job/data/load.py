@@ -17,7 +17,7 @@ from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import Finding
 from job.data.reading import Reading
 from job.data.schema import Recipe
-from job.data.sources import idx, imageset, mnist, npz, values
+from job.data.sources import idx, imageset, imagetable, mnist, npz, values
 from job.errors import DataError, UsageError
 
 READING = Reading()
@@ -74,7 +74,8 @@ def _load(
     recipe: Recipe | None,
 ) -> Dataset:
     found = _found(uri, scratch)
-    if found is not None and is_table(found, reading.label):
+    source = _source(uri, found, reading)
+    if found is not None and source is None:
         from job.data.table import load as table
 
         test_found = None if test_uri is None else find(test_uri, scratch)
@@ -82,13 +83,14 @@ def _load(
             found, test_found, validation_split=validation_split, reading=reading, recipe=recipe
         )
         return replace(dataset, findings=(*copies(found, found.tables), *dataset.findings))
-    _refuse_table_options(reading, uri)
-    source = _source(uri, found, reading)
+    if found is None or not is_table(found, reading.label):
+        _refuse_table_options(reading, uri)
+    source = _expect(uri, source)
     if test_uri is None:
         rows, test_rows = source("train", "test")
     else:
         [rows] = source("train", whole=True)
-        other = _source(test_uri, _found(test_uri, scratch), reading)
+        other = _expect(test_uri, _source(test_uri, _found(test_uri, scratch), reading))
         [test_rows] = other("test", whole=True, shape=rows.x.shape[1:])
     classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
@@ -143,7 +145,7 @@ def load_test(
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
     where = test_uri or uri
-    source = _source(where, _found(where, scratch), reading)
+    source = _expect(where, _source(where, _found(where, scratch), reading))
     [rows] = source("test", whole=test_uri is not None, shape=shape)
     test = _split(rows, classes, shape, np.dtype(dtype))
     scored = () if rows.of is None else (splits.scored(len(test), rows.of, where),)
@@ -190,29 +192,37 @@ def _refuse_table_options(reading: Reading, uri: str) -> None:
             )
 
 
-def _source(uri: str, found: Found | None, reading: Reading) -> Source:
+def _source(uri: str, found: Found | None, reading: Reading) -> Source | None:
+    """The rows of arrays or images; None for a table."""
     if found is None:
         return _arrays(mnist.read, parted=True, share=0)
+    if is_table(found, reading.label):
+        images = None if reading.label is None else imagetable.opened(found, reading)
+        return None if images is None else partial(imageset.read, images, reading=reading)
     if found.images:
         return partial(imageset.read, imageset.in_folders(found), reading=reading)
     if uri.endswith(".npz") and found.single:
         [path] = found.fetch(found.keys)
         parted = npz.has_test_rows(uri, path)
         return _arrays(partial(npz.read, uri, path), parted=parted, share=reading.test_split)
-    if found.single and not is_table(found):
+    if found.single:
         raise DataError(
             f"{uri}: expected a table, a folder of class folders with images or of IDX files, or "
             "an .npz file. Received: another file.",
             hint="If it is a table, name its column of labels in --label; save arrays with "
             "numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
         )
-    if found.tables:
+    parted = idx.has_test_rows(found)
+    return _arrays(partial(idx.read, found), parted=parted, share=reading.test_split)
+
+
+def _expect(uri: str, source: Source | None) -> Source:
+    if source is None:
         raise DataError(
             f"{uri}: expected images or arrays, as the training rows were. Received: a table.",
             hint="Test on data of the kind that is trained on.",
         )
-    parted = idx.has_test_rows(found)
-    return _arrays(partial(idx.read, found), parted=parted, share=reading.test_split)
+    return source
 
 
 def _arrays(read: Callable[[Part], Labelled], *, parted: bool, share: float) -> Source:
@@ -228,7 +238,7 @@ def _arrays(read: Callable[[Part], Labelled], *, parted: bool, share: float) -> 
 
 def _hint(found: Found | None) -> str:
     """What to do about a single class."""
-    if found is None or not found.images:
+    if found is None or not found.images or found.single:
         return "Check that the labels are the right array, and not cut off."
     hint = "Give each class a folder of images; its name is the label."
     if found.tables:

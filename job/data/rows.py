@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,24 @@ from numpy.typing import DTypeLike, NDArray
 
 from job.data.dataset import Inputs
 from job.data.files import opening
-from job.data.files.listing import ARRAYS, TABLE, Found, find, look
-from job.data.sources import arrays, csvfile, idx, jsonlines, npz, parquet, values
+from job.data.files.listing import ARRAYS, find, is_table, look
+from job.data.reading import Reading
+from job.data.sources import (
+    arrays,
+    csvfile,
+    idx,
+    imageset,
+    imagetable,
+    jsonlines,
+    npz,
+    parquet,
+    values,
+)
 from job.data.sources.arrays import StoredArray
+from job.data.sources.imageset import ImageSet
 from job.errors import DataError, UsageError
+
+READING = Reading()
 
 S3_ROOT = re.compile(r"s3://[^/]*/?")
 """A whole bucket is listed for nobody's slip."""
@@ -85,16 +100,18 @@ def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, ND
             yield from _blocks(announce(opening.unpacked(stream), uri), shape)
 
 
-def images_of(uri: str, scratch: Path) -> Found | None:
-    """The images that a URI names, if it names some.
+def images_of(uri: str, scratch: Path, reading: Reading = READING) -> ImageSet | None:
+    """The images that a URI names, if it names some: files, a folder, or a table of their names.
 
     Raises:
         UsageError, DataError, DataNotFound, AccessDenied, StoreError: As `rows`.
     """
-    if ARRAYS.fullmatch(uri) or TABLE.fullmatch(uri) or S3_ROOT.fullmatch(uri):
+    if ARRAYS.fullmatch(uri) or S3_ROOT.fullmatch(uri):
         return None
     found = look(uri, scratch)
-    return found.only(found.images) if found.images else None
+    if is_table(found):
+        return imagetable.opened(found, replace(reading, label=None, group=None))
+    return imageset.without_labels(found) if found.images else None
 
 
 def _blocks(array: StoredArray, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from job import data as labelled
 from job import device, evaluation, events
 from job.config import Config
-from job.data.files.listing import Found
 from job.data.findings import Finding, merged
 from job.data.schema import Schema
+from job.data.sources.imageset import ImageSet
 from job.errors import DataError
 from job.evaluation.metrics import Metrics
 from job.inference import predictions
@@ -134,7 +134,8 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
             columns = _columns(rows, manifest, manifest.schema, folder)
             model = load(registry, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
-        if pictures := labelled.images_of(rows, folder):
+        reading = Config.recorded(manifest.config).data
+        if pictures := labelled.images_of(rows, folder, reading):
             files: list[str] = []
             blocks = _pictures(pictures, manifest, files)
             model = load(registry, manifest, folder)
@@ -151,7 +152,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
 
-def _pictures(found: Found, manifest: Manifest, files: list[str]) -> Iterator[NDArray[Any]]:
+def _pictures(found: ImageSet, manifest: Manifest, files: list[str]) -> Iterator[NDArray[Any]]:
     """The blocks of images; adds the names of their files to `files`."""
     findings: list[Finding] = []
     reading = Config.recorded(manifest.config).data

@@ -36,7 +36,7 @@ class ImageSet:
     Attributes:
         uri: As the user wrote it.
         files: (n,) one for each image.
-        labels: (n,) text or whole numbers.
+        labels: (n,) text or whole numbers; empty for images to predict.
         scratch: Where files from S3 go.
         parts: (n,) train or test; None when nothing says so.
         groups: (n,) hashes of what stays on one side of the split, 0 for none; None without one.
@@ -155,13 +155,19 @@ def read(
     ]
 
 
+def without_labels(found: Found) -> ImageSet:
+    """Images to predict."""
+    files = tuple(found.files[key] for key in found.images)
+    return ImageSet(uri=found.uri, files=files, labels=np.array([]), scratch=found.scratch)
+
+
 def unlabelled(
-    found: Found, *, shape: tuple[int, ...], reading: Reading
+    source: ImageSet, *, shape: tuple[int, ...], reading: Reading
 ) -> Iterator[tuple[NDArray[np.uint8], tuple[str, ...], tuple[Finding, ...]]]:
     """Streams images to predict.
 
     Args:
-        found: The files.
+        source: The images.
         shape: What the model takes, (height, width) or (height, width, 3).
         reading: The options of the model's training: its image_size and allow count.
 
@@ -175,16 +181,16 @@ def unlabelled(
     """
     if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
         raise DataError(
-            f"{found.uri}: expected rows of shape {shape}, which is what the model takes. "
+            f"{source.uri}: expected rows of shape {shape}, which is what the model takes. "
             "Received: images.",
             hint="Give the model what it was trained on.",
         )
     bad: list[str] = []
     count = max(1, min(BLOCK_IMAGES, BLOCK_BYTES // math.prod(shape)))
-    for first in range(0, len(found.keys), count):
-        keys = found.keys[first : first + count]
-        names = found.names(keys)
-        decoded = images.pixels(found.fetch(keys), names, shape)
+    for first in range(0, len(source.files), count):
+        files = source.files[first : first + count]
+        names = [file.name for file in files]
+        decoded = images.pixels(fetch(files, source.scratch), names, shape)
         bad += _told(decoded.damaged, names)
         if bad and "damaged" not in reading.allow:
             continue  # nothing will be written: only the rest is counted
@@ -197,8 +203,8 @@ def unlabelled(
             findings.append(_resized(decoded.resized, len(names), shape))
         kept = tuple(name for row, name in enumerate(names) if row not in decoded.damaged)
         yield decoded.x, kept, tuple(findings)
-    if bad and ("damaged" not in reading.allow or len(bad) > BOUND * len(found.keys)):
-        raise damaged(found.uri, bad, len(found.keys))
+    if bad and ("damaged" not in reading.allow or len(bad) > BOUND * len(source.files)):
+        raise damaged(source.uri, bad, len(source.files))
 
 
 def _resized(count: int, of: int, shape: tuple[int, ...]) -> Finding:

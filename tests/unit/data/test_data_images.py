@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from job import data
-from job.data.files.listing import look
 from job.data.reading import Reading
 from job.errors import DataError, DataNotFound, JobError, UsageError
 
@@ -178,7 +177,7 @@ def test_an_image_is_turned_and_mirrored_as_its_file_says(tmp_path, form, value)
     quality = {"lossless": True} if form == "WEBP" else {"quality": 100, "subsampling": 0}
     Image.fromarray(np.ascontiguousarray(undo[value](shown))).save(path, form, exif=exif, **quality)
     [(x, _, findings)] = data.unlabelled(
-        look(str(path), tmp_path), shape=(6, 5, 3), reading=Reading()
+        data.images_of(str(path), tmp_path), shape=(6, 5, 3), reading=Reading()
     )
     assert not findings
     assert np.abs(x[0].astype(int) - shown).max() < 60 if form == "JPEG" else (x[0] == shown).all()
@@ -240,7 +239,7 @@ def test_a_bad_image_is_named(name, tmp_path):
     with refused(DataError, f"cat/{name}", "1 of 41", word):
         load(root, image_size=(6, 5))
     with refused(DataError, f"cat/{name}", "1 of 41", word):
-        list(data.unlabelled(look(str(root), tmp_path), shape=(6, 5), reading=Reading()))
+        list(data.unlabelled(data.images_of(str(root), tmp_path), shape=(6, 5), reading=Reading()))
 
 
 def test_damaged_images_are_all_counted_and_a_few_may_be_left_out(tmp_path):
@@ -254,7 +253,7 @@ def test_damaged_images_are_all_counted_and_a_few_may_be_left_out(tmp_path):
     dataset = load(root, allow=("damaged",))
     assert dataset.digest == whole.digest
     assert "12 of 312 images (3.8%) cannot be read and are left out" in dataset.warnings[0]
-    found = look(str(root), tmp_path)
+    found = data.images_of(str(root), tmp_path)
     reading = Reading(allow=("damaged",))
     blocks = list(data.unlabelled(found, shape=(6, 5, 3), reading=reading))
     names = [name for _, some, _ in blocks for name in some]
@@ -340,7 +339,9 @@ def test_no_damaged_image_ends_in_a_traceback(at, value, cut, form, tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(body[:place] if cut else body)
     try:
-        rows = data.unlabelled(look(str(path), tmp_path), shape=(6, 5, 3), reading=Reading())
+        rows = data.unlabelled(
+            data.images_of(str(path), tmp_path), shape=(6, 5, 3), reading=Reading()
+        )
         assert next(rows)[0].shape == (1, 6, 5, 3)
     except JobError as error:
         assert "Received: " in error.message  # noqa: PT017
