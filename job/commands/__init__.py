@@ -1,1 +1,1 @@
-"""The commands beside `train`, and how their results look on standard output."""
+"""The commands of `mlp-job`: a file each, which registers itself; a folder where it has more."""

@@ -1,23 +1,44 @@
-"""Two published versions side by side: configuration, data, metrics, classes."""
+"""compare: two published versions side by side."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from job.commands.app import STORE, VERSIONS, AsJson, app, example, registry_of
+from job.config.options import from_config
 from job.errors import DataError
-from job.process.scratch import scratch
-from job.registry.manifest import Manifest
 
 if TYPE_CHECKING:
     from job.registry import Registry
+    from job.registry.manifest import Manifest
+
+
+@app.command(
+    rich_help_panel=VERSIONS, epilog=example("mlp-job compare champion latest --name churn")
+)
+@from_config(STORE)
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A", help="A version number, champion or latest.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    as_json: AsJson = False,
+    **store: Any,
+) -> None:
+    """Show two versions side by side: configuration, data, metrics, per class."""
+    registry = registry_of(**store)
+    sides = [_read(registry, ref) for ref in (left, right)]
+    title = (f"version {sides[0].manifest.version}", f"version {sides[1].manifest.version}")
+    _show(title, _lines(*sides), as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """One version: its manifest, and what its metrics.json says."""
 
-    manifest: Manifest
+    manifest: "Manifest"
     metrics: Mapping[str, Any]
 
 
@@ -31,13 +52,15 @@ class Line:
     right: object
 
 
-def read(registry: "Registry", ref: str) -> Side:
+def _read(registry: "Registry", ref: str) -> Side:
     """Fetches what there is to compare, and checks its hash.
 
     Raises:
         DataNotFound: No such version, or its metrics.json is lost.
         DataError: The manifest or metrics.json is damaged.
     """
+    from job.process.scratch import scratch
+
     manifest = registry.resolve(ref)
     name = f"{manifest.attempt}/metrics.json"
     with scratch() as folder:
@@ -53,7 +76,7 @@ def read(registry: "Registry", ref: str) -> Side:
     return Side(manifest=manifest, metrics=metrics)
 
 
-def lines(left: Side, right: Side) -> tuple[Line, ...]:
+def _lines(left: Side, right: Side) -> tuple[Line, ...]:
     """What the two are, property by property; pure."""
     ours, theirs = dict(_properties(left)), dict(_properties(right))
     return tuple(
@@ -80,3 +103,46 @@ def _properties(side: Side) -> Iterator[tuple[tuple[str, str], object]]:
     for score in side.metrics.get("per_class", ()):
         for name in ("precision", "recall", "f1", "support"):
             yield (f"class {score['label']}", name), score[name]
+
+
+def _show(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) -> None:
+    """Two versions side by side; what differs is marked."""
+    from job.commands.show import put, put_json, safe, table
+
+    if as_json:
+        sections = groupby(lines, key=lambda line: line.section)
+        put_json(
+            {
+                section: {line.name: [line.left, line.right] for line in group}
+                for section, group in sections
+            }
+        )
+        return
+    rows = table("", "", *title, "")
+    section = ""
+    for line in lines:
+        if section and line.section != section:
+            rows.add_section()
+        differs = line.left != line.right
+        rows.add_row(
+            safe(line.section) if line.section != section else "",
+            safe(line.name),
+            _shown(line.left),
+            _shown(line.right),
+            "[yellow]≠" if differs else "",
+        )
+        section = line.section
+    put(rows, width=100)
+
+
+def _shown(value: object) -> str:
+    from job.commands.show import safe
+    from job.registry.manifest import SHA256
+
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value)) or "–"
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return f"{value[:12]}…"  # the mark tells whether all of it is the same
+    return "–" if value is None else safe(str(value))

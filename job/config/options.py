@@ -11,14 +11,14 @@ from job.config import GROUP_OF, OPTIONS, Config, Option, envvar, flag
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-EVERYDAY = "Everyday options"
-
 
 def from_config(names: Iterable[str] = OPTIONS) -> Callable[[Command], Command]:
-    """Replaces a command's `**values` by one option for each of these of Config."""
+    """Replaces a command's `**values`, and what it names of them, by options of Config."""
+    wanted = tuple(names)
 
     def replaced(command: Command) -> Command:
-        own = [p for p in inspect.signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
+        given = inspect.signature(command).parameters.values()
+        own = [p for p in given if p.kind != p.VAR_KEYWORD and p.name not in wanted]
         options = [
             inspect.Parameter(
                 name,
@@ -26,7 +26,7 @@ def from_config(names: Iterable[str] = OPTIONS) -> Callable[[Command], Command]:
                 annotation=list[str] if _is_list(OPTIONS[name]) else OPTIONS[name].annotation,
                 default=config_option(name, rich_help_panel=_panel(name)),
             )
-            for name in sorted(names, key=lambda name: not OPTIONS[name].everyday)
+            for name in sorted(wanted, key=lambda name: not OPTIONS[name].everyday)
         ]
         parameters = [*(p.replace(kind=p.KEYWORD_ONLY) for p in own), *options]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -75,8 +75,9 @@ def config_option(name: str, **changes: Any) -> Any:
     return typer.Option(settings.pop("default"), *names, **settings)
 
 
-def _panel(name: str) -> str:
-    return EVERYDAY if OPTIONS[name].everyday else GROUP_OF[name].capitalize()
+def _panel(name: str) -> str | None:
+    """The everyday options stand in the first panel, the others in one for each group."""
+    return None if OPTIONS[name].everyday else GROUP_OF[name].capitalize()
 
 
 def _no(name: str) -> str:

@@ -2,26 +2,23 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from job import commands
 from job.config import OPTIONS, envvar, flag
 from job.errors import JobError
 
-COMMANDS = (
-    "train",
-    "evaluate",
-    "predict",
-    "models",
-    "promote",
-    "rollback",
-    "verify",
-    "doctor",
-    "data",
+COMMANDS = tuple(
+    name.removesuffix(".py")
+    for name in sorted(path.name for path in Path(commands.__path__[0]).iterdir())
+    if not name.startswith("_") and name not in ("app.py", "show.py", "README.md")
 )
+"""One for each file or folder in job/commands/."""
 HEAVY = ("tensorflow", "keras", "boto3", "botocore", "matplotlib", "pyarrow", "jinja2", "numpy")
 
 
@@ -45,7 +42,27 @@ def test_help_answers(command):
     done = mlp_job(*command.split(), "--help")
     assert done.returncode == 0
     assert "Usage: mlp-job" in done.stdout
+    assert "Example" in done.stdout
+    assert f"mlp-job {command}" in done.stdout.split("Example")[1]
     assert done.stderr == ""
+
+
+def test_every_command_has_a_file():
+    shown = mlp_job("--help").stdout
+    assert set(COMMANDS) <= {line.split()[1] for line in shown.splitlines() if "│" in line}
+
+
+def test_the_everyday_options_come_first():
+    shown = mlp_job("train", "--help").stdout
+    first, *panels = shown.split("╭─")[1:]
+    names = re.findall(r"^│ --([a-z-]+)", first, re.MULTILINE)
+    assert set(names) == {
+        "data", "test-data", "label", "exclude", "store", "name", "epochs", "device",
+        "min-accuracy", "skip-unchanged", "help",
+    }  # fmt: skip
+    assert [panel.split()[0] for panel in panels] == [
+        "Data", "Model", "Training", "Gate", "Publishing", "Process"
+    ]  # fmt: skip
 
 
 def test_help_loads_nothing_heavy():
@@ -68,7 +85,7 @@ def test_importing_the_package_has_no_effect(tmp_path):
         "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
         "assert before == (dict(os.environ), signal.getsignal(signal.SIGTERM), os.listdir('.'))\n"
         "assert not logging.getLogger().handlers and not logging.getLogger('mlp_job').handlers\n"
-        "print([name for name in ('tensorflow', 'keras', 'boto3', 'matplotlib', 'pyarrow')\n"
+        "print([name for name in ('tensorflow', 'keras', 'boto3', 'matplotlib')\n"
         "       if name in sys.modules])"
     )
     done = subprocess.run(
@@ -159,6 +176,31 @@ def test_an_empty_variable_counts_as_unset():
     assert "--epochs: expected" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["train"], ["models"], ["verify", "1"], ["data", "mnist"]])
+def test_an_unknown_variable_ends_every_command_with_2(arguments, tmp_path):
+    done = mlp_job(*arguments, MLP_JOB_MIN_ACURACY="0.999", MLP_JOB_STORE=str(tmp_path))
+    said = last_event(done.stdout if arguments == ["train"] else done.stderr)
+    assert (done.returncode, said["error"]) == (2, "UsageError")
+    assert "Received: MLP_JOB_MIN_ACURACY." in said["message"]
+    assert "Did you mean MLP_JOB_MIN_ACCURACY?" in said["hint"]
+
+
+def test_no_command_minds_a_variable_of_another_or_of_a_service_link(tmp_path):
+    links = {
+        "MLP_JOB_SERVICE_HOST": "10.0.0.1", "MLP_JOB_SERVICE_PORT": "80",
+        "MLP_JOB_SERVICE_PORT_HTTP": "80", "MLP_JOB_PORT": "tcp://10.0.0.1:80",
+        "MLP_JOB_PORT_80_TCP": "tcp://10.0.0.1:80", "MLP_JOB_PORT_80_TCP_ADDR": "10.0.0.1",
+        "MLP_JOB_PORT_80_TCP_PORT": "80", "MLP_JOB_PORT_80_TCP_PROTO": "tcp",
+        "MLP_JOB_WEB_SERVICE_HOST": "10.0.0.2", "MLP_JOB_WEB_PORT_53_UDP": "udp://10.0.0.2:53",
+    }  # fmt: skip
+    done = mlp_job("models", "--store", str(tmp_path), MLP_JOB_EPOCHS="3", **links)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_answers_whatever_the_environment():
+    assert mlp_job("train", "--help", MLP_JOB_MIN_ACURACY="1").returncode == 0
+
+
 def test_no_arguments_show_the_help():
     done = mlp_job()
     assert done.returncode == 2
@@ -169,7 +211,7 @@ def test_no_arguments_show_the_help():
 def test_an_unknown_command_is_named():
     done = mlp_job("trian")
     assert done.returncode == 2
-    assert "trian" in last_event(done.stderr)["message"]
+    assert last_event(done.stderr)["message"] == "No such command 'trian'. Did you mean 'train'?"
 
 
 def test_text_on_request():

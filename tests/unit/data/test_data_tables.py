@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from job import data
-from job.commands import inspection
+from job.commands.data import inspection
 from job.data import hashing
 from job.data.files import staging
 from job.data.findings import holding, sentence

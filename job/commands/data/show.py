@@ -1,14 +1,11 @@
 """What the job sees in a data set, on standard output: tables for a person, JSON for scripts."""
 
-import json
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.markup import escape
 
-from job.commands.inspection import Inspection
-from job.commands.show import put, table
-from job.process.log import one_line
+from job.commands.data.inspection import Inspection
+from job.commands.show import put, put_json, safe, table
 
 CLASSES = 20
 """Classes that are listed one by one."""
@@ -18,7 +15,7 @@ def inspection(seen: Inspection, *, as_json: bool) -> None:
     """A data set at a glance."""
     if as_json:
         error = seen.error.message if seen.error else None
-        print(json.dumps({**_fields(seen), "error": error}, indent=2))
+        put_json({**_fields(seen), "error": error})
         return
     console = Console(highlight=False, soft_wrap=True)
     rows = ", ".join(
@@ -27,28 +24,28 @@ def inspection(seen: Inspection, *, as_json: bool) -> None:
     )
     rows += " (held out by a hash)" if seen.held_out else ""
     each = f", each {seen.input}" if seen.input else ""
-    console.print(f"[bold]{_safe(seen.uri)}[/]: {rows}{each}")
+    console.print(f"[bold]{safe(seen.uri)}[/]: {rows}{each}")
     if seen.columns:
         columns = table("column", "kind", ">missing", ">different", "first values")
         for column in seen.columns:
             samples = ", ".join(value or "–" for value in column.samples)
             columns.add_row(
-                _safe(column.name),
+                safe(column.name),
                 column.kind,
                 f"{column.missing:,}",
                 f"{column.distinct:,}",
-                _safe(samples),
+                safe(samples),
             )
         put(columns, width=10_000)
     if seen.classes:
         classes = table("class", ">training rows")
         for label, count in list(seen.classes.items())[:CLASSES]:
-            classes.add_row(_safe(label), f"{count:,}")
+            classes.add_row(safe(label), f"{count:,}")
         put(classes, width=10_000)
         if len(seen.classes) > CLASSES:
             console.print(f"… and {len(seen.classes) - CLASSES:,} more classes")
     for problem in seen.problems:
-        console.print(f"[yellow]![/] {_safe(problem)}")
+        console.print(f"[yellow]![/] {safe(problem)}")
 
 
 def _fields(seen: Inspection) -> dict[str, object]:
@@ -61,7 +58,3 @@ def _fields(seen: Inspection) -> dict[str, object]:
         "classes": dict(seen.classes),
         "problems": list(seen.problems),
     }
-
-
-def _safe(text: str) -> str:
-    return escape(one_line(text))

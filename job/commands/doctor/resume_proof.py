@@ -15,13 +15,12 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.config import MODEL_OPTIONS, Config
+from job.config import GROUP_OF, MODEL_OPTIONS, Config
 from job.config.options import arguments
 from job.errors import DataError, DeviceUnavailable, JobError
 
-LIKE_THIS = (
-    *("data", "test_data", "requester_pays", "unsigned_data", "refuse_leakage", "device"),
-    *MODEL_OPTIONS,
+LIKE_THIS = dict.fromkeys(
+    (*(name for name, group in GROUP_OF.items() if group == "data"), "device", *MODEL_OPTIONS)
 )
 """Options that the proof hands on."""
 DROPOUT = 0.2

@@ -1,26 +1,52 @@
-"""Versions on standard output: the table of all, two side by side, and what `prune` removes."""
+"""models: the table of versions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import groupby
+from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from job.commands.compare import Line
-from job.commands.show import put, put_json, table
+from job.commands.app import VERSIONS, AsJson, app, example
+from job.config.options import config_option
+from job.errors import DataNotFound
 from job.process.log import one_line
-from job.registry import Listed
-from job.registry.manifest import SHA256, Manifest
-from job.registry.prune import Plan
-from job.report.wording import duration
+
+if TYPE_CHECKING:
+    from job.registry import Listed
+    from job.registry.manifest import Manifest
 
 OTHER_DATA = "≈"
 """Marks a change between accuracies that were measured on different data."""
 
 
+@app.command(
+    rich_help_panel=VERSIONS,
+    epilog=example("mlp-job models", "mlp-job models --name churn --store s3://models --json"),
+)
 def models(
-    named: Mapping[str, Sequence[Listed]], store: str, others: Sequence[str], *, as_json: bool
+    store: str = config_option("store"),
+    name: str | None = config_option("name"),
+    as_json: AsJson = False,
+) -> None:
+    """List versions with age, accuracy, data and verdict, and which one is champion."""
+    from job.registry import Registry, names
+    from job.storage import open_store
+
+    opened = open_store(store)
+    try:
+        wanted = [name] if name else names(opened)
+        listed = {each: Registry(opened, each).versions() for each in wanted}
+        there = [] if any(listed.values()) else names(opened)
+    except DataNotFound as exc:
+        raise DataNotFound(
+            exc.message,
+            hint="Correct --store. `mlp-job train` makes a folder; a bucket must be there.",
+        ) from exc
+    others = [each for each in there if each not in listed]
+    _show(listed, opened.uri, others, as_json=as_json)
+
+
+def _show(
+    named: Mapping[str, Sequence["Listed"]], store: str, others: Sequence[str], *, as_json: bool
 ) -> None:
     """The versions of each model, the newest first; when there are none, the other names.
 
@@ -28,6 +54,8 @@ def models(
     marked where the two were measured on different data; rows are for training and validation;
     time is the run's.
     """
+    from job.commands.show import put, put_json, table
+
     if as_json:
         put_json({"models": {name: [*map(_as_dict, listed)] for name, listed in named.items()}})
         return
@@ -60,62 +88,14 @@ def models(
         print(f"No versions in {store} yet. `mlp-job train` makes one.")
 
 
-def comparison(title: tuple[str, str], lines: Sequence[Line], *, as_json: bool) -> None:
-    """Two versions side by side; what differs is marked."""
-    if as_json:
-        sections = groupby(lines, key=lambda line: line.section)
-        put_json(
-            {
-                section: {line.name: [line.left, line.right] for line in group}
-                for section, group in sections
-            }
-        )
-        return
-    rows = table("", "", *title, "")
-    section = ""
-    for line in lines:
-        if section and line.section != section:
-            rows.add_section()
-        differs = line.left != line.right
-        rows.add_row(
-            escape(one_line(line.section)) if line.section != section else "",
-            escape(one_line(line.name)),
-            _shown(line.left),
-            _shown(line.right),
-            "[yellow]≠" if differs else "",
-        )
-        section = line.section
-    put(rows, width=100)
-
-
-def pruning(decided: Plan, *, removed: bool, versioned: bool, as_json: bool) -> None:
-    """What goes, and what stays why; and whether a versioned bucket keeps the bytes."""
-    if as_json:
-        kept = {str(version): why for version, why in sorted(decided.kept.items())}
-        about = {"removed": removed, "doomed": list(decided.doomed), "kept": kept}
-        put_json(about | {"versioned": versioned})
-        return
-    rows = table(">version", "", "")
-    for version in sorted({*decided.doomed, *decided.kept}):
-        word = "removed" if removed else "would be removed"
-        doomed = version in decided.doomed
-        rows.add_row(str(version), f"[red]{word}" if doomed else "kept", decided.kept.get(version))
-    put(rows)
-    if decided.doomed and not removed:
-        print("Nothing was removed; --yes removes.")
-    if versioned:
-        print(
-            "The bucket is versioned: it has delete markers now, and still keeps the bytes. A "
-            "lifecycle rule on noncurrent versions frees the space (job/storage/README.md)."
-        )
-
-
-def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
+def _row(listed: "Listed", reigning: "Manifest | None") -> tuple[str, ...]:
     manifest = listed.manifest
     verdict = "[green]champion" if listed.champion else listed.fate
     if manifest is None:
         damaged = "[red]damaged[/] champion" if listed.champion else "[red]damaged"
         return (str(listed.version), *[""] * 6, damaged)
+    from job.report.wording import duration
+
     low, high = manifest.metrics.accuracy_interval
     return (
         str(listed.version),
@@ -129,7 +109,7 @@ def _row(listed: Listed, reigning: Manifest | None) -> tuple[str, ...]:
     )
 
 
-def _change(listed: Listed, reigning: Manifest | None) -> str:
+def _change(listed: "Listed", reigning: "Manifest | None") -> str:
     manifest = listed.manifest
     if manifest is None or reigning is None or listed.champion:
         return ""
@@ -137,7 +117,7 @@ def _change(listed: Listed, reigning: Manifest | None) -> str:
     return f"{mark}{100 * (manifest.metrics.accuracy - reigning.metrics.accuracy):+.2f}"
 
 
-def _as_dict(listed: Listed) -> dict[str, object]:
+def _as_dict(listed: "Listed") -> dict[str, object]:
     manifest = listed.manifest
     about: dict[str, object] = {"version": listed.version, "champion": listed.champion}
     if manifest is None:
@@ -165,13 +145,3 @@ def _age(created: datetime) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
     return f"{max(seconds, 0)} s"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return " ".join(map(_shown, value)) or "–"
-    if isinstance(value, str) and SHA256.fullmatch(value):
-        return f"{value[:12]}…"  # the mark tells whether all of it is the same
-    return "–" if value is None else escape(one_line(str(value)))

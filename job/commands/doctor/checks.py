@@ -1,4 +1,4 @@
-"""doctor: proves device, scratch disk, data and store, one check after the other."""
+"""The checks of `doctor`: store, scratch disk, data and device, one after the other."""
 
 import shutil
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from job import data, device
-from job.commands import resume_proof
+from job.commands.doctor import resume_proof
 from job.config import Config
 from job.errors import JobError, StoreError
 from job.process.scratch import scratch

@@ -1,0 +1,22 @@
+"""promote: a version becomes champion by hand."""
+
+from typing import Any
+
+from job.commands.app import VERSIONS, WRITING, Reason, Ref, app, example, registry_of
+from job.config.options import from_config
+
+
+@app.command(
+    rich_help_panel=VERSIONS,
+    epilog=example("mlp-job promote 7 --name churn --reason 'checked by hand'"),
+)
+@from_config(WRITING)
+def promote(ref: Ref, reason: Reason = "", **store: Any) -> None:
+    """Make a version the champion, by hand."""
+    registry = registry_of(**store)
+    before = registry.champion()
+    moved = registry.promote(ref, reason=reason)
+    if before and before.version == moved.after:
+        print(f"champion: {moved.after}, as it was")
+        return
+    print(f"champion: {moved.before or 'none'} → {moved.after}")
