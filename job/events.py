@@ -11,6 +11,8 @@ from job.errors import JobError
 from job.evaluation.metrics import Metrics
 from job.process.log import WARNING, event
 from job.registry.verdict import Verdict
+from job.storage.patient import Retry
+from job.training.checkpoint import Notice, NotSaved, Resumed, Saved, Slow, Unusable
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
@@ -111,70 +113,62 @@ def data_warned(finding: Finding) -> None:
     )
 
 
-def resumed(position: "Position", *, exact: bool) -> None:
-    """A checkpoint of an earlier attempt was found; the run goes on there."""
-    event(
-        "run.resumed",
-        f"Resuming after {_where(position)}"
-        + ("." if exact else ", on another device or with other versions: not the same bits."),
-        epoch=position.epoch,
-        step=position.step,
-        exact=exact,
-    )
-
-
-def checkpoint_saved(position: "Position", *, size: int, seconds: float, store: str) -> None:
-    """A retry would go on from here."""
-    event(
-        "checkpoint.saved",
-        f"Checkpoint after {_where(position)}: {size / 1e6:.1f} MB in {seconds:.2f} s, in {store}.",
-        epoch=position.epoch,
-        step=position.step,
-        bytes=size,
-        seconds=round(seconds, 4),
-        store=store,
-    )
-
-
-def checkpoint_failed(error: JobError) -> None:
-    """A checkpoint could not be written there; the one before it still stands."""
-    event(
-        "checkpoint.failed",
-        f"A checkpoint is not saved there, training goes on. {error.message}",
-        level=WARNING,
-    )
-
-
-def checkpoint_refused(error: JobError) -> None:
-    """A checkpoint is there and cannot be used."""
-    event(
-        "checkpoint.refused",
-        f"A checkpoint is left out. {error.message}",
-        level=WARNING,
-        hint=error.hint,
-    )
-
-
-def store_failed(error: JobError, *, pause: float) -> None:
-    """Reading, comparing or publishing failed, and is tried again."""
-    event(
-        "store.failed",
-        f"Trying again in {pause:.0f} s. {error.message}",
-        level=WARNING,
-        pause=pause,
-    )
-
-
-def checkpoint_slow(*, size: int, seconds: float, grace: float) -> None:
-    """A checkpoint takes longer than a pod is given to end."""
-    event(
-        "checkpoint.slow",
-        f"A checkpoint of {size / 1e6:.0f} MB takes {seconds:.1f} s. Expected at most "
-        f"{grace:.0f} s: after SIGTERM the last one saved in time counts.",
-        level=WARNING,
-        bytes=size,
-        seconds=round(seconds, 4),
-    )
+def report(notice: Notice | Retry) -> None:
+    """What training or a store reports while it works."""
+    match notice:
+        case Resumed(position=position, exact=exact):
+            elsewhere = (
+                "."
+                if exact
+                else " on different hardware or versions; results will not be bit-identical."
+            )
+            event(
+                "run.resumed",
+                f"Resuming after {_where(position)}{elsewhere}",
+                epoch=position.epoch,
+                step=position.step,
+                exact=exact,
+            )
+        case Saved(position=position, size=size, seconds=seconds, store=store):
+            event(
+                "checkpoint.saved",
+                f"Checkpoint after {_where(position)}: {size / 1e6:.1f} MB in {seconds:.2f} s, "
+                f"in {store}.",
+                epoch=position.epoch,
+                step=position.step,
+                bytes=size,
+                seconds=round(seconds, 4),
+                store=store,
+            )
+        case NotSaved(error=error):
+            event(
+                "checkpoint.failed",
+                f"Could not save a checkpoint; training continues. {error.message}",
+                level=WARNING,
+            )
+        case Unusable(error=error):
+            event(
+                "checkpoint.refused",
+                f"Ignoring a checkpoint. {error.message}",
+                level=WARNING,
+                hint=error.hint,
+            )
+        case Slow(size=size, seconds=seconds, grace=grace):
+            event(
+                "checkpoint.slow",
+                f"A checkpoint of {size / 1e6:.0f} MB takes {seconds:.1f} s. Expected at most "
+                f"{grace:.0f} s: after SIGTERM the last one saved in time counts.",
+                level=WARNING,
+                bytes=size,
+                seconds=round(seconds, 4),
+            )
+        case Retry(error=error, pause=pause):
+            event(
+                "store.failed",
+                f"Retrying in {pause:.0f} s. {error.message}",
+                level=WARNING,
+                pause=pause,
+            )
 
 
 def _where(position: "Position") -> str:

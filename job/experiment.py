@@ -10,18 +10,27 @@ from job import data, device, events, provenance, training
 from job.config import Config
 from job.data.dataset import Dataset
 from job.drift import changes
+from job.errors import DataError, DataNotFound
 from job.models import mlp
 from job.process import progress, shutdown
 from job.process.scratch import spare
 from job.process.timing import Clock
 from job.registry import Registry
 from job.registry.fingerprint import made_of
-from job.storage import open_store, patient
+from job.registry.manifest import Manifest
+from job.storage import open_store
+from job.storage.patient import Patient
 from job.training.checkpoint import Checkpoints
 
 
-def read(config: Config, scratch: Path) -> Dataset:
-    """The data set that the options name; what is remote is staged in a scratch folder."""
+def read(config: Config, scratch: Path, store: Patient) -> Dataset:
+    """The data set that the options name; what is remote is staged in a scratch folder.
+
+    Args:
+        config: The options.
+        scratch: The folder.
+        store: Reading takes its time for retries and, where both are in S3, its client.
+    """
     load = partial(
         data.load,
         config.data.data,
@@ -29,8 +38,9 @@ def read(config: Config, scratch: Path) -> Dataset:
         validation_split=config.data.validation_split,
         scratch=Path(config.data.cache) if config.data.cache else scratch,
         reading=config.data,
+        opener=store.at,
     )
-    return patient.keep_trying(load, seconds=config.publishing.store_timeout)
+    return store.retry(load)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +58,18 @@ class Trained:
     exact: bool | None
 
 
-def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock: Clock) -> Trained:
+def train(
+    config: Config,
+    registry: Registry,
+    store: Patient,
+    run_id: str,
+    scratch: Path,
+    clock: Clock,
+) -> Trained:
     """From data to a trained model, going on where an earlier try was stopped."""
     with clock.phase("import"):
         threads = ThreadPoolExecutor(2)  # this one stays free to hear signals
-        reading = threads.submit(read, config, scratch)
+        reading = threads.submit(read, config, scratch, store)
         importing = threads.submit(device.import_libraries)
         both: list[Future[Any]] = [reading, importing]
         if reading in wait(both, return_when=FIRST_COMPLETED).done:
@@ -63,27 +80,25 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
     with clock.phase("read"):  # what is left of it after the import
         dataset = reading.result()
     events.data_loaded(dataset)
-    patient.keep_using(
-        partial(changes.tell, registry, dataset),
-        registry.store,
-        seconds=config.publishing.store_timeout,
-    )
+    champion = _champion(registry) if dataset.table else None
+    changed = changes.since(champion, dataset)
+    if champion and changed:
+        events.data_changed(champion.version, changed)
     memory = device.foreign_errors(batch_size=config.training.batch_size, data_bytes=dataset.nbytes)
     with clock.phase("build"), memory:
         network = mlp.build(config, dataset)
     checkpoints = Checkpoints(
-        registry.store,
+        store,
         f"{config.model_name}/runs/{run_id}",
-        spare=open_store(str(spare(registry.store.uri))),
+        spare=open_store(str(spare(store.uri))),
         run_id=run_id,
         fingerprint=made_of(config, dataset.digest),
         made_on={**provenance.library_versions(), "device": info.identity},
         every=config.training.checkpoint_every,
+        report=events.report,
     )
     with clock.phase("resume"):
-        state = patient.keep_using(
-            checkpoints.latest, registry.store, seconds=config.publishing.store_timeout
-        )
+        state = checkpoints.latest()
     shutdown.note(checkpoint=checkpoints.last)
     memory = device.foreign_errors(batch_size=config.training.batch_size, data_bytes=dataset.nbytes)
     with shutdown.deferred(), memory, progress.bar(config.training.epochs) as advance:
@@ -104,3 +119,10 @@ def train(config: Config, registry: Registry, run_id: str, scratch: Path, clock:
     return Trained(
         dataset=dataset, network=network, fitted=fitted, device=info, exact=checkpoints.exact
     )
+
+
+def _champion(registry: Registry) -> Manifest | None:
+    try:
+        return registry.resolve("champion")
+    except (DataError, DataNotFound):
+        return None  # none yet, or a damaged one, which `verify` reports

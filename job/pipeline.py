@@ -21,7 +21,8 @@ from job.registry.championship import Decide
 from job.registry.fingerprint import expect_same, fingerprint, twin
 from job.registry.manifest import Draft, Manifest
 from job.report import artifacts, page
-from job.storage import Access, open_store, patient, use
+from job.storage import Access, open_store, use
+from job.storage.patient import Patient
 from job.track import prometheus
 from job.training.checkpoint import discard
 
@@ -52,49 +53,44 @@ def run(config: Config) -> Mapping[str, object]:
     prometheus.check(config.process.metrics_file)
 
     use(Access.of(config.data, config.publishing))
-    registry = Registry(open_store(config.publishing.store), config.model_name)
-    seconds = config.publishing.store_timeout
-    with clock.phase("check store"), registry.store.within(seconds):
-        run_id, published = patient.keep_trying(
-            lambda: runs.check(registry, own_id), seconds=seconds
-        )
+    store = Patient(
+        open_store(config.publishing.store), config.publishing.store_timeout, events.report
+    )
+    registry = Registry(store, config.model_name)
+    with clock.phase("check store"):
+        run_id, published = runs.check(registry, own_id)
+    store.admit()
     if published:
         made_from = published.manifest.fingerprint or ""
     else:
         with clock.phase("fingerprint"):
             versions = provenance.library_versions()
-            made_from = patient.keep_trying(lambda: fingerprint(config, versions), seconds=seconds)
-            look = partial(twin, registry, config, made_from)
-            same = (
-                patient.keep_using(look, registry.store, seconds=seconds)
-                if config.publishing.skip_unchanged
-                else None
-            )
+            made_from = fingerprint(config, versions, store.at)
+            same = twin(registry, config, made_from) if config.publishing.skip_unchanged else None
         if same:
             return _skip(config, same, run_id, clock)
         resume = config.publishing.resume_unfinished and not config.publishing.run_id
-        begin = partial(runs.begin, registry, run_id, made_from, resume=resume)
-        run_id = patient.keep_using(begin, registry.store, seconds=seconds)
+        run_id = runs.begin(registry, run_id, made_from, resume=resume)
     if run_id != own_id:
         _bind(run_id, attempt)
         events.run_continued(run_id)
     with (
-        patient.resumable(run_id),
+        shutdown.resumable(),
         runs.marked(registry, run_id, made_from, events.run_unmarked),
         scratch() as folder,
     ):
         if published:
-            dataset = read(config, folder)
+            dataset = read(config, folder, store)
             expect_same(config, dataset.digest, published.manifest)
-            judge = contest.retrial(registry, published, config)
+            judge = contest.retrial(registry, published, config, events.data_warned)
             publish = partial(registry.challenge, published, judge)
         else:
             folder /= "version"
-            draft, judge = make(config, registry, run_id, attempt, made_from, folder, clock)
+            draft, judge = make(config, registry, store, run_id, attempt, made_from, folder, clock)
             publish = partial(registry.publish, folder, draft, judge)
         with clock.phase("publish"):
-            published = patient.keep_using(publish, registry.store, seconds=seconds)
-            discard(registry.store, f"{config.model_name}/runs/{run_id}")
+            published = publish()
+            discard(store, f"{config.model_name}/runs/{run_id}")
     if published.verdict != published.manifest.verdict:
         events.decided(published.verdict)  # the champion had changed
     events.published(published, config.publishing.store)
@@ -121,6 +117,7 @@ def run(config: Config) -> Mapping[str, object]:
 def make(
     config: Config,
     registry: Registry,
+    store: Patient,
     run_id: str,
     attempt: str,
     made_from: str,
@@ -131,7 +128,8 @@ def make(
 
     Args:
         config: What the run was told.
-        registry: Where its checkpoints are, and the models to compare with.
+        registry: The models to compare with.
+        store: Where its checkpoints are.
         run_id: Its identity.
         attempt: The identity of this try.
         made_from: The fingerprint.
@@ -143,7 +141,7 @@ def make(
     """
     folder.mkdir()
     with export.Check() as check:  # a process of its own, which imports its libraries meanwhile
-        made = train(config, registry, run_id, folder.parent, clock)
+        made = train(config, registry, store, run_id, folder.parent, clock)
         dataset, network = made.dataset, made.network
         with clock.phase("evaluate"):
             probabilities = training.predict(network, dataset.test.x)
@@ -156,11 +154,7 @@ def make(
         with clock.phase("compare"):
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
-            verdict, past = patient.keep_using(
-                lambda: (registry.judged(judge), registry.recent(TREND)),
-                registry.store,
-                seconds=config.publishing.store_timeout,
-            )
+            verdict, past = judge(registry.champion()), registry.recent(TREND)
         events.decided(verdict)
         record = page.Record(
             config=config,

@@ -30,11 +30,14 @@ def evaluate(
     **store: Any,
 ) -> None:
     """Score a published version, by default on the data that its manifest names."""
+    from job import events
     from job.inference import scoring
 
     read_with(data or "", test_data, requester_pays=requester_pays, unsigned_data=unsigned_data)
     registry = registry_of(**store)
-    manifest, metrics = scoring.evaluate(registry, ref, data=data, test_data=test_data)
+    manifest, metrics = scoring.evaluate(
+        registry, ref, data=data, test_data=test_data, warn=events.data_warned
+    )
     _show(manifest, metrics, as_json=as_json)
 
 

@@ -32,8 +32,10 @@ def predict(
     **store: Any,
 ) -> None:
     """Write the class and the probabilities of new rows, streamed."""
+    from job import events
     from job.inference import scoring
 
     read_with(rows, requester_pays=requester_pays, unsigned_data=unsigned_data)
-    count = scoring.predict(registry_of(**store), ref, rows, output)
+    registry = registry_of(**store)
+    count = scoring.predict(registry, ref, rows, output, warn=events.data_warned)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)

@@ -19,6 +19,7 @@ from job.data.reading import Reading
 from job.data.schema import Recipe
 from job.data.sources import idx, imageset, imagetable, mnist, npz, values
 from job.errors import DataError, UsageError
+from job.storage import Open, open_store
 
 READING = Reading()
 
@@ -41,6 +42,7 @@ def load(
     scratch: Path,
     reading: Reading = READING,
     recipe: Recipe | None = None,
+    opener: Open = open_store,
 ) -> Dataset:
     """Reads a labelled data set into memory.
 
@@ -53,6 +55,7 @@ def load(
         scratch: Where files from S3 are put; the caller removes it.
         reading: What the user said of the data besides.
         recipe: How the model's earlier versions chose the test rows of a table.
+        opener: Opens the stores in S3.
 
     Raises:
         UsageError: A URI of a kind that is not known, or an option that does not fit the data.
@@ -61,7 +64,7 @@ def load(
         AccessDenied: It may not be read.
         StoreError: S3 or the disk kept failing.
     """
-    dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe)
+    dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe, opener)
     return quality.checked(dataset, reading)
 
 
@@ -72,13 +75,14 @@ def _load(
     scratch: Path,
     reading: Reading,
     recipe: Recipe | None,
+    opener: Open,
 ) -> Dataset:
-    found = _found(uri, scratch)
+    found = _found(uri, scratch, opener)
     source = _source(uri, found, reading)
     if found is not None and source is None:
         from job.data.table import load as table
 
-        test_found = None if test_uri is None else find(test_uri, scratch)
+        test_found = None if test_uri is None else find(test_uri, scratch, opener)
         dataset = table.load(
             found, test_found, validation_split=validation_split, reading=reading, recipe=recipe
         )
@@ -90,7 +94,7 @@ def _load(
         rows, test_rows = source("train", "test")
     else:
         [rows] = source("train", whole=True)
-        other = _expect(test_uri, _source(test_uri, _found(test_uri, scratch), reading))
+        other = _expect(test_uri, _source(test_uri, _found(test_uri, scratch, opener), reading))
         [test_rows] = other("test", whole=True, shape=rows.x.shape[1:])
     classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
@@ -178,9 +182,9 @@ def _split(
     return Split(x=x, y=y)
 
 
-def _found(uri: str, scratch: Path) -> Found | None:
+def _found(uri: str, scratch: Path, opener: Open = open_store) -> Found | None:
     """The files of a URI; None for the embedded data."""
-    return None if uri == "mnist" else find(uri, scratch)
+    return None if uri == "mnist" else find(uri, scratch, opener)
 
 
 def _refuse_table_options(reading: Reading, uri: str) -> None:

@@ -91,7 +91,9 @@ def judge(registry: "Registry", challenger: Challenger, config: Config) -> Decid
     return decide
 
 
-def retrial(registry: "Registry", published: Published, config: Config) -> Decide:
+def retrial(
+    registry: "Registry", published: Published, config: Config, warn: scoring.Warn
+) -> Decide:
     """How a version that an earlier try has published is judged.
 
     Its verdict stands as long as the champion is the one that it was measured against; against
@@ -103,15 +105,17 @@ def retrial(registry: "Registry", published: Published, config: Config) -> Decid
         if manifest.verdict.champion == (champion.version if champion else None):
             return manifest.verdict
         with scratch() as folder:
-            challenger = _published(registry, manifest, folder)
+            challenger = _published(registry, manifest, folder, warn)
         return _decided(registry, challenger, champion, config)
 
     return decide
 
 
-def _published(registry: "Registry", manifest: Manifest, folder: Path) -> Challenger:
+def _published(
+    registry: "Registry", manifest: Manifest, folder: Path, warn: scoring.Warn
+) -> Challenger:
     rows, y = scoring.test_rows(
-        manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder
+        manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder, warn=warn
     )
     probabilities = scoring.probabilities(
         scoring.load(registry, manifest, folder), rows, manifest.schema

@@ -1,7 +1,7 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job import data as labelled
-from job import device, evaluation, events
+from job import device, evaluation
 from job.config import Config
 from job.data.findings import Finding, merged
 from job.data.schema import Schema
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 8192
 
+Warn = Callable[[Finding], None]
+"""Gets what a person should know of the data."""
+
 Rows = NDArray[Any] | Mapping[str, NDArray[Any]]
 """(rows, *shape), or the columns of a table, each (rows,)."""
 
 
 def evaluate(
-    registry: "Registry", ref: str, *, data: str | None, test_data: str | None
+    registry: "Registry", ref: str, *, data: str | None, test_data: str | None, warn: Warn
 ) -> tuple[Manifest, Metrics]:
     """Scores a version on the test rows of a data set.
 
@@ -39,6 +42,7 @@ def evaluate(
         ref: A version number, champion or latest.
         data: The data set; by default the one that the manifest names.
         test_data: Its test set, when `data` does not contain one.
+        warn: Gets what is not as in training.
 
     Raises:
         DataNotFound: No such version or data.
@@ -48,13 +52,13 @@ def evaluate(
     if data is None:
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
     with scratch() as folder:
-        rows, y = test_rows(manifest, data, test_data=test_data, folder=folder)
+        rows, y = test_rows(manifest, data, test_data=test_data, folder=folder, warn=warn)
         said = probabilities(load(registry, manifest, folder), rows, manifest.schema)
     return manifest, evaluation.evaluate(said, y, manifest.classes)
 
 
 def test_rows(
-    manifest: Manifest, data: str, *, test_data: str | None, folder: Path
+    manifest: Manifest, data: str, *, test_data: str | None, folder: Path, warn: Warn
 ) -> tuple[Rows, NDArray[np.int32]]:
     """The test rows of a data set as a version takes them, and their classes (rows,).
 
@@ -73,7 +77,7 @@ def test_rows(
             scratch=folder,
         )
         for finding in findings:
-            events.data_warned(finding)
+            warn(finding)
         return columns, y
     test, findings = labelled.load_test(
         data,
@@ -85,7 +89,7 @@ def test_rows(
         reading=reading,
     )
     for finding in findings:
-        events.data_warned(finding)
+        warn(finding)
     return test.x, test.y
 
 
@@ -110,7 +114,7 @@ def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.f
     return np.concatenate(list(_probabilities(model, blocks)))
 
 
-def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
+def predict(registry: "Registry", ref: str, rows: str, output: str, *, warn: Warn) -> int:
     """Writes class and probabilities of new rows, block by block.
 
     Args:
@@ -118,6 +122,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
         ref: A version number, champion or latest.
         rows: Path or URI of the raw rows.
         output: Path or URI of the result; its ending says the format.
+        warn: Gets what is not as in training, once for each column.
 
     Returns:
         The number of rows written.
@@ -131,13 +136,13 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
     manifest = registry.resolve(ref)
     with scratch() as folder:
         if manifest.schema:
-            columns = _columns(rows, manifest, manifest.schema, folder)
+            columns = _columns(rows, manifest, manifest.schema, folder, warn)
             model = load(registry, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
         reading = Config.recorded(manifest.config).data
         if pictures := labelled.images_of(rows, folder, reading):
             files: list[str] = []
-            blocks = _pictures(pictures, manifest, files)
+            blocks = _pictures(pictures, manifest, files, warn)
             model = load(registry, manifest, folder)
             said = _probabilities(model, blocks)
             return predictions.write(output, said, manifest.classes, files=files)
@@ -152,7 +157,9 @@ def predict(registry: "Registry", ref: str, rows: str, output: str) -> int:
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
 
-def _pictures(found: ImageSet, manifest: Manifest, files: list[str]) -> Iterator[NDArray[Any]]:
+def _pictures(
+    found: ImageSet, manifest: Manifest, files: list[str], warn: Warn
+) -> Iterator[NDArray[Any]]:
     """The blocks of images; adds the names of their files to `files`."""
     findings: list[Finding] = []
     reading = Config.recorded(manifest.config).data
@@ -164,13 +171,13 @@ def _pictures(found: ImageSet, manifest: Manifest, files: list[str]) -> Iterator
         findings += said
         yield block.astype(manifest.input.dtype, copy=False)
     for finding in merged(findings):
-        events.data_warned(finding)
+        warn(finding)
 
 
 def _columns(
-    uri: str, manifest: Manifest, schema: Schema, folder: Path
+    uri: str, manifest: Manifest, schema: Schema, folder: Path, warn: Warn
 ) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """The blocks of a table; what is not as in training is logged after the last one."""
+    """The blocks of a table; what is not as in training is reported after the last one."""
     found: list[Finding] = []
     inputs = schema.inputs()
     reading = Config.recorded(manifest.config).data
@@ -178,7 +185,7 @@ def _columns(
         found += findings
         yield {inputs[name]: values for name, values in columns.items()}
     for finding in merged(found):
-        events.data_warned(finding)
+        warn(finding)
 
 
 def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
-from job.errors import Interrupted, JobError, Preempted
+from job.errors import DataError, Interrupted, JobError, Preempted, StoreError
 
 
 class Stop(BaseException):
@@ -106,6 +106,20 @@ def note(**details: object) -> None:
 def noted() -> Mapping[str, object]:
     """What the end of this process has to tell: run_id, and the last checkpoint."""
     return _notes
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Adds how to resume to the hint of a DataError or StoreError, once there is a checkpoint."""
+    try:
+        yield
+    except (DataError, StoreError) as error:
+        if _notes.get("checkpoint"):
+            error.hint = (
+                f"{error.hint} The same command with --run-id {_notes['run_id']} resumes from the "
+                "checkpoint in the details: what is trained is published, not trained again."
+            )
+        raise
 
 
 def requested() -> bool:

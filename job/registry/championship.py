@@ -2,11 +2,11 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from job.errors import AccessDenied, DataError, DataNotFound, StoreError
+from job.errors import DataError, DataNotFound, StoreError
 from job.registry.documents import encode
 from job.registry.manifest import Manifest
 from job.registry.pointer import (
@@ -20,7 +20,7 @@ from job.registry.pointer import (
 )
 from job.registry.verdict import Verdict
 from job.registry.versions import Catalogue
-from job.storage import Conflict, Rejected
+from job.storage import Conflict
 from job.storage.probe import probe
 
 Decide = Callable[[Champion | None], Verdict]
@@ -52,15 +52,9 @@ class Championship(Catalogue):
     and decides again.
     """
 
-    def judged(self, decide: Decide) -> Verdict:
-        """The verdict against whoever reigns now; nothing is moved."""
-        with in_mid_run():
-            return decide(self.champion())
-
     def recent(self, count: int) -> tuple[Manifest, ...]:
         """The newest versions' manifests, oldest first; damaged ones are left out."""
-        with in_mid_run():
-            listed = self.listed(self.numbers()[-count:])
+        listed = self.listed(self.numbers()[-count:])
         return tuple(each.manifest for each in reversed(listed) if each.manifest)
 
     def challenge(self, published: Published, decide: Decide | None = None) -> Published:
@@ -69,11 +63,10 @@ class Championship(Catalogue):
         Returns:
             The version with the final verdict, judged against the champion of that moment.
         """
-        with in_mid_run():
-            for _ in range(SWAPS):
-                with contextlib.suppress(Conflict):
-                    verdict = self._challenged(published, decide)
-                    return dataclasses.replace(published, verdict=verdict)
+        for _ in range(SWAPS):
+            with contextlib.suppress(Conflict):
+                verdict = self._challenged(published, decide)
+                return dataclasses.replace(published, verdict=verdict)
         raise self._never_still()
 
     def probe(self) -> None:
@@ -247,17 +240,3 @@ def _move(
 def now() -> datetime:
     """The time of a move or a manifest, UTC, in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-@contextlib.contextmanager
-def in_mid_run() -> Iterator[None]:
-    """What could be written at the start cannot any more: another pod may have better luck."""
-    try:
-        yield
-    except Rejected:
-        raise
-    except AccessDenied as exc:
-        raise StoreError(
-            exc.message,
-            hint=f"It was allowed when the run began. {exc.hint}",
-        ) from exc

@@ -10,20 +10,23 @@ from job.config import Config, GateOptions
 from job.data.files.listing import identity
 from job.errors import DataError, DataNotFound, UsageError
 from job.registry.manifest import Manifest
+from job.storage import Open, open_store
 
 if TYPE_CHECKING:
     from job.registry import Registry
 
 
-def fingerprint(config: Config, library_versions: Mapping[str, str]) -> str:
+def fingerprint(
+    config: Config, library_versions: Mapping[str, str], opener: Open = open_store
+) -> str:
     """SHA-256 (hex) of the data's identity, the options that make the model, and all versions.
 
     Raises:
         DataNotFound, DataError, UsageError, AccessDenied, StoreError: As `job.data.load`.
     """
     made_from = {
-        "data": identity(config.data.data),
-        "test_data": identity(config.data.test_data) if config.data.test_data else None,
+        "data": identity(config.data.data, opener),
+        "test_data": identity(config.data.test_data, opener) if config.data.test_data else None,
         "config": config.model_options(),
         "library_versions": dict(library_versions),
     }

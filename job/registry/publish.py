@@ -23,7 +23,7 @@ from pathlib import Path
 
 from job.config import Config
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry.championship import Championship, Decide, Published, in_mid_run, now
+from job.registry.championship import Championship, Decide, Published, now
 from job.registry.documents import decode, encode
 from job.registry.fingerprint import expect_same
 from job.registry.integrity import hashed
@@ -73,26 +73,28 @@ class Registry(Championship):
         Raises:
             StoreError: The store failed, also when it has come to refuse these credentials.
         """
-        version = self.claim(draft.run_id, draft.attempt)
-        files = self.upload(folder, version, draft.attempt)
+        given_up = True
+        while given_up:
+            version = self.claim(draft.run_id, draft.attempt)
+            files = self.upload(folder, version, draft.attempt)
+            given_up = is_doomed(self.champion(), version)  # by `prune`, in the meantime
         return self.challenge(self.commit(version, draft, files), decide)
 
     def claim(self, run_id: str, attempt: str) -> int:
         """The run's version number: the one it has and keeps, or the next free one."""
-        with in_mid_run():
-            champion = self.champion()
-            version, etag = self._claimed(run_id)
-            if version is not None and not is_doomed(champion, version):
-                return version
-            taken = False
-            version = max([*self.numbers(), *ever(champion)], default=0)
-            while not taken:
-                version += 1
-                claim = Claim(schema_version=1, version=version, run_id=run_id, attempt=attempt)
-                taken = self._created(f"versions/{version}/claim.json", claim)
-            # Or another pod of this run has.
-            self._created(f"runs/{run_id}/version", claim, instead_of=etag)
-            return self._claimed(run_id)[0] or version
+        champion = self.champion()
+        version, etag = self._claimed(run_id)
+        if version is not None and not is_doomed(champion, version):
+            return version
+        taken = False
+        version = max([*self.numbers(), *ever(champion)], default=0)
+        while not taken:
+            version += 1
+            claim = Claim(schema_version=1, version=version, run_id=run_id, attempt=attempt)
+            taken = self._created(f"versions/{version}/claim.json", claim)
+        # Or another pod of this run has.
+        self._created(f"runs/{run_id}/version", claim, instead_of=etag)
+        return self._claimed(run_id)[0] or version
 
     def upload(self, folder: Path, version: int, attempt: str) -> Mapping[str, FileRecord]:
         """Uploads every file below a folder to `versions/{version}/{attempt}/`.
@@ -110,8 +112,7 @@ class Registry(Championship):
 
         pool = ThreadPoolExecutor(UPLOADS)
         try:
-            with in_mid_run():
-                return dict(pool.map(one, paths))
+            return dict(pool.map(one, paths))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # SIGTERM does not wait for a store
 
@@ -130,18 +131,17 @@ class Registry(Championship):
             files=files,
             **vars(draft),
         )
-        with in_mid_run():
-            if is_doomed(self.champion(), version):
-                raise StoreError(
-                    f"Expected version {version} of {self.name} to be kept until run "
-                    f"{draft.run_id} has published it. Received: `mlp-job prune` has given it up.",
-                    hint="Run the same command again: it takes another number.",
-                )
-            with contextlib.suppress(Conflict):
-                self.store.write(
-                    self.key(version, "manifest.json"), encode(manifest), if_none_match=True
-                )
-            published = self._published(version, draft.run_id)
+        if is_doomed(self.champion(), version):
+            raise StoreError(
+                f"Expected version {version} of {self.name} to be kept until run "
+                f"{draft.run_id} has published it. Received: `mlp-job prune` has given it up.",
+                hint="Run the same command again: it takes another number.",
+            )
+        with contextlib.suppress(Conflict):
+            self.store.write(
+                self.key(version, "manifest.json"), encode(manifest), if_none_match=True
+            )
+        published = self._published(version, draft.run_id)
         if published is None:
             raise StoreError(
                 f"Expected the manifest of {self.name} version {version}, just written. "

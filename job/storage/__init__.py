@@ -1,13 +1,17 @@
 """Where objects are kept: a Store in a folder or in a bucket; foreign errors stop here."""
 
 import re
+from collections.abc import Callable
 
 from job.errors import UsageError
 from job.storage.access import Access
 from job.storage.store import Conflict, Entry, Rejected, Store
 from job.storage.uri import bucket_of
 
-__all__ = ["Access", "Conflict", "Entry", "Rejected", "Store", "open_store", "use"]
+__all__ = ["Access", "Conflict", "Entry", "Open", "Rejected", "Store", "open_store", "use"]
+
+Open = Callable[[str], Store]
+"""Opens the store at a URI."""
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _access = Access()
@@ -19,12 +23,13 @@ def use(access: Access) -> None:
     _access = access
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, *, like: Store | None = None) -> Store:
     """The store at a URI; nothing is read or written yet.
 
     Args:
         uri: `s3://bucket/prefix`, with an access point's ARN in the bucket's place if need be, or
             the path of a folder.
+        like: A store whose client is used again when both are in S3.
 
     Raises:
         UsageError: The URI names neither.
@@ -36,7 +41,8 @@ def open_store(uri: str) -> Store:
         if bucket and not {"", ".", ".."} & set(parts):
             from job.storage.s3 import S3Store
 
-            return S3Store(bucket, "/".join(parts), _access)
+            shared = like if isinstance(like, S3Store) else None
+            return S3Store(bucket, "/".join(parts), _access, shared)
     elif uri and "\0" not in uri and not SCHEME.match(uri):
         from job.storage.local import LocalStore
 

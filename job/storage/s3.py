@@ -46,19 +46,25 @@ class S3Store:
         bucket: The bucket, or the ARN of an access point; it must exist when the store is used.
         prefix: What all keys begin with, without slashes at its ends; may be empty.
         access: What requests carry besides the SDK's settings.
+        like: A store whose client and time budget are shared, if it signs its requests alike.
 
     Raises:
         AccessDenied: There is no such AWS profile.
         UsageError: The AWS SDK does not understand one of its settings.
     """
 
-    def __init__(self, bucket: str, prefix: str, access: Access):
+    def __init__(self, bucket: str, prefix: str, access: Access, like: "S3Store | None" = None):
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._bucket = bucket
         self._prefix = as_prefix(prefix)
-        self._client = _client(self.uri, access, unsigned=bucket in access.unsigned)
-        self._budget = Budget()
-        self._budget.attach(self._client)
+        self._unsigned = bucket in access.unsigned
+        shared = like if like and like._unsigned == self._unsigned else None
+        self._client: S3Client = (
+            shared._client if shared else _client(self.uri, access, unsigned=self._unsigned)
+        )
+        self._budget: Budget = shared._budget if shared else Budget()
+        if not shared:
+            self._budget.attach(self._client)
         self._quoted = True
         self._multipart, self._completes_if = True, frozenset[str]()
 

@@ -7,14 +7,14 @@ was taken for dead does not overwrite what its successor saved.
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from job import events
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
 from job.process.shutdown import GRACE
 from job.storage import Conflict, Store
 from job.training.packed import REFUSED, Header, pack, unpack
-from job.training.state import State
+from job.training.state import Position, State
 
 SLOTS = ("checkpoint-a", "checkpoint-b")
 SHARE = 0.02
@@ -23,6 +23,50 @@ SHORTEST = 10.0
 """Seconds between two checkpoints, at least."""
 PATIENCE = 10.0
 """Seconds for which training waits when the store fails, before a checkpoint goes to the spare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """A checkpoint of an earlier attempt was found; `exact` when the last bits will be the same."""
+
+    position: Position
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint was written: its size in bytes, the seconds that took, and the store's URI."""
+
+    position: Position
+    size: int
+    seconds: float
+    store: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSaved:
+    """A checkpoint could not be written to a store; the one before it still stands."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unusable:
+    """A checkpoint is there and cannot be used."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow:
+    """The first checkpoint took longer than the seconds that a pod is given to end."""
+
+    size: int
+    seconds: float
+    grace: float
+
+
+Notice = Resumed | Saved | NotSaved | Unusable | Slow
 
 
 def is_due(every: float | None, *, cost: float, since: float) -> bool:
@@ -47,6 +91,7 @@ class Checkpoints:
         fingerprint: SHA-256 (hex) of what decides the model's bits.
         made_on: What the last bits depend on: the device and the libraries.
         every: Seconds between two saves; None chooses them so that saving costs at most SHARE.
+        report: Gets what happens, as a value.
 
     Attributes:
         exact: Whether the run has always been where it was begun; None when nothing was resumed.
@@ -63,11 +108,12 @@ class Checkpoints:
         fingerprint: str,
         made_on: Mapping[str, str],
         every: float | None,
+        report: Callable[[Notice], None] = lambda _: None,
     ):
         self.exact: bool | None = None
         self._store, self._spare, self._folder = store, spare, folder
         self._run_id, self._fingerprint, self._made_on = run_id, fingerprint, dict(made_on)
-        self._every = every
+        self._every, self._report = every, report
         self._etags: dict[str, str | None] = {}
         self._sequence = 0
         self._cost = 0.0
@@ -79,7 +125,7 @@ class Checkpoints:
         return is_due(self._every, cost=self._cost, since=time.monotonic() - self._saved_at)
 
     def latest(self) -> State | None:
-        """The newest checkpoint that is whole; what is refused is logged with its reason.
+        """The newest checkpoint that is whole; what cannot be used is reported with its reason.
 
         Raises:
             UsageError: The run was begun with other options or other data.
@@ -99,13 +145,13 @@ class Checkpoints:
         self._sequence = header.sequence
         self.exact = header.exact and dict(header.made_on) == self._made_on
         self.last = self._where(self._store, header)
-        events.resumed(header.position, exact=self.exact)
+        self._report(Resumed(position=header.position, exact=self.exact))
         if newest is away:
             self.save(state)
         return state
 
     def save(self, state: State) -> Mapping[str, object] | None:
-        """Writes the next checkpoint; a failure is logged and costs no more than itself.
+        """Writes the next checkpoint; a failure is reported and costs no more than itself.
 
         Returns:
             `last`.
@@ -133,11 +179,11 @@ class Checkpoints:
         if written:
             self._sequence = sequence
             self.last = self._where(store, header)
-            events.checkpoint_saved(
-                state.position, size=len(data), seconds=self._cost, store=store.uri
+            self._report(
+                Saved(position=state.position, size=len(data), seconds=self._cost, store=store.uri)
             )
         if first and self._cost > GRACE:
-            events.checkpoint_slow(size=len(data), seconds=self._cost, grace=GRACE)
+            self._report(Slow(size=len(data), seconds=self._cost, grace=GRACE))
         return self.last
 
     def _written(self, store: Store, sequence: int, data: bytes) -> bool:
@@ -148,16 +194,15 @@ class Checkpoints:
             with store.within(PATIENCE):
                 etag = store.write(key, data, if_match=there, if_none_match=known and there is None)
         except (AccessDenied, DataError, DataNotFound, StoreError) as error:
-            events.checkpoint_failed(error)
+            self._report(NotSaved(error=error))
             return False
         except Conflict:
-            events.checkpoint_failed(
-                StoreError(
-                    f"{store.uri}/{key}: expected it as this process left it. Received: a "
-                    f"checkpoint of another pod of run {self._run_id}.",
-                    hint="Two pods of one run are at work; the next checkpoint replaces it.",
-                )
+            other = StoreError(
+                f"{store.uri}/{key}: expected it as this process left it. Received: a "
+                f"checkpoint of another pod of run {self._run_id}.",
+                hint="Two pods of one run are at work; the next checkpoint replaces it.",
             )
+            self._report(NotSaved(error=other))
             return False
         if store is self._store:
             self._etags[key] = etag
@@ -184,15 +229,11 @@ class Checkpoints:
                 self._etags[key] = None
             return None
         except DataError as error:
-            events.checkpoint_refused(error)
+            self._report(Unusable(error=error))
             return None
         if header.run_id != self._run_id:
-            events.checkpoint_refused(
-                DataError(
-                    f"{key}: expected run {self._run_id}. Received: run {header.run_id}.",
-                    hint=REFUSED,
-                )
-            )
+            other = f"{key}: expected run {self._run_id}. Received: run {header.run_id}."
+            self._report(Unusable(error=DataError(other, hint=REFUSED)))
             return None
         return header, state
 

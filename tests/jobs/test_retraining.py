@@ -184,12 +184,12 @@ def test_a_retry_is_judged_against_the_champion_of_its_day(place: Path, registry
         Config.of(data="x", name="x", margin=0.0),
         Config.of(data="x", name="x", margin=0.9),
     )
-    ended = registry.challenge(found, contest.retrial(registry, found, strict))
+    ended = registry.challenge(found, contest.retrial(registry, found, strict, print))
     assert not ended.verdict.promote
     assert ended.verdict.champion == 1
     [comparison] = ended.verdict.comparisons
     assert comparison.accuracy == registry.resolve("1").metrics.accuracy
-    ended = registry.challenge(found, contest.retrial(registry, found, lenient))
+    ended = registry.challenge(found, contest.retrial(registry, found, lenient, print))
     assert ended.verdict.promote
     assert registry.champion().version == 2
 
@@ -198,7 +198,7 @@ def test_a_damaged_champion_is_not_beaten_by_default(place: Path, registry: Regi
     [model] = place.glob("store/corners/versions/2/*/model.keras")
     model.write_bytes(b"not a model")
     found = registry.check("night-1")
-    verdict = contest.retrial(registry, found, Config())(registry.champion())
+    verdict = contest.retrial(registry, found, Config(), print)(registry.champion())
     assert not verdict.promote
     assert "Not comparable with the champion, version 2: " in verdict.reasons[0]
 

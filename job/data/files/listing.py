@@ -12,7 +12,7 @@ from pathlib import Path
 from job.data.files import opening, staging
 from job.data.findings import FEW, Finding
 from job.errors import DataError, DataNotFound
-from job.storage import Entry, open_store
+from job.storage import Entry, Open, Store, open_store
 
 PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
 TABLE = re.compile(
@@ -41,13 +41,13 @@ class File:
     Attributes:
         name: How messages call it: its path or URI.
         path: Where it lies; None in S3.
-        root: The s3:// prefix that it lies under; "" for a local file.
+        store: The S3 prefix that it lies under; None for a local file.
         entry: Its key there, size and ETag; None for a local file.
     """
 
     name: str
     path: Path | None = None
-    root: str = ""
+    store: Store | None = None
     entry: Entry | None = None
 
     def size(self) -> int:
@@ -134,21 +134,21 @@ def fetch(files: Sequence[File], scratch: Path) -> list[Path]:
         AccessDenied, StoreError: As `staging.fetch`.
     """
     paths = {file.name: file.path for file in files}
-    for root in dict.fromkeys(file.root for file in files if file.entry):
-        entries = {f.name: f.entry for f in files if f.entry and f.root == root}
-        fetched = staging.fetch(root, list(entries.values()), scratch)
+    for store in dict.fromkeys(file.store for file in files if file.store):
+        entries = {f.name: f.entry for f in files if f.entry and f.store is store}
+        fetched = staging.fetch(store, list(entries.values()), scratch)
         paths.update(zip(entries, fetched, strict=True))
     return [path for file in files if (path := paths[file.name])]
 
 
-def find(uri: str, scratch: Path) -> Found:
+def find(uri: str, scratch: Path, opener: Open = open_store) -> Found:
     """The files that a URI names, at least one; see `look`.
 
     Raises:
         DataNotFound: There are none.
         DataError, UsageError, AccessDenied, StoreError: As `look`.
     """
-    found = look(uri, scratch)
+    found = look(uri, scratch, opener)
     if not found.files:
         raise DataNotFound(
             f"{uri}: expected files there. Received: none.",
@@ -157,12 +157,13 @@ def find(uri: str, scratch: Path) -> Found:
     return found
 
 
-def look(uri: str, scratch: Path) -> Found:
+def look(uri: str, scratch: Path, opener: Open = open_store) -> Found:
     """The files that a URI names; hidden ones and those that begin with _ are none.
 
     Args:
         uri: A file, a folder, a glob, or several of these with commas between; local or s3://.
         scratch: Where files from S3 will be put.
+        opener: Opens the stores in S3.
 
     Raises:
         DataNotFound: One of several has none.
@@ -172,20 +173,20 @@ def look(uri: str, scratch: Path) -> Found:
     """
     remote = staging.is_s3(uri)
     if "," in uri and (remote or not Path(uri).exists()):
-        parts = [find(part.strip(), scratch) for part in uri.split(",") if part.strip()]
+        parts = [find(part.strip(), scratch, opener) for part in uri.split(",") if part.strip()]
         return _together(uri, parts, scratch)
-    files, single = _on_s3(uri) if remote else _local(uri)
+    files, single = _on_s3(uri, opener) if remote else _local(uri)
     return Found(uri=uri, files=dict(sorted(files.items())), scratch=scratch, single=single)
 
 
-def identity(uri: str) -> str | list[tuple[str, int, str]]:
+def identity(uri: str, opener: Open = open_store) -> str | list[tuple[str, int, str]]:
     """What tells one data set from another: see `Found.identity`; "mnist" is itself.
 
     Raises:
         DataNotFound: There is nothing there.
         UsageError, DataError, AccessDenied, StoreError: As `look`.
     """
-    return uri if uri == "mnist" else find(uri, Path()).identity()
+    return uri if uri == "mnist" else find(uri, Path(), opener).identity()
 
 
 def is_table(found: Found, label: str | None = None) -> bool:
@@ -262,34 +263,36 @@ def _local(uri: str) -> tuple[dict[str, File], bool]:
     return {key: File(name=str(path), path=path) for key, path in paths.items()}, False
 
 
-def _on_s3(uri: str) -> tuple[dict[str, File], bool]:
+def _on_s3(uri: str, opener: Open) -> tuple[dict[str, File], bool]:
     plain = staging.plain(uri)
     head, *rest = re.split(r"(?<!/)/(?!/)", plain.rstrip("/"))  # s3://bucket, then the key's parts
     wild = next((i for i, part in enumerate(rest) if WILD.search(part)), len(rest))
     root, pattern = "/".join([head, *rest[:wild]]), rest[wild:]
     named = bool(rest) and not pattern and not plain.endswith("/") and "\0" not in rest[-1]
-    if named and SEEMS_A_FILE.search(rest[-1]) and (one := _object(root)):
+    if named and SEEMS_A_FILE.search(rest[-1]) and (one := _object(root, opener)):
         return one, True  # without a listing: the object may be all that can be read
+    store = opener(root)
     entries = {
         entry.key: entry
-        for entry in open_store(root).list("")
+        for entry in store.list("")
         if entry.key
         and not entry.key.endswith("/")  # what consoles write for a folder
         and (_matches(entry.key, pattern) if pattern else not _hidden(entry.key))
     }
-    if named and not entries and (one := _object(root)):
+    if named and not entries and (one := _object(root, opener)):
         return one, True
     for key in entries:
         if {"", ".", ".."} & set(key.split("/")) or "\0" in key:
             raise _climbs(uri, key)
-    files = {k: File(name=f"{root}/{k}", root=root, entry=e) for k, e in entries.items()}
+    files = {k: File(name=f"{root}/{k}", store=store, entry=e) for k, e in entries.items()}
     return files, False
 
 
-def _object(uri: str) -> dict[str, File]:
+def _object(uri: str, opener: Open) -> dict[str, File]:
     root, _, key = uri.rpartition("/")
+    store = opener(root)
     try:
-        return {key: File(name=uri, root=root, entry=open_store(root).entry(key))}
+        return {key: File(name=uri, store=store, entry=store.entry(key))}
     except DataNotFound:
         return {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from job.data.files import opening
 from job.errors import StoreError, UsageError
 from job.process import log
-from job.storage import Entry, open_store
+from job.storage import Entry, Store
 
 DOWNLOADS = 16
 """Objects fetched at once; there may be many small ones."""
@@ -22,7 +22,7 @@ PROGRESS_SECONDS = 5.0
 """Between two words about a long download."""
 
 
-def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
+def fetch(store: Store, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
     """Downloads objects, many at once; what was there already, by content, is not read again.
 
     Args:
@@ -37,7 +37,7 @@ def fetch(root: str, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
         AccessDenied: An object may not be read.
         StoreError: Storage kept failing, the disk is full, or an object is not what was listed.
     """
-    store, place = open_store(root), scratch / "objects"
+    root, place = store.uri, scratch / "objects"
     with opening.reading(str(place)):
         place.mkdir(parents=True, exist_ok=True)
         there = {path.name.partition(".")[0]: path for path in place.iterdir()}

@@ -600,7 +600,7 @@ def test_an_object_replaced_while_it_is_read_is_no_data(s3, s3_uri, tmp_path):
     for body in (b"a,b\n3,4\n", b"a,b\n3,4\n5,6\n"):
         s3.client().put_object(Bucket=s3.bucket, Key=key, Body=body)
         with refused(StoreError, "a.csv", "ETag"):
-            staging.fetch(s3_uri, listed, tmp_path)
+            staging.fetch(open_store(s3_uri), listed, tmp_path)
         assert not [path for path in (tmp_path / "objects").iterdir() if path.name[0] != "."]
 
 
