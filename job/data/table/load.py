@@ -238,7 +238,7 @@ def _rows(
     for key, name in zip(found.tables, found.names(found.tables), strict=True):
         [path] = found.fetch((key,))
         before = 0
-        for table, written, index in batches(key, path, name, reading.dialect, known):
+        for table, written, index, _ in batches(key, path, name, reading.dialect, known):
             numbers = np.arange(before, before + table.num_rows)
             frame = Frame(
                 name=name,
