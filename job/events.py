@@ -16,8 +16,10 @@ from job.training.checkpoint import Notice, NotSaved, Resumed, Saved, Slow, Unus
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
+    from job.models.plan import Plan
     from job.registry import Published
     from job.registry.manifest import Manifest
+    from job.training import Fitted
     from job.training.state import EpochResult, Position
 
 
@@ -191,6 +193,55 @@ def epoch_ended(result: "EpochResult", epochs: int) -> None:
         f"Epoch {result.epoch:>{len(str(epochs))}}/{epochs}   {result.seconds:6.2f} s"
         f"   loss {result.loss:.4f}   accuracy {result.accuracy:.4f}{validation}",
         **asdict(result),
+    )
+
+
+def planned(plan: "Plan") -> None:
+    """The network was chosen."""
+    model, training = plan.config.model, plan.config.training
+    layers = " and ".join(map(str, model.hidden or ())) or "no"
+    members = f"{model.members} members of " if (model.members or 1) > 1 else ""
+    stop = f", patience {training.patience}" if training.patience is not None else ""
+    event(
+        "network.planned",
+        f"Network: {model.model}, {members}{layers} units, dropout {model.dropout}, at most "
+        f"{training.epochs} epochs of batches of {training.batch_size}{stop}."
+        + "".join(f" {reason}" for reason in plan.reasons),
+        chosen=dict(plan.chosen),
+        reasons=list(plan.reasons),
+    )
+
+
+def member_dropped(member: int, left: int) -> None:
+    """An independent member diverged."""
+    event(
+        "member.dropped",
+        f"Member {member} diverged and is dropped; {left} go on.",
+        level=WARNING,
+        member=member,
+        left=left,
+    )
+
+
+def time_estimated(result: "EpochResult", epochs: int) -> None:
+    """How long training will take, after its first epoch."""
+    seconds = result.seconds * epochs
+    event(
+        "training.estimated",
+        f"Training will take at most {seconds:,.0f} s: {epochs} epochs of {result.seconds:.2f} s.",
+        seconds=round(seconds, 1),
+    )
+
+
+def time_limited(fitted: "Fitted") -> None:
+    """The time limit ended training."""
+    event(
+        "training.limited",
+        f"--time-limit ended training after {len(fitted.history)} epochs, "
+        f"{fitted.time_limited} steps; the best weights are published.",
+        level=WARNING,
+        epochs=len(fitted.history),
+        step=fitted.time_limited,
     )
 
 

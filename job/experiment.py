@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from job import data, device, events, provenance, training
+from job import data, device, events, models, provenance, training
 from job.config import Config
 from job.data.dataset import Dataset
 from job.drift import changes
 from job.errors import DataError, DataNotFound
-from job.models import mlp
+from job.models import plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
 from job.process.timing import Clock
@@ -35,7 +35,7 @@ def read(config: Config, scratch: Path, store: Patient) -> Dataset:
         data.load,
         config.data.data,
         test_uri=config.data.test_data,
-        validation_split=config.data.validation_split,
+        validation_split=plan.holdout(config),
         scratch=Path(config.data.cache) if config.data.cache else scratch,
         reading=config.data,
         opener=store.at,
@@ -48,9 +48,11 @@ class Trained:
     """A trained model, what it learned from, and where.
 
     Attributes:
+        config: The options, none of them open.
         exact: Whether it was resumed with the same bits; None when it was not resumed.
     """
 
+    config: Config
     dataset: Dataset
     network: Any
     fitted: training.Fitted
@@ -84,15 +86,12 @@ def train(
     changed = changes.since(champion, dataset)
     if champion and changed:
         events.data_changed(champion.version, changed)
-    memory = device.foreign_errors(batch_size=config.training.batch_size, data_bytes=dataset.nbytes)
-    with clock.phase("build"), memory:
-        network = mlp.build(config, dataset)
     checkpoints = Checkpoints(
         store,
         f"{config.model_name}/runs/{run_id}",
         spare=open_store(str(spare(store.uri))),
         run_id=run_id,
-        fingerprint=made_of(config, dataset.digest),
+        fingerprint=lambda chosen: made_of(plan.resumed(config, chosen), dataset.digest),
         made_on={**provenance.library_versions(), "device": info.identity},
         every=config.training.checkpoint_every,
         report=events.report,
@@ -100,25 +99,55 @@ def train(
     with clock.phase("resume"):
         state = checkpoints.latest()
     shutdown.note(checkpoint=checkpoints.last)
-    memory = device.foreign_errors(batch_size=config.training.batch_size, data_bytes=dataset.nbytes)
-    with shutdown.deferred(), memory, progress.bar(config.training.epochs) as advance:
+    if state is None:
+        decided = plan.decide(config, dataset, gpu=info.kind == "gpu")
+        checkpoints.chosen = decided.chosen
+    else:
+        decided = plan.Plan(config=plan.resumed(config, checkpoints.chosen))
+    settled = decided.config
+    events.planned(decided)
+    memory = partial(
+        device.foreign_errors,
+        batch_size=settled.training.batch_size or 0,
+        data_bytes=dataset.nbytes,
+    )
+    with clock.phase("build"), memory():
+        network = models.build(settled, dataset)
+    epochs = settled.training.epochs or 0
+    with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
         fitted = training.fit(
             network,
             dataset,
-            config,
+            settled,
             callbacks=[progress.callback(advance)],
-            on_epoch=lambda result: events.epoch_ended(result, config.training.epochs),
+            on_epoch=partial(_ended, epochs=epochs),
             should_stop=shutdown.requested,
             resume=state,
             due=checkpoints.due,
             save=lambda state: shutdown.note(checkpoint=checkpoints.save(state)),
+            on_drop=events.member_dropped,
         )
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
+    exact = checkpoints.exact
+    if fitted.time_limited is not None:
+        events.time_limited(fitted)
+        exact = False
     return Trained(
-        dataset=dataset, network=network, fitted=fitted, device=info, exact=checkpoints.exact
+        config=settled,
+        dataset=dataset,
+        network=fitted.network,
+        fitted=fitted,
+        device=info,
+        exact=exact,
     )
+
+
+def _ended(result: training.EpochResult, *, epochs: int) -> None:
+    events.epoch_ended(result, epochs)
+    if result.epoch == 1 and epochs > 1:
+        events.time_estimated(result, epochs)
 
 
 def _champion(registry: Registry) -> Manifest | None:

@@ -157,7 +157,7 @@ def make(
             verdict, past = judge(registry.champion()), registry.recent(TREND)
         events.decided(verdict)
         record = page.Record(
-            config=config,
+            config=made.config,
             dataset=dataset,
             history=made.fitted.history,
             best_epoch=made.fitted.best_epoch,

@@ -63,7 +63,8 @@ class Config:
                 "--name: expected a name for the model, since --data is not mnist. Received: none.",
                 hint="Add --name, so that this data's models compete among themselves only.",
             )
-        if self.training.patience is not None and self.data.validation_split == 0:
+        alone = (self.model.members or 1) == 1  # several hold out rows in turn
+        if alone and self.training.patience is not None and self.data.validation_split == 0:
             raise UsageError(
                 "--patience: expected a validation split above 0 to watch. "
                 "Received: --validation-split 0.",
@@ -75,7 +76,6 @@ class Config:
         """From flat names, as on the command line: `Config.of(epochs=3, hidden=(64,))`."""
         if unknown := set(values) - set(OPTIONS):
             raise TypeError(f"expected options of Config. Received: {', '.join(sorted(unknown))}.")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         groups: dict[str, Any] = {
             name: group(**{key: values[key] for key in described(group) if key in values})
             for name, group in GROUPS.items()

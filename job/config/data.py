@@ -43,9 +43,11 @@ class DataOptions(Options):
         expects="a number above 0 and below 1",
         valid=lambda v: 0 < v < 1,
     )
-    validation_split: float = option(
-        0.2,
-        "Share of the training rows held out for validation.",
+    validation_split: float | None = option(
+        None,
+        "Share of the training rows held out for validation; 0.2 for mlp, 0.1 or folds in turn "
+        "for several members.",
+        recorded=0.2,
         expects="a number from 0 to below 1",
         valid=lambda v: 0 <= v < 1,
     )

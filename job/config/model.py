@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from job.config.option import Options, option
+from job.config.option import AT_LEAST_1, Options, option
 
+Model = Literal["auto", "mlp", "tabular"]
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu", "leaky_relu"]
 
 
@@ -12,17 +13,30 @@ Activation = Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu", "
 class ModelOptions(Options):
     """The network."""
 
-    hidden: tuple[int, ...] = option(
-        (350, 50),
-        "Units of each hidden layer.",
+    model: Model = option(
+        "auto",
+        "The network: mlp, tabular (of a table), or auto, which is tabular for tables, else mlp.",
+        recorded="mlp",
+    )
+    members: int | None = option(
+        None,
+        "Networks trained side by side and averaged; 1 for mlp, chosen by the rows for tabular.",
+        **AT_LEAST_1,
+        recorded=1,
+    )
+    hidden: tuple[int, ...] | None = option(
+        None,
+        "Units of each hidden layer; 350 50 for mlp, chosen by the rows for tabular.",
+        recorded=(350, 50),
         expects="whole numbers of at least 1, separated by spaces",
         valid=lambda v: all(units >= 1 for units in v),
         metavar="UNITS",
     )
     activation: Activation = option("relu", "Activation of the hidden layers.")
-    dropout: float = option(
-        0.0,
-        "Share of each hidden layer's outputs dropped in training.",
+    dropout: float | None = option(
+        None,
+        "Share of each hidden layer's outputs dropped in training; 0 for mlp, 0.1 for tabular.",
+        recorded=0.0,
         expects="a number from 0 to below 1",
         valid=lambda v: 0 <= v < 1,
     )

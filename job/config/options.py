@@ -60,14 +60,16 @@ def config_option(name: str, **changes: Any) -> Any:
     """
     option = OPTIONS[name]
     is_list = _is_list(option)
-    default: Any = list(map(str, option.default)) if is_list else option.default
+    default: Any = option.default
+    if isinstance(default, tuple):
+        default = list(map(str, default))
     settings: dict[str, Any] = {
         "default": default,
         "envvar": envvar(name),
         "help": option.help,
         "callback": _check(option),
         "metavar": option.metavar if is_list else None,
-        "show_default": (" ".join(default) or False) if is_list else True,
+        "show_default": (" ".join(default or ()) or False) if is_list else True,
         "show_envvar": False,
         **changes,
     }
@@ -85,17 +87,24 @@ def _no(name: str) -> str:
 
 
 def _is_list(option: Option) -> bool:
-    return get_origin(option.annotation) is tuple
+    return _element(option) is not None
+
+
+def _element(option: Option) -> Any:
+    """The type of a list's elements; None for an option that is no list."""
+    kinds = [option.annotation, *get_args(option.annotation)]
+    return next((get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple), None)
 
 
 def _check(option: Option) -> Callable[[Any], Any]:
     """Reads a list's words, and holds a value to its range even where no Config is made."""
     words: Callable[[Any], Any] = lambda value: value  # noqa: E731
     if _is_list(option):
-        words = _whole_numbers if get_args(option.annotation)[0] is int else _names
+        words = _whole_numbers if _element(option) is int else _names
 
     def checked(value: Any) -> Any:
-        read = words(value)
+        unset = value is None or (value == [] and option.takes_none)
+        read = None if unset else words(value)
         option.check(read)
         return read
 

@@ -13,18 +13,38 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 class TrainingOptions(Options):
     """How the model is fitted."""
 
-    epochs: int = option(10, "Passes over the training rows.", **AT_LEAST_1, everyday=True)
-    batch_size: int = option(250, "Rows in each gradient step.", **AT_LEAST_1)
-    learning_rate: float = option(
-        0.001,
-        "Adam's learning rate.",
+    epochs: int | None = option(
+        None,
+        "Passes over the training rows; 10 for mlp, for tabular until the loss stops falling.",
+        **AT_LEAST_1,
+        recorded=10,
+        everyday=True,
+    )
+    time_limit: float | None = option(
+        None,
+        "Seconds of training, over all tries of a run, after which the best weights are published.",
+        expects="a number above 0",
+        valid=lambda v: 0 < v < float("inf"),
+        makes_model=False,
+    )
+    batch_size: int | None = option(
+        None,
+        "Rows in each gradient step; 250 for mlp, chosen by the rows for tabular.",
+        **AT_LEAST_1,
+        recorded=250,
+    )
+    learning_rate: float | None = option(
+        None,
+        "Adam's learning rate; 0.001 for mlp, 0.002 for tabular.",
+        recorded=0.001,
         expects="a number above 0",
         valid=lambda v: 0 < v < float("inf"),
     )
     class_weights: bool = option(False, "Weigh each class by its rarity in the training loss.")
     patience: int | None = option(
         None,
-        "Stop after this many epochs without a lower validation loss, and keep the best weights.",
+        "Stop after this many epochs without a lower validation loss, and keep the best weights; "
+        "16 for tabular.",
         **AT_LEAST_1,
     )
     seed: int = option(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import hashing
 from job.data.findings import Finding, sentence
 from job.data.schema import Schema
 
@@ -70,10 +71,12 @@ class Tabular:
     Attributes:
         schema: Its columns.
         source: The test rows as the file has them (`job.data.table.frame.Frame`).
+        keys: (training rows,) uint64; rows of one key are equal, or of one group.
     """
 
     schema: Schema
     source: Any
+    keys: NDArray[np.uint64]
 
     @functools.cached_property
     def test(self) -> Mapping[str, NDArray[Any]]:
@@ -146,6 +149,10 @@ class Dataset:
         """Bytes of the training rows on the device."""
         x = self.train.x
         return sum(array.nbytes for array in (x.values() if isinstance(x, Mapping) else (x,)))
+
+    def keys(self) -> NDArray[np.uint64]:
+        """(training rows,) uint64; rows of one key belong together when rows are held out."""
+        return hashing.arrays(self.train.x) if self.table is None else self.table.keys
 
     def raw_test(self, count: int) -> "NDArray[Any] | Mapping[str, NDArray[Any]]":
         """The first test rows as the published model takes them: an array, or columns by name."""

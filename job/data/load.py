@@ -38,7 +38,7 @@ def load(
     uri: str,
     *,
     test_uri: str | None,
-    validation_split: float,
+    validation_split: splits.Share,
     scratch: Path,
     reading: Reading = READING,
     recipe: Recipe | None = None,
@@ -51,7 +51,7 @@ def load(
             table as one or several .csv, .csv.gz or .parquet files; local or s3://.
         test_uri: The same, for the test rows; by default they come from `uri`.
         validation_split: Share of the training rows held out, from 0 to below 1: the last rows of
-            MNIST, the last rows of each class elsewhere.
+            MNIST, the last rows of each class elsewhere. Or a function that chooses it.
         scratch: Where files from S3 are put; the caller removes it.
         reading: What the user said of the data besides.
         recipe: How the model's earlier versions chose the test rows of a table.
@@ -71,7 +71,7 @@ def load(
 def _load(
     uri: str,
     test_uri: str | None,
-    validation_split: float,
+    validation_split: splits.Share,
     scratch: Path,
     reading: Reading,
     recipe: Recipe | None,
@@ -99,10 +99,11 @@ def _load(
     classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
     test = _split(test_rows, classes, rows.x.shape[1:], rows.x.dtype)
+    share = splits.chosen(validation_split, len(y))
     if uri == "mnist":
-        fit, validation = splits.last_share(len(y), validation_split, uri)
+        fit, validation = splits.last_share(len(y), share, uri)
     else:
-        fit, validation = splits.stratified(y, validation_split, uri)
+        fit, validation = splits.stratified(y, share, uri)
     findings = dict.fromkeys((*rows.findings, *test_rows.findings))
     return Dataset(
         uri=uri,

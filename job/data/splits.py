@@ -15,6 +15,15 @@ from job.errors import DataError
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 """The rows to fit and the rows to validate on, each ascending; together all rows."""
 
+Share = float | Callable[[bool, int], float]
+"""Of the training rows that are held out for validation; or what the network chooses, from
+whether the data is a table and how many training rows there are."""
+
+
+def chosen(share: Share, rows: int) -> float:
+    """The share for data that is no table."""
+    return share(False, rows) if callable(share) else share
+
 
 def last_share(rows: int, share: float, name: str) -> Rows:
     """Holds out the last rows, as Keras's `validation_split` does.
@@ -50,6 +59,43 @@ def stratified(y: NDArray[np.int32], share: float, name: str) -> Rows:
     rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its class
     out = np.empty(len(y), np.bool_)
     out[order] = rank >= np.repeat(counts - held, counts)
+    return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
+
+
+def folds(
+    y: NDArray[np.int32], keys: NDArray[np.uint64], count: int, *, seed: int = 0
+) -> NDArray[np.int32]:
+    """(rows,) a fold for each row, 0 to count - 1, with about as many rows of each class.
+
+    Args:
+        y: (rows,), class indices.
+        keys: (rows,); rows of one key are in one fold.
+        count: Of folds.
+        seed: Of the order in which keys are dealt out.
+    """
+    unique, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(unique))
+    order = order[np.argsort(y[first][order], kind="stable")]
+    fold = np.empty(len(unique), np.int32)
+    fold[order] = np.arange(len(unique)) % count
+    return fold[group.reshape(-1)]
+
+
+def by_key(y: NDArray[np.int32], keys: NDArray[np.uint64], share: float, name: str) -> Rows:
+    """Holds out a share of the rows, of each class, with all rows of a key on one side.
+
+    Args:
+        y: (rows,), class indices.
+        keys: (rows,); rows of one key stay together.
+        share: Of the rows; 0 for none.
+        name: How messages call the data.
+
+    Raises:
+        DataError: One side would be empty.
+    """
+    if not share:
+        return np.arange(len(y)), np.arange(0)
+    out = folds(y, keys, round(1 / share)) == 0
     return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
 
 

@@ -57,7 +57,7 @@ def write(model: Any, folder: Path, schema: Schema | None = None) -> None:
     """Writes `model.keras` and `saved_model/`; both take raw rows.
 
     Args:
-        model: Built `keras.Sequential` with one input.
+        model: Built `keras.Sequential` with one input, or a Functional model.
         folder: An existing folder.
         schema: The columns, when the data is a table.
 
@@ -78,6 +78,8 @@ def write(model: Any, folder: Path, schema: Schema | None = None) -> None:
 def _sequential(model: Any) -> Any:
     import keras
 
+    if not isinstance(model, keras.Sequential):  # an average of members
+        return model
     plain = keras.Sequential(
         [keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="rows")],
         name=model.name,

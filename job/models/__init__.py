@@ -1,1 +1,12 @@
 """The networks that can be trained, one per file, and the layers in front of them."""
+
+from typing import Any
+
+from job.config import Config
+from job.data.dataset import Dataset
+from job.models import mlp, tabular
+
+
+def build(config: Config, dataset: Dataset) -> Any:
+    """The compiled network of `--model`; nothing in the configuration is open, see `plan`."""
+    return (tabular if config.model.model == "tabular" else mlp).build(config, dataset)

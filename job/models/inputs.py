@@ -131,6 +131,20 @@ def bags(schema: Schema, rows: Mapping[str, Any]) -> list[Any]:
     return parts
 
 
+def presence(schema: Schema, rows: Mapping[str, Any]) -> list[Any]:
+    """(rows, vocabulary) float32 for each text: which tokens occur; nothing in it is trained."""
+    import keras
+
+    ops, parts, at = keras.ops, [], 0
+    for column in schema.texts:
+        codes = ops.take(rows["words"], list(range(at, at + column.words)), axis=1)
+        at += column.words
+        count = len(column.categories) + WORD_CODES
+        there = ops.max(ops.one_hot(codes, count, dtype="float32"), axis=1)
+        parts.append(ops.take(there, list(range(1, count)), axis=1))  # without padding
+    return parts
+
+
 def slots(column: Column) -> int:
     """Codes of a column: the unknown, and its vocabulary."""
     return 1 + len(column.vocabulary)

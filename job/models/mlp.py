@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from job.config import Config
 from job.data.dataset import Dataset
-from job.models import inputs
+from job.models import inputs, plan
+from job.models.members import dense, side_by_side
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -31,17 +32,17 @@ def build(config: Config, dataset: Dataset) -> Any:
     # Here and no earlier: who draws from Python's generator in between, as botocore does for the
     # pauses between its tries, would change the weights.
     keras.utils.set_random_seed(config.training.seed)
+    config = plan.reference(config)
+    if (config.model.members or 1) > 1:
+        return _ensemble(config, dataset)
+    precision = config.training.precision
     hidden: list[Any] = []
-    for units in config.model.hidden:
+    for units in config.model.hidden or ():
         hidden.append(
-            keras.layers.Dense(
-                units, activation=config.model.activation, dtype=config.training.precision
-            )
+            keras.layers.Dense(units, activation=config.model.activation, dtype=precision)
         )
-        if config.model.dropout > 0:
-            hidden.append(
-                keras.layers.Dropout(config.model.dropout, dtype=config.training.precision)
-            )
+        if config.model.dropout:
+            hidden.append(keras.layers.Dropout(config.model.dropout, dtype=precision))
     # float32 whatever the precision: half a precision's probabilities do not sum to 1.
     head = keras.layers.Dense(
         len(dataset.classes), activation="softmax", dtype="float32", name="probabilities"
@@ -54,9 +55,7 @@ def build(config: Config, dataset: Dataset) -> Any:
         model = keras.Model(rows, features, name="mlp")
     else:
         model = keras.Sequential([*_array_layers(config, dataset), *hidden, head], name="mlp")
-    optimizer = keras.optimizers.Adam(config.training.learning_rate)
-    if config.training.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer = _optimizer(config)
     model.compile(
         optimizer=optimizer,
         loss=LOSS,
@@ -65,6 +64,44 @@ def build(config: Config, dataset: Dataset) -> Any:
         jit_compile=False,  # fitting.py compiles the whole loop; predictions take any row count
     )
     return model
+
+
+def _ensemble(config: Config, dataset: Dataset) -> Any:
+    """The same network several times, as `Members` that are independent."""
+    import keras
+
+    members, precision = int(config.model.members or 1), config.training.precision
+    if dataset.table:
+        rows: Any = inputs.tensors(dataset.table.schema)
+        hidden = inputs.standard(dataset.table.schema, rows)
+    else:
+        rows, *layers = _array_layers(config, dataset)
+        hidden = rows
+        for layer in layers:
+            hidden = layer(hidden)
+    for units in config.model.hidden or ():
+        hidden = dense(hidden, units, members, precision)
+        hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
+        if config.model.dropout:
+            hidden = keras.layers.Dropout(config.model.dropout, dtype=precision)(hidden)
+    logits = dense(hidden, len(dataset.classes), members, "float32")
+    model = side_by_side(
+        keras.Model(rows, logits, name="mlp"),
+        independent=True,
+        folds=plan.folds(config, dataset),
+        class_weights=class_weights(dataset) if config.training.class_weights else None,
+    )
+    model.compile(optimizer=_optimizer(config), loss=None, jit_compile=False)
+    return model
+
+
+def _optimizer(config: Config) -> Any:
+    import keras
+
+    optimizer = keras.optimizers.Adam(config.training.learning_rate)
+    if config.training.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
 
 
 def _array_layers(config: Config, dataset: Dataset) -> list[Any]:

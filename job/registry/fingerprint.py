@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from job.config import Config, GateOptions
 from job.data.files.listing import identity
 from job.errors import DataError, DataNotFound, UsageError
+from job.models import plan
 from job.registry.manifest import Manifest
 from job.storage import Open, open_store
 
@@ -51,6 +52,7 @@ def expect_same(config: Config, digest: str, manifest: Manifest) -> None:
         UsageError: They are others.
     """
     recorded = Config.recorded(manifest.config)
+    config = plan.resumed(config, recorded.flat())  # what is left open is as the run chose it
     if made_of(config, digest) != made_of(recorded, manifest.data.digest):
         raise UsageError(
             f"--run-id: expected the options and the data of version {manifest.version}, which "

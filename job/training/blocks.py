@@ -63,7 +63,7 @@ class Loop:
         rows: int,
         batch_size: int,
         xla: bool,
-        between: Callable[[int, dict[str, float]], None],
+        between: Callable[[int, dict[str, Any]], None],
     ):
         self.steps = -(-rows // batch_size)
         self.passes = 0
@@ -83,7 +83,7 @@ class Loop:
         """Compiles the graph by running no step of it."""
         self._program(*self._no_step())
 
-    def __call__(self, _iterator: object = None) -> dict[str, float]:
+    def __call__(self, _iterator: object = None) -> dict[str, Any]:
         """Runs a pass, or the rest of one; of Keras's iterator nothing is taken."""
         rows = self._split()
         step, self.first_step = self.first_step, 0
@@ -91,7 +91,7 @@ class Loop:
             stop = min(self.steps, step + self._block)
             begin = time.perf_counter()
             logs = self._program(self._table.x, self._table.y, *rows, _scalar(step), _scalar(stop))
-            logs = {name: float(value) for name, value in logs.items()}
+            logs = {name: _number(value) for name, value in logs.items()}
             seconds = time.perf_counter() - begin
             if stop - step == self._block:  # one that was cut short tells little
                 fitting = int(self._block * BLOCK_SECONDS / seconds)
@@ -140,6 +140,11 @@ def _program(model: Any, step: Callable[[Any], object], full: int, steps: int, x
         return dict(model.get_metrics_result())
 
     return tf.function(program, jit_compile=xla, autograph=False)
+
+
+def _number(value: Any) -> Any:
+    """A float, or the array of what each member has."""
+    return value.numpy() if value.shape.rank else float(value)
 
 
 def _scalar(value: int) -> Any:

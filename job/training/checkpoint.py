@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
 from job.process.shutdown import GRACE
@@ -88,13 +89,14 @@ class Checkpoints:
         spare: Where one is kept that the store did not take, until it does.
         folder: `{name}/runs/{run id}`.
         run_id: The run.
-        fingerprint: SHA-256 (hex) of what decides the model's bits.
+        fingerprint: Gives the SHA-256 (hex) of what decides the model's bits, from `chosen`.
         made_on: What the last bits depend on: the device and the libraries.
         every: Seconds between two saves; None chooses them so that saving costs at most SHARE.
         report: Gets what happens, as a value.
 
     Attributes:
         exact: Whether the run has always been where it was begun; None when nothing was resumed.
+        chosen: What the run chose for options that were left open; None before it did.
         last: The place of the last one that was written: key, epoch, step; None before the first.
     """
 
@@ -105,12 +107,13 @@ class Checkpoints:
         *,
         spare: Store,
         run_id: str,
-        fingerprint: str,
+        fingerprint: Callable[[Mapping[str, Any] | None], str],
         made_on: Mapping[str, str],
         every: float | None,
         report: Callable[[Notice], None] = lambda _: None,
     ):
         self.exact: bool | None = None
+        self.chosen: Mapping[str, Any] | None = None
         self._store, self._spare, self._folder = store, spare, folder
         self._run_id, self._fingerprint, self._made_on = run_id, fingerprint, dict(made_on)
         self._every, self._report = every, report
@@ -135,14 +138,15 @@ class Checkpoints:
         if newest is None:
             return None
         header, state = newest
-        if header.fingerprint != self._fingerprint:
+        fingerprint = self._fingerprint(header.chosen)
+        if header.fingerprint != fingerprint:
             raise UsageError(
                 f"--run-id: expected the options and the data that run {self._run_id} was begun "
                 f"with (fingerprint {header.fingerprint[:12]}). "
-                f"Received: others ({self._fingerprint[:12]}).",
+                f"Received: others ({fingerprint[:12]}).",
                 hint="Use a new --run-id for a changed configuration or data set.",
             )
-        self._sequence = header.sequence
+        self._sequence, self.chosen = header.sequence, header.chosen
         self.exact = header.exact and dict(header.made_on) == self._made_on
         self.last = self._where(self._store, header)
         self._report(Resumed(position=header.position, exact=self.exact))
@@ -161,7 +165,8 @@ class Checkpoints:
         header = Header(
             schema_version=1,
             run_id=self._run_id,
-            fingerprint=self._fingerprint,
+            fingerprint=self._fingerprint(self.chosen),
+            chosen=self.chosen,
             made_on=self._made_on,
             exact=self.exact is not False,
             sequence=sequence,

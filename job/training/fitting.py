@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.config import Config
+from job.data import splits
 from job.data.dataset import Dataset
 from job.device import release_memory
+from job.models import plan
+from job.models.members import HELD_OUT, TRAINED, as_members, averaged
 from job.models.mlp import class_weights
+from job.training import calibration
 from job.training import callbacks as watching
+from job.training.best import Best
 from job.training.blocks import Loop, Table
+from job.training.calibration import Validation
 from job.training.saving import Memory, saving
 from job.training.state import EpochResult, State, put_back
 
@@ -34,6 +40,10 @@ class Fitted:
         best_epoch: The epoch, from 1, with the lowest validation loss; the last one when no rows
             are held out. With early stopping the model has its weights.
         stopped_early: True when training ended before `epochs`.
+        network: Rows → (rows, classes): what is evaluated and published. The model itself, or the
+            average of its members.
+        validation: How it does on rows that it was not trained on; None without such rows.
+        time_limited: Steps done when the time limit ended training; None when it did not.
         trace_seconds: Turning Python into a graph.
         compile_seconds: Compiling the graph.
         run_seconds: All epochs, with validation.
@@ -43,6 +53,9 @@ class Fitted:
     history: tuple[EpochResult, ...]
     best_epoch: int
     stopped_early: bool
+    network: Any
+    validation: Validation | None
+    time_limited: int | None
     trace_seconds: float
     compile_seconds: float
     run_seconds: float
@@ -60,19 +73,22 @@ def fit(
     resume: State | None = None,
     due: Callable[[], bool] = lambda: False,
     save: Callable[[State], None] = lambda _: None,
+    on_drop: Callable[[int, int], None] = lambda _member, _left: None,
 ) -> Fitted:
-    """Trains a model that `job.models.mlp.build` made, in place.
+    """Trains a model that a module of `job.models` built, in place.
 
     Args:
-        model: Compiled `keras.Sequential`.
-        dataset: Its `fit_rows` are trained on, its `validation_rows` validated on.
-        config: epochs, batch_size, patience, seed and xla are read.
+        model: Compiled: `keras.Sequential`, a Functional model, or `Members`.
+        dataset: Its `fit_rows` are trained on, its `validation_rows` validated on; members hold
+            out folds of the former when there are none of the latter.
+        config: Where it leaves options open, the reference MLP's values count.
         callbacks: Keras callbacks; `on_train_batch_end` is called after each block of steps.
-        on_epoch: Hears of each epoch when it has ended.
+        on_epoch: Gets each epoch when it has ended.
         should_stop: Asked after each block and each epoch.
         resume: Where to go on; None begins anew.
         due: Asked after each block of training and each epoch: is it time to save?
         save: Gets the state when it is, when `should_stop` says so, and at the end.
+        on_drop: Gets the number of a member that diverged, from 0, and how many are left.
 
     Raises:
         TrainingDiverged: The loss, the validation loss or the weights are not finite.
@@ -80,57 +96,144 @@ def fit(
     """
     import keras
 
+    config = plan.reference(config)
+    many = as_members(model)
     results: list[EpochResult] = list(resume.position.history) if resume else []
     begun = len(results)
-    stopper = watching.early_stopping(config.training.patience)
-    memory = Memory(model, stopper, results, epochs=config.training.epochs)
+    epochs, patience = int(config.training.epochs or 0), config.training.patience
+    limit, spent = config.training.time_limit, resume.position.seconds if resume else 0.0
+    began = time.perf_counter()
+
+    def seconds() -> float:
+        return spent + time.perf_counter() - began
+
+    def over(more: float) -> bool:
+        return limit is not None and seconds() + more > limit
+
+    fold = _folds(many, dataset, config)
+    held = dataset.validation_rows if not (many and many.folds) else dataset.fit_rows
+    watched = patience is not None or (limit is not None and len(held) > 0)
+    stopper: Any = None
+    if many:
+        stopper = Best(many, patience) if len(held) else Best(many, None)
+    elif watched:
+        stopper = watching.early_stopping(epochs if patience is None else patience)
+    timer = watching.deadline(stopper, over, keep_best=patience is not None)
+    memory = Memory(model, stopper, results, epochs=epochs, seconds=seconds)
     chain = keras.callbacks.CallbackList(
         [
-            watching.divergence(model),  # first, so that nothing is saved of a run that diverged
+            # First, so that nothing is saved of a run that diverged.
+            watching.divergence(model, on_drop),
             watching.epochs(results, on_epoch),
-            *([stopper] if stopper else ()),
+            timer,
+            *([watching.best_members(stopper) if many else stopper] if stopper else ()),
             *callbacks,
             saving(memory, resume, due, save, should_stop),  # last: it sees what the others did
         ],
         add_history=True,
         model=model,
-        epochs=config.training.epochs,
+        epochs=epochs,
     )
-    table = Table(dataset.train.x, dataset.train.y)
+    table = Table(dataset.train.x, (dataset.train.y, fold) if many else dataset.train.y)
     loops = [_train_loop(model, table, dataset, config, chain)]
-    if len(dataset.validation_rows):
-        loops.append(_validation_loop(model, table, dataset, config, chain))
+    if len(held):
+        loops.append(_validation_loop(model, table, held, config, chain))
     chain.params["steps"] = loops[0].steps
 
     finished = resume is not None and resume.position.finished
-    began = time.perf_counter()
+    # What time there was may be over before this try begins.
+    late = not finished and begun > 0 and over(results[-1].seconds)
+    timer.limited = late
+    began_here = time.perf_counter()
     _create_variables(model, dataset)
     if resume:
         put_back(model, resume)
         loops[0].passes, loops[0].first_step = resume.position.epoch, resume.position.step
-    for loop in loops if not finished else ():
+    idle = finished or late
+    for loop in loops if not idle else ():
         loop.trace()
     traced = time.perf_counter()
-    for loop in loops if not finished else ():
+    for loop in loops if not idle else ():
         # In a thread of its own, since this one must stay free to hear signals.
         ThreadPoolExecutor(1).submit(loop.compile).result()
         release_memory()  # of the compiler
     compiled = time.perf_counter()
-    _keras_fit(model, loops, config, chain, first=config.training.epochs if finished else begun)
+    _keras_fit(model, loops, config, chain, first=epochs if idle else begun)
     ended = time.perf_counter()
     save(memory.take(finished=True))  # also of a finished run: early stopping has chosen by now
     later = results[begun + 1 :] or results[begun:] or results
+    network, validation = finish(model, dataset, fold, held)
+    short = len(results) < epochs
     return Fitted(
         history=tuple(results),
         best_epoch=min(results, key=_rank).epoch,
-        stopped_early=len(results) < config.training.epochs,
-        trace_seconds=traced - began,
+        stopped_early=short,
+        network=network,
+        validation=validation,
+        time_limited=len(results) * loops[0].steps
+        if timer.limited or (short and over(0))
+        else None,
+        trace_seconds=traced - began_here,
         compile_seconds=compiled - traced,
         run_seconds=ended - compiled,
         rows_per_second=len(dataset.fit_rows)
         * len(later)
         / sum(result.seconds for result in later),
     )
+
+
+def finish(
+    model: Any, dataset: Dataset, fold: NDArray[np.int32], held: NDArray[np.int64]
+) -> tuple[Any, Validation | None]:
+    """The network to publish, and how it does on held-out rows.
+
+    Args:
+        model: Trained.
+        dataset: The rows.
+        fold: As `_folds` gives them.
+        held: The rows that some member holds out.
+    """
+    many = as_members(model)
+    if not many:
+        return model, None
+    network = averaged(many)
+    if not len(held):
+        return network, None
+    x = _part(dataset.train.x, held)
+    said = _softmax(predict(many.network, x))
+    weights = many.held(fold[held])
+    known = weights.sum(axis=1) > 0  # a fold's members may all have been dropped
+    held, said, weights = held[known], said[known], weights[known]
+    mean = np.einsum("rkc,rk->rc", said, weights) / weights.sum(axis=1, keepdims=True)
+    y = dataset.train.y[held]
+    temperature = calibration.temperature(mean, y)
+    probabilities = calibration.scaled(mean, temperature)
+    if temperature != 1.0:
+        network = averaged(many, temperature)
+    return network, Validation(
+        kind="out-of-fold" if many.folds else "held-out",
+        rows=held,
+        probabilities=probabilities,
+        temperature=temperature,
+    )
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _folds(many: Any, dataset: Dataset, config: Config) -> NDArray[np.int32]:
+    """(rows,) int32: the fold of each training row, or who holds it out."""
+    fold = np.full(len(dataset.train), TRAINED, np.int32)
+    if many and many.folds:
+        rows = dataset.fit_rows
+        keys = dataset.keys()[rows]
+        y = dataset.train.y[rows]
+        fold[rows] = splits.folds(y, keys, many.folds, seed=config.training.seed)
+    fold[dataset.validation_rows] = HELD_OUT
+    return fold
 
 
 def order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -156,7 +259,7 @@ def predict(model: Any, x: Any) -> NDArray[np.float32]:
     return probabilities
 
 
-def _part(x: Any, rows: slice) -> Any:
+def _part(x: Any, rows: slice | NDArray[np.int64]) -> Any:
     if isinstance(x, Mapping):
         return {name: array[rows] for name, array in x.items()}
     return x[rows]
@@ -169,6 +272,8 @@ def _rank(result: EpochResult) -> float:
 def _create_variables(model: Any, dataset: Dataset) -> None:
     """Makes Keras create all variables now; a function that creates some is traced twice."""
     model.optimizer.build(model.trainable_variables)
+    if as_members(model):
+        return
     y = dataset.train.y[:1]
     model.compute_metrics(
         _part(dataset.train.x, slice(1)), y, np.zeros((1, len(dataset.classes)), np.float32)
@@ -177,7 +282,7 @@ def _create_variables(model: Any, dataset: Dataset) -> None:
 
 
 def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chain: Any) -> Loop:
-    def between(step: int, logs: dict[str, float]) -> None:
+    def between(step: int, logs: dict[str, Any]) -> None:
         # Keras itself calls these around a whole pass only.
         chain.on_train_batch_end(step - 1, logs)
         chain.on_train_batch_begin(step)
@@ -185,12 +290,12 @@ def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chai
     return Loop(
         model,
         _weighted(model, class_weights(dataset))
-        if config.training.class_weights
+        if config.training.class_weights and not as_members(model)
         else model.train_step,
         table,
         order=lambda epoch: order(dataset.fit_rows, seed=config.training.seed, epoch=epoch),
         rows=len(dataset.fit_rows),
-        batch_size=config.training.batch_size,
+        batch_size=int(config.training.batch_size or 0),
         xla=config.training.xla,
         between=between,
     )
@@ -208,13 +313,12 @@ def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], objec
 
 
 def _validation_loop(
-    model: Any, table: Table, dataset: Dataset, config: Config, chain: Any
+    model: Any, table: Table, rows: NDArray[np.int64], config: Config, chain: Any
 ) -> Loop:
-    def between(step: int, logs: dict[str, float]) -> None:
+    def between(step: int, logs: dict[str, Any]) -> None:
         chain.on_test_batch_end(step - 1, logs)
         chain.on_test_batch_begin(step)
 
-    rows = dataset.validation_rows
     batches = -(-len(rows) // VALIDATION_BATCH)
     return Loop(
         model,
@@ -245,7 +349,7 @@ def _keras_fit(
         model.fit(
             steps,
             initial_epoch=first,
-            epochs=config.training.epochs,
+            epochs=int(config.training.epochs or 0),
             validation_data=validation,
             callbacks=chain,
             shuffle=False,

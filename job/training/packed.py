@@ -30,6 +30,7 @@ class Header:
         exact: Whether the run was on these from its beginning.
         sequence: Counts the checkpoints of a run.
         position: How far the run had come.
+        chosen: What the run chose for options that were left open; None of older versions.
     """
 
     schema_version: Literal[1]
@@ -39,6 +40,7 @@ class Header:
     exact: bool
     sequence: int
     position: Position
+    chosen: Mapping[str, Any] | None = None
 
 
 def pack(header: Header, state: State) -> bytes:

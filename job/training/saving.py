@@ -23,13 +23,23 @@ class Memory:
 
     Args:
         model: The model in training.
-        stopper: `keras.callbacks.EarlyStopping`, or None.
+        stopper: `keras.callbacks.EarlyStopping`, `Best`, or None.
         results: One for each epoch that has ended; somebody else adds to it.
         epochs: How many there are to be.
+        seconds: Spent in training so far.
     """
 
-    def __init__(self, model: Any, stopper: Any, results: list[EpochResult], *, epochs: int):
+    def __init__(
+        self,
+        model: Any,
+        stopper: Any,
+        results: list[EpochResult],
+        *,
+        epochs: int,
+        seconds: Callable[[], float],
+    ):
         self._model, self._stopper, self._results, self._epochs = model, stopper, results, epochs
+        self._seconds = seconds
         self._step = 0
         self._metrics: dict[str, NDArray[Any]] = {}
 
@@ -50,6 +60,7 @@ class Memory:
             finished=finished or last,
             history=tuple(self._results),
             patience=patience(self._stopper),
+            seconds=self._seconds(),
         )
         return take(self._model, position, self._stopper, self._metrics)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import DataError
+from job.training.best import Best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Position:
         finished: True when no epoch is left, or early stopping has spoken.
         history: One result for each epoch that has ended.
         patience: None without early stopping.
+        seconds: Spent in training by all tries so far.
     """
 
     epoch: int
@@ -52,6 +54,7 @@ class Position:
     finished: bool
     history: tuple[EpochResult, ...]
     patience: Patience | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ def take(
     Args:
         model: Compiled and built `keras.Model`.
         position: How far it has come.
-        stopper: `keras.callbacks.EarlyStopping`, or None.
+        stopper: `keras.callbacks.EarlyStopping`, `Best`, or None.
         metrics: The training metrics' variables (`metric_values`); validation resets Keras's own.
     """
     arrays = {
@@ -89,14 +92,17 @@ def take(
         **_values("optimizer", model.optimizer.variables),
         **metrics,
     }
-    for number, weights in enumerate((stopper and stopper.best_weights) or ()):
-        arrays[f"best/{number}"] = np.asarray(weights)
+    if isinstance(stopper, Best):
+        arrays |= stopper.arrays()
+    else:
+        for number, weights in enumerate((stopper and stopper.best_weights) or ()):
+            arrays[f"best/{number}"] = np.asarray(weights)
     return State(position=position, arrays=arrays)
 
 
 def patience(stopper: Any) -> Patience | None:
     """What early stopping remembers; None without it."""
-    if stopper is None:
+    if stopper is None or isinstance(stopper, Best):
         return None
     return Patience(
         wait=stopper.wait,
@@ -129,7 +135,9 @@ def put_back_metrics(model: Any, state: State) -> None:
 def put_back_patience(stopper: Any, state: State) -> None:
     """Gives early stopping its memory; Keras resets it when training begins."""
     kept = state.position.patience
-    if kept is not None:
+    if isinstance(stopper, Best):
+        stopper.put_back(state.arrays)
+    elif kept is not None:
         for name, value in vars(kept).items():
             setattr(stopper, name, value)
         names = sorted((n for n in state.arrays if n.startswith("best/")), key=_number)

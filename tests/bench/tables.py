@@ -1,85 +1,183 @@
-"""Accuracy on real tables beside scikit-learn's MLPClassifier: `python tests/bench/tables.py`.
+"""This job beside gradient boosting on real tables, all with default options.
 
-The same rows on both sides of five stratified splits; the same layer, optimizer, learning rate,
-batches and passes. Numbers are standardised on the training rows by both; L2 is off in both.
+    uv run python tests/bench/tables.py FOLDER --work /var/tmp/bench [--splits 5] [--only glass]
+
+FOLDER holds .csv.gz files and `tables.json`, which names the label of each. A split is three
+quarters of the rows for training, stratified, by its number as the seed; every program reads the
+same two CSV files. The peers run in throwaway environments of uv, one after the other. Figures are
+kept in the work folder, so that a run that was ended goes on.
 """
 
+import argparse
 import csv
+import gzip
+import json
+import math
+import os
+import shutil
 import statistics
-import tempfile
-import warnings
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import numpy as np
-from sklearn import datasets
 from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from job import data, device, training
-from job.config import Config
-from job.models import mlp
-
-TABLES = {
-    "breast cancer": datasets.load_breast_cancer,
-    "wine": datasets.load_wine,
-    "digits": datasets.load_digits,
+PEERS = {
+    "hist": ("scikit-learn==1.9.1", "pandas==3.1.1"),
+    "catboost": ("catboost==1.2.10", "pandas==3.1.1"),
 }
-SPLITS, HIDDEN, EPOCHS, BATCH, RATE = 5, 100, 200, 200, 0.001
+NAMES = {"job": "mlp-job", "hist": "HistGradientBoosting", "catboost": "CatBoost"}
+ENOUGH = 100
+"""Boosting's errors over all splits from which a table's ratio counts as the worst."""
 
 
-def theirs(x, y, x_test, y_test, seed):
-    network = MLPClassifier(
-        (HIDDEN,), alpha=0.0, batch_size=min(BATCH, len(x)), learning_rate_init=RATE,
-        max_iter=EPOCHS, n_iter_no_change=EPOCHS, random_state=seed,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is stopped after as many passes as ours
-        return make_pipeline(StandardScaler(), network).fit(x, y).score(x_test, y_test)
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="number of the first split")
+    parser.add_argument("--only", nargs="*", help="tables, by name")
+    parser.add_argument("--with", nargs="*", dest="programs", default=["hist", "catboost", "job"])
+    parser.add_argument("--print", action="store_true", help="run nothing; print what is there")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    tables = json.loads((options.folder / "tables.json").read_text())
+    labels = {file.split(".")[0]: (file, about["label"]) for file, about in tables.items()}
+    for split in range(options.first, options.first + options.splits):
+        for name in options.only or labels if not options.print else ():
+            file, label = labels[name]
+            parts = write_split(options.folder / file, label, split, options.work)
+            for program in options.programs:
+                figures(program, name, split, parts, label, options.work)
+    print_tables(options.work, labels)
 
 
-def ours(folder, names, x, y, x_test, y_test, seed):
-    for part, rows, labels in (("train", x, y), ("test", x_test, y_test)):
-        with (folder / f"{part}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([*names, "label"])
-            writer.writerows(
-                [*row, f"class {label}"] for row, label in zip(rows, labels, strict=True)
-            )
-    config = Config.of(
-        data=str(folder / "train.csv"), test_data=str(folder / "test.csv"), label="label",
-        name="bench", hidden=(HIDDEN,), epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE,
-        validation_split=0.0, seed=seed,
-    )  # fmt: skip
-    device.prepare("cpu")
-    dataset = data.load(
-        config.data.data, test_uri=config.data.test_data, validation_split=0.0, scratch=folder,
-        reading=config.data,
-    )  # fmt: skip
-    network = mlp.build(config, dataset)
-    training.fit(network, dataset, config)
-    said = training.predict(network, dataset.test.x).argmax(axis=1)
-    return float((said == dataset.test.y).mean())
-
-
-def main():
-    print("| table | rows | columns | this job | MLPClassifier |\n|---|---|---|---|---|")
-    for name, load in TABLES.items():
-        bunch = load()
-        scores = {"ours": [], "theirs": []}
-        for seed in range(SPLITS):
-            x, x_test, y, y_test = train_test_split(
-                bunch.data, bunch.target, test_size=0.25, stratify=bunch.target, random_state=seed
-            )
-            scores["theirs"].append(theirs(x, y, x_test, y_test, seed))
-            with tempfile.TemporaryDirectory() as folder:
-                split = (x, y, x_test, y_test)
-                scores["ours"].append(ours(Path(folder), bunch.feature_names, *split, seed))
-        told = " | ".join(
-            f"{statistics.mean(each):.4f} ± {np.std(each):.4f}" for each in scores.values()
+def write_split(file: Path, label: str, split: int, work: Path) -> tuple[Path, Path]:
+    """The two CSV files of a split."""
+    name = file.name.split(".")[0]
+    parts = tuple(work / f"{name}-{split}-{part}.csv" for part in ("train", "test"))
+    if not all(part.exists() for part in parts):
+        with gzip.open(file, "rt", newline="", encoding="utf-8") as stream:
+            header, *rows = csv.reader(stream)
+        at = header.index(label)
+        sides = train_test_split(
+            rows, test_size=0.25, random_state=split, stratify=[row[at] for row in rows]
         )
-        print(f"| {name} | {len(bunch.data):,} | {bunch.data.shape[1]} | {told} |", flush=True)
+        for part, side in zip(parts, sides, strict=True):
+            with part.open("w", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows([header, *side])
+    return parts
+
+
+def figures(
+    program: str, table: str, split: int, parts: tuple[Path, Path], label: str, work: Path
+) -> dict[str, float]:
+    kept = work / f"{program}-{table}-{split}.json"
+    if not kept.exists():
+        print(f"{program} on {table}, split {split}", file=sys.stderr, flush=True)
+        found = (ours if program == "job" else theirs)(program, parts, label, work)
+        kept.write_text(json.dumps(found))
+    return json.loads(kept.read_text())
+
+
+def theirs(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict[str, float]:
+    packages = [f"--with={package}" for package in PEERS[program]]
+    script = Path(__file__).parent / "peers" / "boosting.py"
+    command = ["uv", "run", "--isolated", "--no-project", "--python=3.11", *packages, "python"]
+    done = subprocess.run(
+        [*command, script, program, *parts, label], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ours(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict[str, float]:
+    """The whole command into an empty store."""
+    store = work / f"{parts[0].stem}-store"
+    shutil.rmtree(store, ignore_errors=True)
+    command = [sys.executable, "-m", "job", "train", "--device=cpu", f"--label={label}"]
+    command += [f"--data={parts[0]}", f"--test-data={parts[1]}", "--name=bench"]
+    began, used = time.perf_counter(), os.times().children_user + os.times().children_system
+    done = subprocess.run([*command, f"--store={store}"], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    seconds = time.perf_counter() - began
+    cpu = os.times().children_user + os.times().children_system - used
+    (path,) = store.glob("bench/versions/1/*/metrics.json")
+    metrics = json.loads(path.read_text())
+    shutil.rmtree(store)
+    return {
+        "errors": round((1 - metrics["accuracy"]) * metrics["rows"]),
+        "rows": metrics["rows"],
+        "loss": metrics["loss"],
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+    }
+
+
+def print_tables(work: Path, tables: dict[str, tuple[str, str]]) -> None:
+    found = {
+        (program, table): {
+            int(path.stem.rsplit("-", 1)[1]): json.loads(path.read_text())
+            for path in sorted(work.glob(f"{program}-{table}-?.json"))
+        }
+        for program in NAMES
+        for table in tables
+    }
+    print("| table | splits | rows tested | " + " | ".join(NAMES.values()) + " |")
+    print("|---|---|---|---|---|---|")
+    errors: dict[str, list[float]] = {"hist": [], "catboost": []}
+    losses: dict[str, list[float]] = {"hist": [], "catboost": []}
+    good, worst = [], (0.0, "")
+    for table in tables:
+        splits = sorted(set.intersection(*(set(found[each, table]) for each in NAMES)))
+        if not splits:
+            continue
+        runs = {each: [found[each, table][split] for split in splits] for each in NAMES}
+        rows = runs["job"][0]["rows"]
+        cells = [cell(runs[each]) for each in NAMES]
+        print(f"| {table} | {len(splits)} | {rows:,} | " + " | ".join(cells) + " |")
+        total = {each: sum(run["errors"] for run in runs[each]) for each in NAMES}
+        for peer in errors:
+            errors[peer].append((total["job"] + 0.5) / (total[peer] + 0.5))
+            losses[peer].append(
+                statistics.mean(run["loss"] for run in runs["job"])
+                / statistics.mean(run["loss"] for run in runs[peer])
+            )
+        rate = total["hist"] / (rows * len(splits))
+        good.append(total["job"] <= total["hist"] + math.sqrt(total["hist"] * (1 - rate)))
+        if total["hist"] >= ENOUGH:
+            worst = max(worst, (errors["hist"][-1], table))
+    if not good:
+        return
+    print(
+        "\n| geometric mean of the ratio to | errors + ½ | log loss |\n|---|---|---|\n"
+        + "\n".join(
+            f"| {NAMES[peer]} | {mean(errors[peer]):.3f} | {mean(losses[peer]):.3f} |"
+            for peer in errors
+        )
+    )
+    print(
+        f"\nAt least as good as {NAMES['hist']}, within one standard error: {sum(good)} of "
+        f"{len(good)} tables. Worst with {ENOUGH} of its errors or more: {worst[1]}, "
+        f"{worst[0]:.2f}."
+    )
+
+
+def cell(runs: list[dict[str, float]]) -> str:
+    """Mean and deviation of the accuracy, loss, seconds."""
+    accuracy = [1 - run["errors"] / run["rows"] for run in runs]
+    spread = f" ± {statistics.stdev(accuracy):.4f}" if len(runs) > 1 else ""
+    loss, seconds = (statistics.mean(run[name] for run in runs) for name in ("loss", "seconds"))
+    return f"{statistics.mean(accuracy):.4f}{spread} / {loss:.3f} / {seconds:.0f} s"
+
+
+def mean(ratios: list[float]) -> float:
+    """Geometric."""
+    return math.exp(statistics.mean(map(math.log, ratios)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from job import data, device
 from job.commands.doctor import resume_proof
 from job.config import Config
 from job.errors import JobError, StoreError
+from job.models import plan
 from job.process.scratch import scratch
 from job.registry import Registry
 from job.storage import Access, open_store, use
@@ -79,7 +80,7 @@ def _data(config: Config, scratch: Path) -> str:
     dataset = data.load(
         config.data.data,
         test_uri=config.data.test_data,
-        validation_split=config.data.validation_split,
+        validation_split=plan.holdout(config),
         scratch=scratch,
         reading=config.data,
     )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from job import data, device, evaluation, provenance, training
+from job import data, device, evaluation, models, provenance, training
 from job.config import Config, Device
 from job.errors import DataError
 from job.inference import scoring
-from job.models import mlp
+from job.models import plan
 from job.process.scratch import scratch
 from job.registry.manifest import Manifest
 from job.storage import Access, use
@@ -73,7 +73,7 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
         dataset = data.load(
             config.data.data,
             test_uri=config.data.test_data,
-            validation_split=config.data.validation_split,
+            validation_split=plan.holdout(config),
             scratch=folder,
             reading=config.data,
         )
@@ -83,8 +83,7 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
                 f"{manifest.version}, SHA-256 {manifest.data.digest}. Received: {dataset.digest}.",
                 hint="The data has changed since: bring the old data back.",
             )
-        network = mlp.build(config, dataset)
-        training.fit(network, dataset, config)
+        network = training.fit(models.build(config, dataset), dataset, config).network
         published = scoring.loaded(registry, manifest, folder)
     probabilities = training.predict(network, dataset.test.x)
     metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)

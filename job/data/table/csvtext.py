@@ -167,8 +167,7 @@ def batches(path: Path, name: str, said: Csv, known: frozenset[str]) -> Iterator
         except pa.ArrowInvalid as exc:
             raise _damage(exc, name) from exc
         if body.skipped:
-            tail = _tail(body.skipped, path, name, found, said)
-            yield replace(part([pa.array([], pa.string()) for _ in names]), findings=(tail,))
+            _tail(body.skipped, path, name, found, said)
 
 
 def _settings(found: Dialect, body: Body, *, threads: bool) -> dict[str, Any]:

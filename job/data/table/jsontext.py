@@ -79,7 +79,7 @@ def _is_lines(first: str) -> bool:
     line = first.splitlines()[0] if first else ""
     try:
         return isinstance(json.loads(line), dict) and len(first) > len(line) + 1
-    except (ValueError, RecursionError):
+    except ValueError:
         return (
             line.startswith("{") and line.count('":') > 1 and not line.rstrip().endswith(("{", ","))
         )

@@ -31,7 +31,7 @@ def load(
     found: Found,
     test: Found | None,
     *,
-    validation_split: float,
+    validation_split: splits.Share,
     reading: Reading,
     recipe: Recipe | None = None,
 ) -> Dataset:
@@ -40,7 +40,8 @@ def load(
     Args:
         found: Its files.
         test: The files of the test rows; held out by a hash when there are none.
-        validation_split: Share of each class's training rows held out.
+        validation_split: Share of each class's training rows held out. A function that chooses it
+            keeps equal rows, and those of a group, on one side.
         reading: The options.
         recipe: How the model's earlier versions chose their test rows; None for its first one.
 
@@ -56,7 +57,7 @@ def load(
 def _load(
     found: Found,
     test: Found | None,
-    validation_split: float,
+    validation_split: splits.Share,
     reading: Reading,
     recipe: Recipe | None,
 ) -> Dataset:
@@ -93,7 +94,14 @@ def _load(
         train_rows, test_rows = np.arange(len(frame)), np.arange(0)
     classes, y = _compacted(told.values, codes[train_rows])
     labels.check_rows(frame, label, classes, y, len(frame))
-    fit_at, validation_rows = splits.stratified(y, validation_split, found.uri)
+    keys = None
+    if callable(validation_split):
+        together = Recipe(columns=tuple(typed), group=reading.group)
+        keys = split.rows(frame, together, reading)[0][train_rows]
+        share = validation_split(True, len(y))
+        fit_at, validation_rows = splits.by_key(y, keys, share, found.uri)
+    else:
+        fit_at, validation_rows = splits.stratified(y, validation_split, found.uri)
     fitted = fit.fit(frame, typed, train_rows[fit_at], reading)
     findings += fitted.findings
     schema = _with_split(fitted.schema, split_by)
@@ -144,7 +152,7 @@ def _load(
         duplicates=len(hashing.duplicates(train_twins, test_twins)),
         held_out_of=len(frame) if split_by else None,
         findings=merged(findings),
-        table=Tabular(schema=schema, source=source),
+        table=Tabular(schema=schema, source=source, keys=train_twins if keys is None else keys),
     )
 
 
@@ -238,7 +246,7 @@ def _rows(
     for key, name in zip(found.tables, found.names(found.tables), strict=True):
         [path] = found.fetch((key,))
         before = 0
-        for table, written, index, _ in batches(key, path, name, reading.dialect, known):
+        for table, written, index in batches(key, path, name, reading.dialect, known):
             numbers = np.arange(before, before + table.num_rows)
             frame = Frame(
                 name=name,

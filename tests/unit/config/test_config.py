@@ -4,10 +4,12 @@ import pytest
 
 from job.config import GROUP_OF, OPTIONS, Config, envvar, flag
 from job.errors import DataError, UsageError
+from job.models import plan
 
 
 def test_the_reference_model_is_the_default():
-    config = Config()
+    assert Config().model.model == "auto"
+    config = plan.reference(Config())
     assert (config.model.hidden, config.model.activation) == ((350, 50), "relu")
     assert (config.training.epochs, config.training.batch_size) == (10, 250)
     assert config.data.validation_split == 0.2
@@ -120,14 +122,9 @@ def test_a_recorded_value_that_this_version_does_not_have_is_bad_data(bad):
 
 
 def test_a_new_option_leaves_the_fingerprint_of_old_configurations_as_it_was():
-    assert set(Config().model_options()) == {
+    old = plan.resumed(Config(), None)
+    assert set(old.model_options()) == {
         "label", "columns", "exclude", "number", "category", "group", "test_split",
         "validation_split", "image_size", "hidden", "activation", "dropout", "epochs",
         "batch_size", "learning_rate", "class_weights", "patience", "seed", "precision", "xla",
     }  # fmt: skip
-
-
-def test_lists_as_the_command_line_gives_them_are_the_same_configuration():
-    listed = Config.of(hidden=[350, 50], text=[], columns=[], csv=[])
-    assert listed == Config()
-    assert listed.model_options() == Config().model_options()

@@ -48,7 +48,7 @@ def checkpoints(uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=N
         f"m/runs/{run_id}",
         spare=open_store(spare or uri + "-spare"),
         run_id=run_id,
-        fingerprint=fingerprint,
+        fingerprint=lambda chosen: fingerprint,
         made_on={"device": device},
         every=every,
     )

@@ -1,0 +1,254 @@
+"""members: several networks in one device program, trained together and averaged when published."""
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HELD_OUT, TRAINED = -1, -2
+"""In place of a fold: a row that no member trains on, and one that all train on."""
+
+EPSILON = 1e-7
+"""The smallest probability whose logarithm is taken, as in Keras."""
+
+
+def side_by_side(network: Any, **how: Any) -> Any:
+    """The `Members` of a network; see there."""
+    return members_class()(network, **how)
+
+
+def as_members(model: Any) -> Any:
+    """The model when it is `Members`, else None."""
+    return model if isinstance(model, members_class()) else None
+
+
+@functools.cache
+def members_class() -> Any:
+    """`Members`, a `keras.Model`; made late, since importing Keras takes seconds."""
+    import keras
+    import tensorflow as tf
+
+    class Totals(keras.metrics.Metric):  # type: ignore[misc]
+        """Sums of loss, hits and rows of each member, and last of their average."""
+
+        def __init__(self, members: int):
+            super().__init__(name="totals")
+            self.sums = self.add_weight(shape=(3, members + 1), initializer="zeros", name="sums")
+
+        def update_state(self, loss: Any, hits: Any, rows: Any) -> None:
+            """Adds sums over a batch, (members + 1,) each."""
+            self.sums.assign_add(tf.stack([loss, hits, rows]))
+
+        def result(self) -> Any:
+            """(2, members + 1): mean loss, accuracy."""
+            return self.sums[:2] / tf.maximum(self.sums[2], 1.0)
+
+    class Members(keras.Model):  # type: ignore[misc]
+        """Networks side by side; each has a loss of its own.
+
+        Args:
+            network: A Functional model that gives (rows, members, classes) logits.
+            independent: The first axis of each trained weight is the member, so that none learns
+                from another's rows. Otherwise members share weights.
+            folds: Rows of fold f are held out by the members m with m % folds == f; 0 for none.
+            class_weights: (classes,) by which a row's loss is multiplied in training, or None.
+            average: Momentum of the moving average of the weights, which is what is validated and
+                published; 0 for the weights themselves.
+
+        A batch is (x, (y, fold)), fold: (rows,) int32, a number or HELD_OUT or TRAINED.
+        """
+
+        def __init__(
+            self,
+            network: Any,
+            *,
+            independent: bool,
+            folds: int = 0,
+            class_weights: NDArray[np.float32] | None = None,
+            average: float = 0.0,
+        ):
+            super().__init__(name=network.name)
+            self.network = network
+            self.members = network.outputs[0].shape[1]
+            self.independent, self.folds = independent, folds
+            self._class_weights, self._momentum = class_weights, average
+            self.active = self._untrained((self.members,), "ones")
+            self.averages = [
+                self._untrained(weight.shape, "zeros")
+                for weight in (network.trainable_weights if average else ())
+            ]
+            for mean, weight in zip(self.averages, network.trainable_weights, strict=False):
+                mean.assign(weight)
+            self.totals = Totals(self.members)
+
+        def _untrained(self, shape: tuple[int, ...], initializer: str) -> Any:
+            return self.add_weight(shape=shape, initializer=initializer, trainable=False)
+
+        def call(self, x: Any, training: bool | None = None) -> Any:
+            """(rows, members, classes) logits."""
+            return self.network(x, training=training)
+
+        def get_metrics_result(self) -> dict[str, Any]:
+            """Loss and accuracy, and each member's loss; see `train_step` and `test_step`."""
+            means = self.totals.result()
+            whole = self.totals.sums[2, -1] > 0  # in validation, the average's own
+            active = self.active / tf.maximum(tf.reduce_sum(self.active), 1.0)
+            known = tf.where(self.active > 0, means[:, :-1], 0.0)
+            loss, accuracy = tf.unstack(
+                tf.where(whole, means[:, -1], tf.reduce_sum(known * active, axis=1))
+            )
+            return {"loss": loss, "accuracy": accuracy, "member_loss": means[0, :-1]}
+
+        def train_step(self, batch: Any) -> None:
+            """A gradient step of all members; the metrics are means over the members."""
+            x, (y, fold) = batch
+            weights = self.network.trainable_weights
+            trains = 1.0 - self._holds(fold)
+            weighted = trains
+            if self._class_weights is not None:
+                weighted = trains * tf.gather(self._class_weights, y)[:, None]
+            rows = tf.reduce_sum(trains, axis=0)
+            with tf.GradientTape() as tape:
+                logits = tf.cast(self.network(x, training=True), tf.float32)
+                losses = _cross_entropy(logits, y)
+                own = tf.reduce_sum(losses * weighted, axis=0) / tf.maximum(rows, 1.0)
+                # `where`, since the loss of a member that was dropped may be anything. The sum of
+                # independent losses trains each as if it were alone.
+                loss = tf.reduce_sum(tf.where(self.active > 0, own, 0.0))
+                loss = loss if self.independent else loss / self.members
+                scaled = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, [weight.value for weight in weights])
+            self.optimizer.apply(gradients, weights)
+            for mean, weight in zip(self.averages, weights, strict=False):
+                mean.assign_add((1.0 - self._momentum) * (weight - mean))
+            self._add(losses, _hits(logits, y[:, None]), trains)
+
+        def test_step(self, batch: Any) -> None:
+            """Scores each row by the members that hold it out, and by the mean of what they say."""
+            x, (y, fold) = batch
+            logits = tf.cast(self._evaluated(x), tf.float32)
+            held = self._holds(fold) * self.active
+            count = tf.reduce_sum(held, axis=1)
+            said = tf.nn.softmax(logits) * held[:, :, None]
+            mean = tf.reduce_sum(said, axis=1) / tf.maximum(count, 1.0)[:, None]
+            true = tf.reduce_sum(mean * tf.one_hot(y, mean.shape[-1]), axis=1)
+            self._add(
+                _cross_entropy(logits, y),
+                _hits(logits, y[:, None]),
+                held,
+                loss=-tf.math.log(tf.clip_by_value(true, EPSILON, 1.0)),
+                hits=_hits(mean, y),
+                rows=tf.cast(count > 0, tf.float32),
+            )
+
+        def drop(self, members: NDArray[np.bool_]) -> None:
+            """Takes members out for good; their weights become 0, so that all are finite."""
+            self.active.assign(np.asarray(self.active) * ~members)
+            shapes = {tuple(weight.shape) for weight in self.network.trainable_weights}
+            own = [v for v in self.optimizer.variables if tuple(v.shape) in shapes]
+            for variable in (*self.network.trainable_weights, *self.averages, *own):
+                values = np.array(variable)
+                values[members] = 0
+                variable.assign(values)
+            sums = np.array(self.totals.sums)
+            sums[:, :-1][:, members] = 0
+            self.totals.sums.assign(sums)
+
+        def candidate(self) -> list[NDArray[Any]]:
+            """Copies of the weights that are validated."""
+            return [np.array(w) for w in (self.averages or self.network.trainable_weights)]
+
+        def choose(self, weights: list[NDArray[Any]]) -> None:
+            """Puts weights into the network, and into their averages."""
+            for variable, value in zip(self.network.trainable_weights, weights, strict=True):
+                variable.assign(value)
+            for variable, value in zip(self.averages, weights, strict=False):
+                variable.assign(value)
+
+        def held(self, fold: NDArray[np.int32]) -> NDArray[np.float32]:
+            """(rows, members) 1 where a member that is still there did not train on a row."""
+            return np.asarray(self._holds(tf.constant(fold)) * self.active)
+
+        def _holds(self, fold: Any) -> Any:
+            held = tf.repeat(tf.equal(fold, HELD_OUT)[:, None], self.members, axis=1)
+            if self.folds:
+                own = tf.range(self.members, dtype=tf.int32) % self.folds
+                held = held | tf.equal(fold[:, None], own)
+            return tf.cast(held, tf.float32)
+
+        def _evaluated(self, x: Any) -> Any:
+            if not self.averages:
+                return self.network(x, training=False)
+            logits, _ = self.network.stateless_call(
+                [mean.value for mean in self.averages],
+                [variable.value for variable in self.network.non_trainable_variables],
+                x,
+                training=False,
+            )
+            return logits
+
+        def _add(
+            self, losses: Any, hits_: Any, counted: Any, *, loss: Any = 0.0, hits: Any = 0.0,
+            rows: Any = 0.0,
+        ) -> None:  # fmt: skip
+            def both(each: Any, average: Any) -> Any:
+                sums = tf.reduce_sum(tf.where(counted > 0, each, 0.0), axis=0)
+                return tf.concat([sums, [tf.reduce_sum(average * rows)]], axis=0)
+
+            self.totals.update_state(
+                both(losses, loss), both(hits_, hits), both(tf.ones_like(counted), 1.0)
+            )
+
+    return Members
+
+
+def averaged(model: Any, temperature: float = 1.0) -> Any:
+    """The model that is published: rows → (rows, classes), the mean of the members' probabilities.
+
+    Args:
+        model: `Members`, trained; its network is a part of the result.
+        temperature: By which the logarithms of the mean are divided; 1 for none.
+    """
+    import keras
+
+    ops, network = keras.ops, model.network
+    said = ops.softmax(ops.cast(network.outputs[0], "float32"))
+    active = np.asarray(model.active)
+    mean = ops.sum(said * (active / active.sum())[None, :, None].astype(np.float32), axis=1)
+    if temperature != 1.0:
+        mean = ops.softmax(ops.log(ops.clip(mean, EPSILON, 1.0)) * (1.0 / temperature))
+    given = {tensor.name: tensor for tensor in network.inputs}
+    return keras.Model(given.get("rows", given), mean, name=model.name)
+
+
+def dense(x: Any, units: int, members: int, dtype: str) -> Any:
+    """(rows[, members], width) → (rows, members, units), each member with weights of its own.
+
+    The initial weights are uniform within ±1/√width.
+    """
+    import keras
+
+    near = x.shape[-1] ** -0.5
+    return keras.layers.EinsumDense(
+        "bi,kio->bko" if len(x.shape) == 2 else "bki,kio->bko",
+        (members, units),
+        bias_axes="ko",
+        kernel_initializer=keras.initializers.RandomUniform(-near, near),
+        bias_initializer=keras.initializers.RandomUniform(-near, near),
+        dtype=dtype,
+    )(x)
+
+
+def _cross_entropy(logits: Any, y: Any) -> Any:
+    """(rows, members), nats."""
+    import tensorflow as tf
+
+    true = tf.one_hot(y, logits.shape[-1])[:, None, :]
+    return -tf.reduce_sum(tf.nn.log_softmax(logits) * true, axis=-1)
+
+
+def _hits(said: Any, y: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(tf.equal(tf.argmax(said, axis=-1, output_type=tf.int32), y), tf.float32)

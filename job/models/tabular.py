@@ -1,0 +1,228 @@
+"""tabular: the network for tables, an ensemble that shares weights or is independent.
+
+Sources: Gorishniy, Kotelnikov, Babenko, "TabM", ICLR 2025 (members that share weights by
+Wen, Tran, Ba, "BatchEnsemble", ICLR 2020); Gorishniy, Rubachev, Babenko, "On Embeddings for
+Numerical Features in Tabular Deep Learning", NeurIPS 2022 (piecewise linear encoding).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.config import Config
+from job.data.dataset import Dataset
+from job.data.schema import Schema
+from job.models import inputs, mlp, plan
+from job.models.members import dense, side_by_side
+
+BINS, ROWS_PER_BIN = 24, 30
+"""Bins of a number, at most, and rows for each of them, at least."""
+
+ONE_HOT = 64
+"""Slots of a column up to which it is one-hot; above it is embedded where members share weights."""
+
+WEIGHT_DECAY, MOMENTUM = 3e-4, 0.98
+"""AdamW's, and that of the moving average of the weights."""
+
+LIMIT = 0.999
+"""Beyond this quantile of the training rows, on both sides of the median, a number is cut off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bins:
+    """Where a table's numbers lie in the training rows.
+
+    Attributes:
+        low: (columns, bins) lower edges.
+        scale: (columns, bins) 1 / width; 0 for a bin that is not there.
+        mass: (columns, bins) share of the training rows in each.
+        below: (columns,) share of the training rows below the first edge and half of those on it.
+    """
+
+    low: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    mass: NDArray[np.float32]
+    below: NDArray[np.float32]
+
+
+def bins(numbers: NDArray[np.float32]) -> Bins:
+    """Bins between quantiles, or between all values of a column that has few.
+
+    Args:
+        numbers: (rows, columns), NaN where one is missing.
+    """
+    most = max(2, min(BINS, len(numbers) // ROWS_PER_BIN))
+    edges = []
+    for column in numbers.T.astype(np.float64):
+        present = np.sort(column[~np.isnan(column)])
+        values = np.unique(present)
+        if len(values) > most + 1:
+            quantiles = np.quantile(present, np.linspace(0, 1, most + 1))
+            values = np.unique(quantiles.astype(np.float32)).astype(np.float64)
+        edges.append((values, present))
+    widest = max(1, *(len(values) - 1 for values, _ in edges))
+    low, scale, mass = (np.zeros((len(edges), widest), np.float32) for _ in range(3))
+    below = np.zeros(len(edges), np.float32)
+    largest = float(np.finfo(np.float32).max)
+    for i, (values, present) in enumerate(edges):
+        count = len(values) - 1
+        rank = np.searchsorted(present, values, "left") + np.searchsorted(present, values, "right")
+        share = rank / 2 / len(present)
+        low[i, :count] = values[:-1]
+        scale[i, :count] = np.minimum(1 / np.diff(values), largest)
+        mass[i, :count] = np.diff(share)
+        below[i] = share[0]
+    return Bins(low=low, scale=scale, mass=mass, below=below)
+
+
+def build(config: Config, dataset: Dataset) -> Any:
+    """A compiled `Members` on a table's `Compact` arrays.
+
+    Each number is given as a piecewise linear encoding and as its quantile's normal value, each
+    category one-hot or embedded. The initial weights follow from the seed alone.
+
+    Args:
+        config: Nothing in it is open; see `plan.decide`.
+        dataset: A table.
+    """
+    import keras
+
+    keras.utils.set_random_seed(config.training.seed)
+    schema = _schema(dataset)
+    members, rows = int(config.model.members or 1), inputs.tensors(schema)
+    alone = plan.independent(config, len(dataset.train))
+    features = encoded(schema, rows, dataset, embed=not alone)
+    layers = _Independent(config, members) if alone else _Shared(config, members)
+    hidden = features
+    for units in config.model.hidden or ():
+        hidden = layers.dense(hidden, units)
+        hidden = keras.layers.Activation(config.model.activation, dtype=config.training.precision)(
+            hidden
+        )
+        if config.model.dropout:
+            # One mask for all members: random numbers cost more than products do.
+            mask = (None, 1, units)
+            hidden = keras.layers.Dropout(
+                config.model.dropout, mask, dtype=config.training.precision
+            )(hidden)
+    logits = layers.head(hidden, len(dataset.classes))
+    model = side_by_side(
+        keras.Model(rows, logits, name="tabular"),
+        independent=alone,
+        folds=plan.folds(config, dataset),
+        class_weights=mlp.class_weights(dataset) if config.training.class_weights else None,
+        average=MOMENTUM,
+    )
+    optimizer = keras.optimizers.AdamW(config.training.learning_rate, weight_decay=WEIGHT_DECAY)
+    if config.training.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer=optimizer, loss=None, jit_compile=False)
+    return model
+
+
+def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, *, embed: bool) -> Any:
+    """(rows, features) float32.
+
+    Args:
+        schema: The columns.
+        rows: As `inputs.tensors` gives them.
+        dataset: Its `fit_rows` say where the numbers lie.
+        embed: Give categories with many values trained vectors in place of one-hot codes.
+    """
+    import keras
+
+    ops, parts = keras.ops, []
+    if schema.numbers:
+        found = bins(dataset.train.x["numbers"][dataset.fit_rows])
+        missing = ops.isnan(rows["numbers"])
+        known = ops.where(missing, 0.0, rows["numbers"])
+        shares = ops.clip((ops.expand_dims(known, 2) - found.low) * found.scale, 0.0, 1.0)
+        quantile = ops.sum(shares * found.mass, axis=2) + found.below
+        normal = ops.erfinv(ops.clip(2.0 * quantile - 1.0, -LIMIT, LIMIT)) * 2.0**0.5
+        shares = ops.where(ops.expand_dims(missing, 2), 0.0, shares)
+        parts += [
+            ops.where(missing, 0.0, normal),
+            *inputs.indicators(schema, missing),
+            keras.layers.Flatten()(shares),
+        ]
+    for i, column in enumerate(schema.lookups):
+        count = inputs.slots(column)
+        if count <= ONE_HOT or not embed:
+            parts.append(inputs.one_hot(rows["codes"], i, column))
+        else:
+            # Its size: a rule of thumb of fast.ai, capped.
+            size = min(16, round(1.6 * count**0.56))
+            vectors = keras.layers.Embedding(
+                count, size, embeddings_initializer=keras.initializers.RandomNormal(stddev=0.3)
+            )
+            parts.append(vectors(ops.take(rows["codes"], i, axis=1)))
+    for i, column in enumerate(schema.times):
+        parts += inputs.calendar(rows["times"], i, column)
+    parts += inputs.bags(schema, rows) if embed else inputs.presence(schema, rows)
+    return inputs.joined(parts)
+
+
+class _Shared:
+    """Layers of members that share weights: `((x * r) W) * s + b`, with r, s and b their own."""
+
+    def __init__(self, config: Config, members: int):
+        self._members, self._precision, self._first = members, config.training.precision, True
+        self._random = np.random.default_rng((config.training.seed, 1))
+
+    def dense(self, x: Any, units: int) -> Any:
+        import keras
+
+        width, members = x.shape[-1], self._members
+        draw = keras.initializers.RandomUniform
+        near = draw(-(width**-0.5), width**-0.5)
+        scale = keras.layers.EinsumDense(
+            "bd,kd->bkd" if self._first else "bkd,kd->bkd",
+            (members, width),
+            kernel_initializer="ones",
+            dtype=self._precision,
+        )
+        x = scale(x)
+        if self._first:  # random signs make the members differ
+            scale.kernel.assign(self._random.choice([-1.0, 1.0], scale.kernel.shape))
+        self._first = False
+        x = keras.layers.Dense(
+            units, use_bias=False, kernel_initializer=near, dtype=self._precision
+        )(x)
+        return keras.layers.EinsumDense(
+            "bkd,kd->bkd",
+            (members, units),
+            bias_axes="kd",
+            kernel_initializer="ones",
+            bias_initializer=draw(-(width**-0.5), width**-0.5),
+            dtype=self._precision,
+        )(x)
+
+    def head(self, x: Any, classes: int) -> Any:
+        return dense(x, classes, self._members, "float32")
+
+
+class _Independent:
+    """Layers of members that share nothing."""
+
+    def __init__(self, config: Config, members: int):
+        self._members, self._precision = members, config.training.precision
+
+    def dense(self, x: Any, units: int) -> Any:
+        return dense(x, units, self._members, self._precision)
+
+    def head(self, x: Any, classes: int) -> Any:
+        return dense(x, classes, self._members, "float32")
+
+
+def _schema(dataset: Dataset) -> Schema:
+    if dataset.table is None:
+        from job.errors import UsageError
+
+        raise UsageError(
+            "--model: expected auto or mlp, since --data is no table. Received: 'tabular'.",
+            hint="Leave --model out.",
+        )
+    return dataset.table.schema

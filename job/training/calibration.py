@@ -1,0 +1,83 @@
+"""calibration: one temperature for averaged probabilities, and the validation that it rests on.
+
+Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+EPSILON = 1e-7
+ENOUGH = 100
+"""Rows below which no temperature is fitted."""
+
+HALVES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What a model says of rows that it was not trained on.
+
+    Attributes:
+        kind: held-out: no member was trained on the rows. out-of-fold: each row is scored by the
+            independent members that were not trained on it.
+        rows: (n,) int64, rows of `dataset.train`.
+        probabilities: (n, classes), float32, after the temperature.
+        temperature: The published model's; 1 for none.
+    """
+
+    kind: Literal["held-out", "out-of-fold"]
+    rows: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    temperature: float
+
+
+def temperature(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
+    """The temperature that lowers the loss; 1 unless it does so on rows that did not fit it.
+
+    Args:
+        probabilities: (rows, classes).
+        y: (rows,) class indices.
+    """
+    if len(y) < ENOUGH:
+        return 1.0
+    half = np.arange(len(y)) % HALVES
+    fitted = [_fit(probabilities[half != part], y[half != part]) for part in range(HALVES)]
+    crossed = sum(
+        loss(scaled(probabilities[half == part], fitted[part]), y[half == part])
+        * (half == part).mean()
+        for part in range(HALVES)
+    )
+    return _fit(probabilities, y) if crossed < loss(probabilities, y) else 1.0
+
+
+def scaled(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """(rows, classes) softmax of the logarithms over the temperature."""
+    if temperature == 1.0:
+        return probabilities
+    logits = np.log(np.clip(probabilities, EPSILON, 1.0)) / temperature
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float32] = exponents / exponents.sum(axis=1, keepdims=True)
+    return shares
+
+
+def loss(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
+    """Mean cross-entropy, nats."""
+    true = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return float(-np.log(np.clip(true, EPSILON, 1.0)).mean())
+
+
+def _fit(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
+    """The minimum over the temperature's logarithm by golden sections; the loss has one valley."""
+    low, high, ratio = np.log(0.25), np.log(4.0), (5**0.5 - 1) / 2
+    while high - low > 1e-3:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if loss(scaled(probabilities, np.exp(left)), y) < loss(
+            scaled(probabilities, np.exp(right)), y
+        ):
+            high = right
+        else:
+            low = left
+    return float(np.float32(np.exp((low + high) / 2)))

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import tiny
+
+from job import models
+from job.config import Config
+from job.errors import UsageError
+from job.models import plan, tabular
+
+
+def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
+    rng = np.random.default_rng(0)
+    numbers = np.stack(
+        [rng.normal(size=3000), rng.integers(0, 4, 3000), np.where(rng.random(3000) < 0.9, 0, 1)],
+        axis=1,
+    ).astype(np.float32)
+    numbers[:100, 0] = np.nan
+    found = tabular.bins(numbers)
+    assert found.low.shape == (3, tabular.BINS)
+    np.testing.assert_allclose(found.mass[0], 1 / tabular.BINS, atol=0.002)
+    assert found.scale[1].tolist()[:4] == [1, 1, 1, 0]
+    assert found.scale[2].tolist()[:2] == [1, 0]
+    np.testing.assert_allclose(found.below[2], 0.45, atol=0.02)  # half of the zeros
+    np.testing.assert_allclose((found.below + found.mass.sum(axis=1))[0], 1, atol=0.01)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_few_rows_have_few_bins(rows):
+    found = tabular.bins(np.arange(rows, dtype=np.float32)[:, None])
+    assert np.isfinite(found.scale).all()
+    assert found.low.shape[1] <= 2
+
+
+def test_the_network_of_a_table_wants_a_table():
+    dataset = tiny.corners()
+    settled = plan.decide(Config.of(model="tabular"), dataset, gpu=False).config
+    with pytest.raises(UsageError, match="--data is no table"):
+        models.build(settled, dataset)
+
+
+def test_auto_is_the_reference_network_for_arrays():
+    settled = plan.decide(Config(), tiny.corners(), gpu=False)
+    assert settled.config == plan.reference(Config()).replaced(model="mlp")
+    assert settled.chosen["hidden"] == (350, 50)
+
+
+def test_what_is_set_is_kept():
+    settled = plan.decide(Config.of(epochs=3, hidden=(5,)), tiny.corners(), gpu=False)
+    assert (settled.config.training.epochs, settled.config.model.hidden) == (3, (5,))
+    assert "epochs" not in settled.chosen

@@ -1,0 +1,255 @@
+"""Members: trained side by side, stopped, dropped, resumed and averaged."""
+
+import dataclasses
+
+import churn
+import numpy as np
+import pytest
+import tiny
+
+from job import data, device, export, models, training
+from job.config import Config
+from job.data import splits
+from job.data.reading import Reading
+from job.errors import Preempted, TrainingDiverged
+from job.models import plan
+from job.models.members import TRAINED, as_members
+from job.training import blocks, calibration
+from job.training.packed import digest
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    device.prepare("cpu")
+    path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", churn.rows(400))
+    return str(path)
+
+
+def load(table, config):
+    return data.load(
+        table, test_uri=None, validation_split=plan.holdout(config), scratch=None,
+        reading=Reading(label="churned", exclude=("household",)),
+    )  # fmt: skip
+
+
+def planned(dataset, **options):
+    config = Config.of(data="t", name="t", **options)
+    return plan.decide(config, dataset, gpu=False).config
+
+
+def several(dataset=None, **options):
+    """(model, Fitted) of three small networks on the corners."""
+    dataset = dataset or tiny.corners(240, 0)
+    device.prepare("cpu")
+    arguments = {k: options.pop(k) for k in ("callbacks", "on_drop") if k in options}
+    settled = planned(
+        dataset, **({"hidden": (8,), "members": 3, "epochs": 3, "batch_size": 50} | options)
+    )
+    model = models.build(settled, dataset)
+    return model, training.fit(model, dataset, settled, **arguments)
+
+
+def bits(model):
+    return [np.asarray(variable).tobytes() for variable in model.network.trainable_weights]
+
+
+def test_folds_keep_keys_together_and_spread_the_classes():
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 300, 600).astype(np.uint64)
+    y = (keys % 3).astype(np.int32)
+    fold = splits.folds(y, keys, 5)
+    assert all(len(set(fold[keys == key])) == 1 for key in np.unique(keys))
+    shares = np.array([[np.mean(fold[y == label] == f) for f in range(5)] for label in range(3)])
+    assert abs(shares - 0.2).max() < 0.08
+    assert (fold == splits.folds(y, keys, 5)).all()
+    assert (fold != splits.folds(y, keys, 5, seed=1)).any()
+
+
+def test_a_member_learns_nothing_from_the_rows_that_it_holds_out():
+    dataset = tiny.corners(240, 0)
+    before, _ = several(dataset)
+    fold = splits.folds(dataset.train.y, dataset.keys(), 3)
+    y = dataset.train.y.copy()
+    y[fold == 0] = (y[fold == 0] + 1) % 4
+    other = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(splits, "folds", lambda *_args, **_kwargs: fold)
+    after, _ = several(other)
+    monkey.undo()
+    for old, new in zip(before.network.get_weights(), after.network.get_weights(), strict=True):
+        assert (old[0] == new[0]).all()
+        assert (old[1] != new[1]).any()
+
+
+def test_the_average_is_better_than_a_member_and_validated_out_of_fold():
+    dataset = tiny.corners(600, 0)
+    model, fitted = several(dataset, epochs=8)
+    assert fitted.validation.kind == "out-of-fold"
+    assert fitted.validation.rows.tolist() == dataset.fit_rows.tolist()
+    said = training.predict(fitted.network, dataset.test.x)
+    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
+    alone = training.predict(model.network, dataset.test.x)
+    exponents = np.exp(alone - alone.max(axis=2, keepdims=True))
+    each = exponents / exponents.sum(axis=2, keepdims=True)
+    losses = [calibration.loss(each[:, k], dataset.test.y) for k in range(3)]
+    assert calibration.loss(each.mean(axis=1), dataset.test.y) < np.mean(losses)
+    assert (said.argmax(axis=1) == dataset.test.y).mean() > 0.9
+
+
+def test_an_average_of_members_reloads_in_a_fresh_process(tmp_path):
+    dataset = tiny.corners(240, 0)
+    _, fitted = several(dataset)
+    with export.Check() as check:
+        export.write(fitted.network, tmp_path)
+        check.submit(tmp_path, dataset.test.x)
+        said = training.predict(fitted.network, dataset.test.x)
+        check.result(said, export.tolerance(fitted.network))
+
+
+@pytest.mark.parametrize("rows", ["few", "many"])
+def test_a_table_s_network_takes_raw_columns_in_a_fresh_process(rows, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SMALL", 1000 if rows == "few" else 10)
+    monkeypatch.setattr("job.models.tabular.ONE_HOT", 2)  # cities are embedded
+    open_ = Config.of(data="t", name="t", epochs=30, members=4, hidden=(16, 16))
+    dataset = load(table, open_)
+    settled = plan.decide(open_, dataset, gpu=False).config
+    model = models.build(settled, dataset)
+    assert model.independent == (rows == "few")
+    fitted = training.fit(model, dataset, settled)
+    assert fitted.validation.kind == ("out-of-fold" if rows == "few" else "held-out")
+    said = training.predict(fitted.network, dataset.test.x)
+    assert (said.argmax(axis=1) == dataset.test.y).mean() > 0.8
+    with export.Check() as check:
+        export.write(fitted.network, tmp_path, dataset.table.schema)
+        check.submit(tmp_path, dataset.table.test, dataset.table.schema)
+        check.result(said, export.tolerance(fitted.network))
+
+
+def test_each_independent_member_keeps_its_own_best_weights():
+    dataset = tiny.corners(120, 0)
+    wrong = slice(0, 30)  # whoever is sure of these is punished
+    dataset.train.y[wrong] = (dataset.train.y[wrong] + 1) % 4
+    model, fitted = several(
+        dataset, epochs=60, patience=2, learning_rate=0.01, batch_size=8, hidden=(16,)
+    )
+    assert fitted.stopped_early
+    y, rows = dataset.train.y, dataset.fit_rows
+    fold = np.full(len(y), TRAINED, np.int32)
+    fold[rows] = splits.folds(y, dataset.keys(), 3)
+    logits = training.predict(model.network, dataset.train.x)
+    exponents = np.exp(logits - logits.max(axis=2, keepdims=True))
+    each = exponents / exponents.sum(axis=2, keepdims=True)
+    held = model.held(fold).astype(bool)
+    mean = np.mean([calibration.loss(each[held[:, k], k], y[held[:, k]]) for k in range(3)])
+    assert mean <= min(result.val_loss for result in fitted.history) + 1e-3
+
+
+class Interrupting:
+    def __init__(self, at):
+        self.at, self.seen, self.state = at, 0, None
+
+    def should_stop(self):
+        self.seen += 1
+        return 0 < self.at <= self.seen
+
+    def save(self, state):
+        self.state = state
+
+
+@pytest.mark.parametrize("kind", ["independent", "shared"])
+def test_stopped_anywhere_and_resumed_members_end_with_the_same_bits(kind, table, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
+    monkeypatch.setattr(plan, "SMALL", 10_000 if kind == "independent" else 10)
+    open_ = Config.of(
+        data="t", name="t", xla=False, members=3, hidden=(8,), batch_size=150,
+        epochs=6, patience=2, learning_rate=0.05,
+    )  # fmt: skip
+    dataset = load(table, open_)
+    settled = plan.decide(open_, dataset, gpu=False).config
+
+    def fit(**arguments):
+        device.prepare("cpu")
+        model = models.build(settled, dataset)
+        fitted = training.fit(model, dataset, settled, **arguments)
+        history = [dataclasses.replace(result, seconds=0) for result in fitted.history]
+        return bits(model), history, training.predict(fitted.network, dataset.test.x).tobytes()
+
+    kept = []
+    whole = fit(save=kept.append)
+    last = digest(kept[-1].arrays)
+    points = Interrupting(0)
+    fit(should_stop=points.should_stop)
+    for at in (2, points.seen // 2, points.seen):
+        stopped = Interrupting(at)
+        with pytest.raises(Preempted):
+            fit(should_stop=stopped.should_stop, save=stopped.save)
+        assert fit(resume=stopped.state, save=kept.append) == whole, at
+        assert digest(kept[-1].arrays) == last, at
+    assert fit(resume=kept[-1]) == whole  # a finished run is not trained again
+
+
+def spoil(model, members, epoch):
+    """A callback that makes some members' weights NaN."""
+    import keras
+
+    def spoiled(number, logs):
+        if number == epoch:
+            kernel = model.network.trainable_weights[0]
+            values = np.array(kernel)
+            values[members] = np.nan
+            kernel.assign(values)
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=spoiled)
+
+
+def test_a_member_that_diverges_is_dropped_while_half_of_them_go_on():
+    dataset = tiny.corners(240, 0)
+    device.prepare("cpu")
+    settled = planned(dataset, hidden=(8,), members=3, epochs=4, batch_size=50)
+    model = models.build(settled, dataset)
+    dropped, kept = [], []
+    fitted = training.fit(
+        model, dataset, settled,
+        callbacks=[spoil(model, [1], 1)], on_drop=lambda *args: dropped.append(args),
+        save=kept.append, due=lambda: True,
+    )  # fmt: skip
+    assert dropped == [(1, 2)]
+    assert all(np.isfinite([r.loss, r.val_loss]).all() for r in fitted.history)
+    assert all(state.finite for state in kept)
+    said = training.predict(fitted.network, dataset.test.x)
+    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
+    assert as_members(model) is model
+
+
+def test_too_many_that_diverge_end_training():
+    dataset = tiny.corners(240, 0)
+    device.prepare("cpu")
+    settled = planned(dataset, hidden=(8,), members=3, epochs=4, batch_size=50)
+    model = models.build(settled, dataset)
+    with pytest.raises(TrainingDiverged, match="more than half"):
+        training.fit(model, dataset, settled, callbacks=[spoil(model, [0, 1], 1)])
+
+
+@pytest.mark.parametrize("options", [{}, {"members": 2}, {"patience": 3}])
+def test_a_time_limit_ends_training_after_the_epoch_that_is_under_way(options):
+    dataset = tiny.corners(240, 40)
+    device.prepare("cpu")
+    settled = planned(dataset, hidden=(8,), epochs=50, batch_size=50, time_limit=1e-3, **options)
+    kept = []
+    fitted = training.fit(models.build(settled, dataset), dataset, settled, save=kept.append)
+    assert (len(fitted.history), fitted.time_limited) == (1, 4)
+    again = training.fit(
+        models.build(settled, dataset), dataset, settled, resume=kept[-1], save=kept.append
+    )
+    assert again.time_limited == 4
+
+
+def test_a_temperature_is_kept_only_if_it_helps_on_other_rows():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 3)).astype(np.float32)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    y = np.array([rng.choice(3, p=p / p.sum()) for p in shares.astype(np.float64)], np.int32)
+    sharp = shares**2 / (shares**2).sum(axis=1, keepdims=True)
+    assert calibration.temperature(sharp, y) == pytest.approx(2, abs=0.15)
+    assert calibration.temperature(shares, y) == pytest.approx(1, abs=0.1)
+    assert calibration.temperature(sharp[:50], y[:50]) == 1.0
