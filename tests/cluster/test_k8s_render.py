@@ -286,13 +286,13 @@ CHANGED = {
 """The kinds that a patch changes or adds, by patch."""
 
 
-def patched(patch: str, folder: Path, *, nightly: bool = False) -> list[Manifest]:
-    """`production` (or `scheduled` around it) of a user who has named a patch there."""
+def patched(*patches: str, folder: Path, nightly: bool = False) -> list[Manifest]:
+    """`production` (or `scheduled` around it) of a user who has named patches there."""
     tree = shutil.copytree(K8S, folder / "k8s")
-    overlay = "scheduled" if patch == "schedule" else "production"
+    overlay = "scheduled" if patches == ("schedule",) else "production"
     file = tree / "overlays" / overlay / "kustomization.yaml"
     content = yaml.safe_load(file.read_text())
-    content.setdefault("components", []).append(f"../../patches/{patch}")
+    content.setdefault("components", []).extend(f"../../patches/{patch}" for patch in patches)
     file.write_text(yaml.safe_dump(content))
     return render(tree / "overlays" / ("scheduled" if nightly else overlay))
 
@@ -300,7 +300,7 @@ def patched(patch: str, folder: Path, *, nightly: bool = False) -> list[Manifest
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_patch_changes_what_it_says_and_stays_valid(name: str, tmp_path: Path) -> None:
     before = render(K8S / "overlays" / ("scheduled" if name == "schedule" else "production"))
-    after = patched(name, tmp_path)
+    after = patched(name, folder=tmp_path)
     changed = [manifest for manifest in after if manifest not in before]
     assert {manifest["kind"] for manifest in changed} == CHANGED[name]
     assert len(changed) == len(CHANGED[name])
@@ -313,8 +313,8 @@ def test_a_patch_changes_what_it_says_and_stays_valid(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize("name", sorted(set(PATCHES) - {"schedule"}))
 def test_a_patch_of_production_reaches_the_nights(name: str, tmp_path: Path) -> None:
-    nights = patched(name, tmp_path / "nights", nightly=True)
-    once = patched(name, tmp_path / "once")
+    nights = patched(name, folder=tmp_path / "nights", nightly=True)
+    once = patched(name, folder=tmp_path / "once")
     pod, expected = train_container(nights), train_container(once)
     del pod["envFrom"], expected["envFrom"]  # the ConfigMap has another name there
     assert pod == expected
@@ -322,8 +322,24 @@ def test_a_patch_of_production_reaches_the_nights(name: str, tmp_path: Path) -> 
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
 
+def test_patches_combine_and_keep_each_others_changes(tmp_path: Path) -> None:
+    some = [name for name in PATCHES if name not in ("schedule", "mig")]
+    for folder, names in (("there", some), ("back", some[::-1])):
+        manifests = patched(*names, folder=tmp_path / folder)
+        template = find(manifests, "Job")["spec"]["template"]
+        for manifest in manifests:
+            kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+        assert violations(template) == []
+        volumes = {volume["name"] for volume in template["spec"]["volumes"]}
+        assert volumes == {"tmp", "private-ca", "volume"}
+        assert template["metadata"]["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
+        assert "ttlSecondsAfterFinished" not in find(manifests, "Job")["spec"]
+
+
 def test_the_failure_policy_still_has_its_order_with_fail_on_oom(tmp_path: Path) -> None:
-    rules = find(patched("fail-on-oom", tmp_path), "Job")["spec"]["podFailurePolicy"]["rules"]
+    rules = find(patched("fail-on-oom", folder=tmp_path), "Job")["spec"]["podFailurePolicy"][
+        "rules"
+    ]
     disruption = next(i for i, rule in enumerate(rules) if "onPodConditions" in rule)
     killed = next(
         i for i, rule in enumerate(rules) if 137 in rule.get("onExitCodes", {}).get("values", [])
