@@ -103,20 +103,12 @@ class Daemons(contextlib.ExitStack):
 
 
 def _answering(
-    daemons: Daemons,
-    name: str,
-    version: str,
-    port: int,
-    *,
-    key: str = "contract",
-    ignores: str = "",
+    daemons: Daemons, name: str, version: str, port: int, *, key: str = KEY, **known: Any
 ) -> Server:
     endpoint = f"http://127.0.0.1:{port}"
     daemons.wait_for(endpoint)
-    secret = key if key == "S3RVER" else "contract-secret"
-    made = Server(
-        name=name, version=version, env=credentials(endpoint, key, secret), ignores=ignores
-    )
+    env = credentials(endpoint, key, SECRET if key == KEY else key)
+    made = Server(name=name, version=version, env=env, **known)
     made.client().create_bucket(Bucket=BUCKET)
     return made
 
@@ -132,7 +124,7 @@ def _rclone(daemons: Daemons) -> Server:
     program, data = TOOLS / "rclone/bin/rclone", daemons.folder / "data"
     data.mkdir()
     said = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout
-    keys = "--auth-key=contract,contract-secret"
+    keys = f"--auth-key={KEY},{SECRET}"
     address = f"--addr=127.0.0.1:{port}"
     daemons.start([program, "serve", "s3", "--config=/dev/null", address, keys, data])
     return _answering(daemons, "rclone", said.split()[1], port, ignores="If-None-Match")
@@ -238,12 +230,15 @@ def _ceph(daemons: Daemons) -> Server:
     run(programs / "monmaptool", "--create", "--fsid", fsid, "--addv", "a", address, folder / "map")
     run(programs / "ceph-mon", "--mkfs", "-i", "a", "--monmap", folder / "map")
     daemons.start([programs / "ceph-mon", "-f", "-i", "a"], **env)
-    run("/usr/bin/python3", programs / "ceph", "osd", "new", osd)  # its bindings are Debian's
+    cluster = ("/usr/bin/python3", programs / "ceph", "--connect-timeout=30")  # Debian's bindings
+    with contextlib.suppress(subprocess.CalledProcessError):
+        run(*cluster, "status")  # waits for the monitor's quorum
+    run(*cluster, "osd", "new", osd)
     run(programs / "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
     daemons.start([programs / "ceph-osd", "-f", "-i", "0"], **env)
     daemons.start([programs / "radosgw", "-f", "-n", "client.rgw.x"], **env)
     daemons.wait_for(f"http://127.0.0.1:{port}")
-    keys = ("--access-key=contract", "--secret-key=contract-secret")
+    keys = (f"--access-key={KEY}", f"--secret-key={SECRET}")
     admin = programs / "radosgw-admin"
     run(admin, "user", "create", "--uid=contract", "--display-name=contract", *keys)
     said = run(programs / "radosgw", "--version")
