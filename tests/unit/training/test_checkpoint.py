@@ -175,3 +175,37 @@ def test_a_checkpoint_that_takes_longer_than_a_pod_is_given_is_told_of(
         proxy.delay = GRACE + 0.5
         checkpoints(s3_uri).save(state())
     assert "Expected at most 8 s" in caplog.text
+
+
+def test_a_pod_that_was_taken_for_dead_overwrites_nothing(store_uri, tmp_path, caplog):
+    dead = checkpoints(store_uri, spare=str(tmp_path / "dead"))
+    dead.latest()
+    dead.save(state(1))
+    successor = checkpoints(store_uri)
+    successor.latest()
+    for step in (2, 3):
+        successor.save(state(step))
+    dead.save(state(9))
+    assert "a checkpoint of another pod of run run-1" in caplog.text
+    assert same(checkpoints(store_uri).latest(), state(3))
+
+
+def test_a_run_that_has_published_discards_its_checkpoints(store_uri):
+    writer = checkpoints(store_uri)
+    for step in (1, 2):
+        writer.save(state(step))
+    store = open_store(store_uri)
+    store.write("m/runs/run-1/version", b"1")
+    checkpoint.discard(store, "m/runs/run-1")
+    checkpoint.discard(store, "m/runs/run-1")
+    assert [entry.key for entry in store.list("m/runs")] == ["m/runs/run-1/version"]
+
+
+def test_what_may_not_be_deleted_is_left(s3, s3_uri, monkeypatch):
+    checkpoints(s3_uri).save(state())
+    for name, value in s3.identity().items():
+        monkeypatch.setenv(name, value)
+    checkpoint.discard(open_store(s3_uri), "m/runs/run-1")
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    assert len(list(open_store(s3_uri).list("m/runs"))) == 1
