@@ -90,6 +90,22 @@ def test_no_command_moves_a_pointer_without_conditional_writes(
     assert registry.pointer() == before
 
 
+def test_a_bucket_is_looked_for_before_it_is_written(proxy: proxies.Proxy, s3_uri: str) -> None:
+    """Some servers make the bucket that a write names."""
+    with pytest.raises(AccessDenied, match="NoSuchBucket"):
+        probe(open_store(f"s3://misspelt-{uuid.uuid4().hex}/x"), "m/.probe")
+    assert {request.method for request in proxy.seen} == {"GET"}
+
+
+def test_many_parts_at_a_time_have_a_connection_each(
+    s3_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abcd":
+        (tmp_path / name).write_bytes(LARGE * 2)
+    Registry(open_store(s3_uri), "m").publish(tmp_path, draft("run-1"))
+    assert "pool is full" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("settings", "region"),
     [
