@@ -42,7 +42,9 @@ def header(of, **changes):
     return Header(schema_version=1, **(values | changes))
 
 
-def checkpoints(uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=None, spare=""):
+def checkpoints(
+    uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=None, spare="", report=id
+):
     return Checkpoints(
         open_store(uri),
         f"m/runs/{run_id}",
@@ -51,6 +53,7 @@ def checkpoints(uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=N
         fingerprint=lambda chosen: fingerprint,
         made_on={"device": device},
         every=every,
+        report=report,
     )
 
 
@@ -164,21 +167,22 @@ def test_saving_takes_two_per_cent_at_most(took, at, due):
     assert is_due(5.0, cost=took, since=6) is True
 
 
-def test_a_checkpoint_that_takes_longer_than_a_pod_is_given_is_told_of(
-    s3, s3_uri, monkeypatch, caplog
-):
+def test_a_checkpoint_that_takes_longer_than_a_pod_is_given_is_reported(s3, s3_uri, monkeypatch):
+    reported = []
     with proxies.serve(s3.env) as proxy:
         for name, value in proxy.env.items():
             monkeypatch.setenv(name, value)
-        checkpoints(s3_uri).save(state())
-        assert not caplog.records
+        checkpoints(s3_uri, report=reported.append).save(state())
+        assert [type(notice) for notice in reported] == [checkpoint.Saved]
         proxy.delay = GRACE + 0.5
-        checkpoints(s3_uri).save(state())
-    assert "Expected at most 8 s" in caplog.text
+        checkpoints(s3_uri, report=reported.append).save(state())
+    assert isinstance(reported[-1], checkpoint.Slow)
+    assert reported[-1].grace == GRACE
 
 
-def test_a_pod_that_was_taken_for_dead_overwrites_nothing(store_uri, tmp_path, caplog):
-    dead = checkpoints(store_uri, spare=str(tmp_path / "dead"))
+def test_a_pod_that_was_taken_for_dead_overwrites_nothing(store_uri, tmp_path):
+    reported = []
+    dead = checkpoints(store_uri, spare=str(tmp_path / "dead"), report=reported.append)
     dead.latest()
     dead.save(state(1))
     successor = checkpoints(store_uri)
@@ -186,7 +190,8 @@ def test_a_pod_that_was_taken_for_dead_overwrites_nothing(store_uri, tmp_path, c
     for step in (2, 3):
         successor.save(state(step))
     dead.save(state(9))
-    assert "a checkpoint of another pod of run run-1" in caplog.text
+    (failed,) = (each for each in reported if isinstance(each, checkpoint.NotSaved))
+    assert "a checkpoint of another pod of run run-1" in failed.error.message
     assert same(checkpoints(store_uri).latest(), state(3))
 
 
