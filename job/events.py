@@ -59,7 +59,7 @@ def data_loaded(dataset: Dataset) -> None:
     shape = "×".join(map(str, dataset.shape))
     row = f"{shape} {dataset.dtype}"
     if dataset.table:
-        row = f"{len(dataset.table.schema.columns)} columns"
+        row = _counted(len(dataset.table.schema.columns), "column")
     rows = {
         "train": len(dataset.fit_rows),
         "validation": len(dataset.validation_rows),
@@ -70,7 +70,7 @@ def data_loaded(dataset: Dataset) -> None:
     event(
         "data.loaded",
         f"Data: {rows['train']:,} rows to train, {rows['validation']:,} to validate, "
-        f"{rows['test']:,} to test{held_out}; {row}, {len(dataset.classes)} classes.",
+        f"{rows['test']:,} to test{held_out}; {row}, {_counted(len(dataset.classes), 'class')}.",
         rows=rows,
         shape=list(dataset.shape),
         dtype=dataset.dtype,
@@ -260,16 +260,29 @@ def evaluated(metrics: Metrics) -> None:
     )
 
 
-def decided(verdict: Verdict) -> None:
-    """The gate spoke."""
+def decided(verdict: Verdict, *, reasons: bool = True) -> None:
+    """The gate has decided.
+
+    Args:
+        verdict: The decision.
+        reasons: Whether the line for a person has them; otherwise they end the log.
+    """
     event(
         "verdict",
-        f"Verdict: {'promote' if verdict.promote else 'do not promote'}. "
-        + " ".join(verdict.reasons),
+        f"Verdict: {'promote' if verdict.promote else 'do not promote'}."
+        + (" " + " ".join(verdict.reasons) if reasons else ""),
         promote=verdict.promote,
         reasons=list(verdict.reasons),
         champion=verdict.champion,
         comparisons=[asdict(each) for each in verdict.comparisons],
+    )
+
+
+def publishing_started(store: str) -> None:
+    """The run makes what a version consists of, which takes seconds."""
+    event(
+        "publishing.started",
+        f"Writing the report and checking the exported model; both go to {store}.",
     )
 
 
@@ -288,12 +301,17 @@ def run_skipped(same: "Manifest") -> None:
 def published(result: "Published", store: str) -> None:
     """The version is complete in the store."""
     manifest, promoted = result.manifest, result.verdict.promote
+    version = f"{manifest.name}/versions/{manifest.version}/{manifest.attempt}"
+    report = f"{store.rstrip('/')}/{version}/report.html"
     event(
         "published",
         f"Version {manifest.version} of {manifest.name} is in {store}"
-        + (", and is the champion." if promoted else "; the champion stays."),
+        + (", and is the champion." if promoted else "; the champion stays.")
+        + f" Report: {report}"
+        + (f" (`mlp-job fetch {manifest.version} FOLDER --report`)" if "://" in store else ""),
         version=manifest.version,
         promoted=promoted,
+        report=report,
     )
 
 
@@ -308,3 +326,8 @@ def run_ended(seconds: Mapping[str, float]) -> None:
         exit_code=0,
         seconds=dict(seconds),
     )
+
+
+def _counted(count: int, word: str) -> str:
+    plural = word + ("es" if word.endswith("s") else "s")
+    return f"{count:,} {word if count == 1 else plural}"

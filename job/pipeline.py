@@ -155,7 +155,8 @@ def make(
             challenger = contest.challenger(dataset, probabilities, metrics, made_from)
             judge = contest.judge(registry, challenger, config)
             verdict, past = judge(registry.champion()), registry.recent(TREND)
-        events.decided(verdict)
+        events.decided(verdict, reasons=verdict.promote or config.gate.rejection_ok)
+        events.publishing_started(config.publishing.store)
         record = page.Record(
             config=made.config,
             dataset=dataset,
@@ -171,6 +172,7 @@ def make(
             created=datetime.now(UTC),
             parameters=mlp.parameters(network),
             peak_memory_mb=device.peak_memory_mb(),
+            gpu_peak_memory_mb=device.gpu_peak_memory_mb(),
             past=past,
         )
         with clock.phase("report"):

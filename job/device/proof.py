@@ -73,6 +73,8 @@ def import_libraries() -> None:
         UsageError: A variable is set that would cut training short.
     """
     configure_environment()
+    if "tensorflow" not in sys.modules:
+        event("import.started", "Importing TensorFlow, which takes some seconds.")
     with _quiet():
         importlib.import_module("keras")
 

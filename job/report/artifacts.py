@@ -38,11 +38,16 @@ def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
             "seconds": dict(record.seconds),
             "rows_per_second": round(rows_per_second),
             "peak_memory_mb": round(record.peak_memory_mb),
+            "gpu_peak_memory_mb": _rounded(record.gpu_peak_memory_mb),
             "device": record.device,
         },
     )
     _write_history(folder / "history.csv", record)
     _write_predictions(folder / "predictions.parquet", record)
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

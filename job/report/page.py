@@ -43,6 +43,7 @@ class Record:
         created: When the model was evaluated, with its time zone.
         parameters: Number of trained weights.
         peak_memory_mb: The process's largest resident set, MB.
+        gpu_peak_memory_mb: The most that TensorFlow held of the GPU's memory, MB; None on a CPU.
         past: The versions before it, oldest first, for the trend; may be empty.
     """
 
@@ -60,6 +61,7 @@ class Record:
     created: datetime
     parameters: int
     peak_memory_mb: float
+    gpu_peak_memory_mb: float | None = None
     past: tuple[Manifest, ...] = ()
 
 

@@ -267,8 +267,8 @@ def test_spot_and_kueue() -> None:
 
 
 def test_the_readme_says_what_the_failure_policy_does() -> None:
-    """The table of exit codes in the README has the rules of errors.py."""
-    readme = (K8S.parent / "README.md").read_text()
+    """The table of exit codes in job/commands/README.md has the rules of errors.py."""
+    readme = (K8S.parent / "job/commands/README.md").read_text()
     rows = re.findall(r"^\| (\d+) \| \S+ \| .+ \| (\w+|–) \|$", readme, re.MULTILINE)
     rules = {each.exit_code: each.rule or "–" for each in errors.JobError.__subclasses__()}
     assert {int(code): rule for code, rule in rows} == {0: "–", A_BUG: "Count", **rules}

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow.csv
@@ -64,12 +63,14 @@ def test_from_data_to_a_published_model(store_uri, corners, tmp_path):
     log = events(done.stdout)
     assert [event["event.name"] for event in log] == [
         "run.started",
+        "import.started",
         "device.ready",
         "data.loaded",
         *["epoch.ended"] * 3,
         "checkpoint.saved",
         "evaluated",
         "verdict",
+        "publishing.started",
         "published",
         "run.ended",
     ]
@@ -402,12 +403,9 @@ def test_the_doctor_names_each_proof(shared_store, corners, tmp_path):
     assert [c["ok"] for c in json.loads(bad.stdout)["checks"]] == [True, True, False, False]
 
 
-def test_the_readme_lays_the_champion_out_for_tensorflow_serving(shared_store, tmp_path):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    _, _, rest = readme.partition("TensorFlow Serving")
-    line = rest.split("```sh\n")[1].split("```")[0]
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/mnist").symlink_to(shared_store / "corners")
-    subprocess.run(["sh", "-eu", "-c", line], cwd=tmp_path, check=True)
-    served = {p.name for p in (tmp_path / "serving/mnist/1").iterdir()}
+def test_the_champion_is_laid_out_for_tensorflow_serving(shared_store, tmp_path):
+    where = ("--store", shared_store, "--name", "corners")
+    done = mlp_job("fetch", "champion", tmp_path / "serving", "--serving", *where)
+    assert done.returncode == 0, done.stderr
+    served = {p.name for p in (tmp_path / "serving/1").iterdir()}
     assert {"saved_model.pb", "variables"} <= served

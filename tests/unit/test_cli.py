@@ -11,7 +11,6 @@ import pytest
 
 from job import commands
 from job.config import OPTIONS, envvar, flag
-from job.errors import JobError
 
 COMMANDS = tuple(
     name.removesuffix(".py")
@@ -220,21 +219,6 @@ def test_text_on_request():
         "--name: expected a name for the model, since --data is not mnist. Received: none.\n"
         "→ Add --name, so that this data's models compete among themselves only.\n"
     )
-
-
-def test_the_readme_tells_each_exit_code_as_it_is():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for cls in JobError.__subclasses__():
-        row = next(line for line in readme.splitlines() if line.startswith(f"| {cls.exit_code} |"))
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert cells[1] == cls.__name__
-        assert cells[3] == (cls.rule or "–")
-
-
-def test_the_readme_tells_each_option_as_it_is():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for name, option in OPTIONS.items():
-        assert f"| {option.help} |" in readme.split(f"| `{flag(name)}` |")[1][:300]
 
 
 @pytest.mark.parametrize(
