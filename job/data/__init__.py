@@ -2,7 +2,7 @@
 
 from job.data.columns import load_test_table, table_rows
 from job.data.dataset import Classes, Dataset, Split
-from job.data.load import digest, load, load_test
+from job.data.load import digest, identity, load, load_test
 from job.data.reading import Reading
 from job.data.rows import images_of, rows
 from job.data.sources.imageset import unlabelled
@@ -13,6 +13,7 @@ __all__ = [
     "Reading",
     "Split",
     "digest",
+    "identity",
     "images_of",
     "load",
     "load_test",

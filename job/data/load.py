@@ -1,7 +1,9 @@
 """load(uri) → Dataset: finds the format, reads, checks, splits."""
 
+import difflib
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +16,7 @@ from numpy.typing import DTypeLike
 from job.data import labels, quality, splits
 from job.data.dataset import Classes, Dataset, Labelled, Part, Split
 from job.data.files.listing import Found, copies, find, is_table
-from job.data.findings import Finding
+from job.data.findings import WORDS, Finding
 from job.data.reading import Reading
 from job.data.schema import Recipe
 from job.data.sources import idx, imageset, imagetable, mnist, npz, values
@@ -22,6 +24,9 @@ from job.errors import DataError, UsageError
 from job.storage import Open, open_store
 
 READING = Reading()
+
+FETCHED = 1 << 25
+"""Bytes of a table in S3 that is fetched to see whether it names images."""
 
 
 class Source(Protocol):
@@ -64,6 +69,7 @@ def load(
         AccessDenied: It may not be read.
         StoreError: S3 or the disk kept failing.
     """
+    _check_allowed(reading.allow)
     dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe, opener)
     return quality.checked(dataset, reading)
 
@@ -157,6 +163,29 @@ def load_test(
     return test, (*rows.findings, *scored)
 
 
+def identity(
+    uri: str, reading: Reading = READING, opener: Open = open_store
+) -> str | list[tuple[str, int, str]]:
+    """What tells one data set from another, mostly without reading it: see `Found.identity`.
+
+    The images that a table names count, too; "mnist" is itself.
+
+    Raises:
+        DataNotFound: There is nothing there.
+        UsageError, DataError, AccessDenied, StoreError: As `load`.
+    """
+    if uri == "mnist":
+        return uri
+    with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
+        found = find(uri, Path(scratch), opener)
+        known = found.identity()
+        near = all(file.path or file.size() <= FETCHED for file in found.files.values())
+        if near and reading.label is not None and is_table(found, reading.label):
+            images = imagetable.opened(found, reading)
+            known += [] if images is None else [imagetable.version(f) for f in images.files]
+        return known
+
+
 def digest(classes: Classes, *parts: Split) -> str:
     """SHA-256 (hex) of classes and rows: the same for the same contents in any format."""
     sha256 = hashlib.sha256(json.dumps(classes).encode())
@@ -181,6 +210,16 @@ def _split(
     if x.dtype != dtype:
         x = values.convert(x, dtype, first=0, name=rows.name)
     return Split(x=x, y=y)
+
+
+def _check_allowed(codes: tuple[str, ...]) -> None:
+    unknown = next((code for code in codes if code not in WORDS), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, WORDS, n=1)
+        raise UsageError(
+            f"--allow: expected the code of a finding. Received: {unknown!r}.",
+            hint=f"Did you mean {near[0]}?" if near else f"Codes are {', '.join(WORDS)}.",
+        )
 
 
 def _found(uri: str, scratch: Path, opener: Open = open_store) -> Found | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from job.config import Config, GateOptions
-from job.data.files.listing import identity
+from job.data import identity
 from job.errors import DataError, DataNotFound, UsageError
 from job.models import plan
 from job.registry.manifest import Manifest
@@ -26,8 +26,10 @@ def fingerprint(
         DataNotFound, DataError, UsageError, AccessDenied, StoreError: As `job.data.load`.
     """
     made_from = {
-        "data": identity(config.data.data, opener),
-        "test_data": identity(config.data.test_data, opener) if config.data.test_data else None,
+        "data": identity(config.data.data, config.data, opener),
+        "test_data": identity(test, config.data, opener)
+        if (test := config.data.test_data)
+        else None,
         "config": config.model_options(),
         "library_versions": dict(library_versions),
     }

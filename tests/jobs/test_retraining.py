@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from job import provenance
 from job.config import Config
-from job.data.files.listing import identity
+from job.data import identity
 from job.errors import DataNotFound
 from job.gate import contest
 from job.registry import Registry, fingerprint

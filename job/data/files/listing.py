@@ -179,16 +179,6 @@ def look(uri: str, scratch: Path, opener: Open = open_store) -> Found:
     return Found(uri=uri, files=dict(sorted(files.items())), scratch=scratch, single=single)
 
 
-def identity(uri: str, opener: Open = open_store) -> str | list[tuple[str, int, str]]:
-    """What tells one data set from another: see `Found.identity`; "mnist" is itself.
-
-    Raises:
-        DataNotFound: There is nothing there.
-        UsageError, DataError, AccessDenied, StoreError: As `look`.
-    """
-    return uri if uri == "mnist" else find(uri, Path(), opener).identity()
-
-
 def is_table(found: Found, label: str | None = None) -> bool:
     """Whether files are read as a table.
 

@@ -15,7 +15,7 @@ from job.data.files.listing import IMAGE, WILD, File, Found, look
 from job.data.findings import FEW, Finding
 from job.data.reading import Reading
 from job.data.sources.imageset import ImageSet
-from job.errors import DataError, UsageError
+from job.errors import DataError, DataNotFound, UsageError
 
 SHARE = 0.9
 """Share of a column's values that must end like image files."""
@@ -71,6 +71,15 @@ def opened(found: Found, reading: Reading) -> ImageSet | None:
         groups=None if groups is None else groups[rows],
         findings=tuple(findings),
     )
+
+
+def version(file: File) -> tuple[str, int, str]:
+    """The last part of an image's name, its bytes, and its ETag or SHA-256."""
+    name = file.name.rpartition("/")[2]
+    try:
+        return name, file.size(), file.version()
+    except DataNotFound:
+        return name, -1, ""
 
 
 def _may_name_images(found: Found, reading: Reading) -> bool:

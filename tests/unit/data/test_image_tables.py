@@ -1,6 +1,7 @@
 """Tables of image files and their labels."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -170,3 +171,25 @@ def test_a_table_that_names_no_images_stays_a_table(tmp_path):
     table = write_table(tmp_path / "a.csv", [f"{i}.5" for i in range(COUNT)])
     assert load(table).table is not None
     assert data.images_of(str(table), tmp_path) is None
+
+
+def test_the_identity_of_a_table_counts_the_images_that_it_names(tmp_path):
+    write_images(tmp_path / "in", [f"images/{name}" for name in FLAT])
+    table = write_table(tmp_path / "in" / "labels.csv", FLAT)
+    reading = Reading(label="kind")
+    first = data.identity(str(table), reading)
+    assert len(first) == COUNT + 1
+    shutil.copytree(tmp_path / "in", tmp_path / "copy")
+    assert data.identity(str(tmp_path / "copy" / "labels.csv"), reading) == first
+    write_images(tmp_path / "in", ["images/000.png"], first=99)
+    assert data.identity(str(table), reading) != first
+    (tmp_path / "in" / "images" / "000.png").unlink()
+    assert ("000.png", -1, "") in data.identity(str(table), reading)
+
+
+def test_an_unknown_finding_cannot_be_allowed(tmp_path):
+    write_images(tmp_path, FLAT)
+    table = write_table(tmp_path / "labels.csv", FLAT)
+    with pytest.raises(UsageError, match="'damage'") as caught:
+        load(table, allow=("damage",))
+    assert "damaged" in caught.value.hint
