@@ -58,7 +58,9 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
                 what = "the label" if name == reading.label else "no such column"
                 raise UsageError(
                     f"--{option}: expected columns of {frame.name}. Received: {name!r}, {what}.",
-                    hint=_advice(name, names),
+                    hint=f"Leave the label out of --{option}."
+                    if name == reading.label
+                    else _advice(name, names),
                 )
     pairs = ("number", "category"), ("columns", "exclude"), ("number", "text"), ("category", "text")
     for one, other in pairs:
@@ -89,7 +91,11 @@ def _advice(name: str, names: list[str]) -> str:
     near = [small[each] for each in get_close_matches(name.casefold(), small, cutoff=0.5)]
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}? `mlp-job data` lists the columns."
-    return "`mlp-job data` lists the columns; quote a name that holds a space."
+    nearest = [small[each] for each in get_close_matches(name.casefold(), small, cutoff=0)]
+    return (
+        f"The nearest columns are {', '.join(map(repr, nearest))}; `mlp-job data` lists all. "
+        "Quote a name that holds a space."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
