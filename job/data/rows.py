@@ -30,7 +30,7 @@ from job.errors import DataError, UsageError
 
 READING = Reading()
 
-S3_ROOT = re.compile(r"s3://[^/]*/?")
+S3_ROOT = re.compile(r"s3[an]?://[^/]*/?")
 """A whole bucket is listed for nobody's slip."""
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from job.data.dataset import Classes
 from job.data.files.listing import WILD
 from job.errors import StoreError, UsageError
+from job.storage.uri import plain
 
 Block = NDArray[np.float32]
 Files = Sequence[str] | None
@@ -49,6 +50,7 @@ def check(output: str, rows: str) -> None:
             same rows are predicted again.
     """
     check_format(output)
+    output = plain(output)
     if not output.startswith("s3://"):
         folder = Path(output).parent
         if not os.path.isdir(folder):  # noqa: PTH112 - false for whatever cannot be a folder
@@ -57,7 +59,7 @@ def check(output: str, rows: str) -> None:
                 hint="Make the folder first, or name another one.",
             )
     parts = {rows, *filter(None, map(str.strip, rows.split(",")))}
-    if any(_is_read(output, part) for part in parts):
+    if any(_is_read(output, plain(part)) for part in parts):
         raise UsageError(
             f"--output: expected a file that is not among the rows to predict. "
             f"Received: {output!r}.",
@@ -110,6 +112,7 @@ def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: File
 @contextlib.contextmanager
 def _destination(output: str) -> Iterator[Path]:
     """A temporary file that becomes the output when the block ends well."""
+    output = plain(output)
     if output.startswith("s3://"):
         from job.storage import open_store
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from job.errors import UsageError
 from job.storage.access import Access
 from job.storage.store import Conflict, Entry, Rejected, Store
-from job.storage.uri import bucket_of
+from job.storage.uri import bucket_of, plain
 
 __all__ = ["Access", "Conflict", "Entry", "Open", "Rejected", "Store", "open_store", "use"]
 
@@ -35,6 +35,7 @@ def open_store(uri: str, *, like: Store | None = None) -> Store:
         UsageError: The URI names neither.
         AccessDenied: The AWS settings cannot be used.
     """
+    uri = plain(uri)
     if uri.startswith("s3://"):
         bucket, prefix = bucket_of(uri)
         parts = prefix.strip("/").split("/") if prefix.strip("/") else []

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from job.storage.uri import bucket_of
+from job.storage.uri import bucket_of, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class Access:
         """From the groups of a Config, or anything with attributes of these names."""
         unsigned = set()
         if data and data.unsigned_data:
-            named = f"{data.data},{data.test_data or ''}".split(",")
-            unsigned = {bucket_of(uri.strip())[0] for uri in named if uri.strip()[:5] == "s3://"}
+            named = map(plain, map(str.strip, f"{data.data},{data.test_data or ''}".split(",")))
+            unsigned = {bucket_of(uri)[0] for uri in named if uri.startswith("s3://")}
         headers = {}
         if publishing:
             unsigned -= {bucket_of(publishing.store)[0]}  # publishing needs credentials

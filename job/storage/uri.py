@@ -9,9 +9,14 @@ ACCESS_POINT = re.compile(
 )
 
 
+def plain(uri: str) -> str:
+    """A URI with the scheme s3, as which Hadoop's s3a and s3n are meant; a path stays as it is."""
+    return re.sub(r"^s3[an]://", "s3://", uri)
+
+
 def bucket_of(uri: str) -> tuple[str, str]:
     """Bucket or access point's ARN, and the rest; "" for a bucket that can be none."""
-    rest = uri.removeprefix("s3://")
+    rest = plain(uri).removeprefix("s3://")
     if found := ACCESS_POINT.fullmatch(rest):
         return found[1], found[2] or ""
     bucket, _, prefix = rest.partition("/")

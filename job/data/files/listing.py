@@ -13,6 +13,7 @@ from job.data.files import opening, staging
 from job.data.findings import FEW, Finding
 from job.errors import DataError, DataNotFound
 from job.storage import Entry, Open, Store, open_store
+from job.storage.uri import plain
 
 PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
 TABLE = re.compile(
@@ -254,11 +255,11 @@ def _local(uri: str) -> tuple[dict[str, File], bool]:
 
 
 def _on_s3(uri: str, opener: Open) -> tuple[dict[str, File], bool]:
-    plain = staging.plain(uri)
-    head, *rest = re.split(r"(?<!/)/(?!/)", plain.rstrip("/"))  # s3://bucket, then the key's parts
+    whole = plain(uri)
+    head, *rest = re.split(r"(?<!/)/(?!/)", whole.rstrip("/"))  # s3://bucket, parts of the key
     wild = next((i for i, part in enumerate(rest) if WILD.search(part)), len(rest))
     root, pattern = "/".join([head, *rest[:wild]]), rest[wild:]
-    named = bool(rest) and not pattern and not plain.endswith("/") and "\0" not in rest[-1]
+    named = bool(rest) and not pattern and not whole.endswith("/") and "\0" not in rest[-1]
     if named and SEEMS_A_FILE.search(rest[-1]) and (one := _object(root, opener)):
         return one, True  # without a listing: the object may be all that can be read
     store = opener(root)

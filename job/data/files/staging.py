@@ -130,8 +130,3 @@ def is_s3(uri: str) -> bool:
             hint="Name the bucket, and the file or folder in it.",
         )
     return True
-
-
-def plain(uri: str) -> str:
-    """A URI of S3 with the scheme s3, as Hadoop's s3a and s3n mean the same."""
-    return f"s3://{uri.partition('://')[2]}"

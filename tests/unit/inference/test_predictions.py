@@ -30,6 +30,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("*/*.csv", "link/../data/out.csv"),
         ("a[1].csv", "a[1].csv"),
         ("s3://b", "s3://b/out.csv"),
+        ("s3a://b", "s3://b/out.csv"),
+        ("s3://b/data", "s3n://b/data/out.csv"),
         ("s3://b/data/", "s3://b/data/out.csv"),
         ("a.csv,s3://b/2026-*/*.csv", "s3://b/2026-01/out.csv"),
     ],
