@@ -93,7 +93,9 @@ def data_loaded(dataset: Dataset) -> None:
 
 
 def data_changed(version: int, changes: Sequence[str]) -> None:
-    """The columns are not those that the champion was trained on; the run goes on."""
+    """The columns differ from those of the champion, if there are changes; the run goes on."""
+    if not changes:
+        return
     event(
         "data.changed",
         f"Since version {version}: {'; '.join(changes)}.",
@@ -194,6 +196,8 @@ def epoch_ended(result: "EpochResult", epochs: int) -> None:
         f"   loss {result.loss:.4f}   accuracy {result.accuracy:.4f}{validation}",
         **asdict(result),
     )
+    if result.epoch == 1 and epochs > 1:
+        _time_estimated(result, epochs)
 
 
 def planned(plan: "Plan") -> None:
@@ -223,8 +227,7 @@ def member_dropped(member: int, left: int) -> None:
     )
 
 
-def time_estimated(result: "EpochResult", epochs: int) -> None:
-    """How long training will take, after its first epoch."""
+def _time_estimated(result: "EpochResult", epochs: int) -> None:
     seconds = result.seconds * epochs
     event(
         "training.estimated",

@@ -1,157 +1,208 @@
-"""From data to a trained model: read, import and prove the device at once, then train or go on."""
+"""One experiment: read the data, train on it, and score the test rows; nothing is published."""
 
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from job import data, device, events, models, provenance, training
+import numpy as np
+from numpy.typing import NDArray
+
+from job import data, device, evaluation, models, training
 from job.config import Config
 from job.data.dataset import Dataset
-from job.drift import changes
-from job.errors import DataError, DataNotFound
+from job.evaluation.metrics import Metrics
 from job.models import plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
 from job.process.timing import Clock
-from job.registry import Registry
-from job.registry.fingerprint import made_of
-from job.registry.manifest import Manifest
-from job.storage import open_store
-from job.storage.patient import Patient
-from job.training.checkpoint import Checkpoints
+from job.registry.fingerprint import run_fingerprint
+from job.storage import Open, Store, open_store
+from job.training.checkpoint import Checkpoints, Notice
+from job.training.state import State
+from job.versions import library_versions
 
 
-def read(config: Config, scratch: Path, store: Patient) -> Dataset:
-    """The data set that the options name; what is remote is staged in a scratch folder.
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A trained model and its scores.
 
-    Args:
-        config: The options.
-        scratch: The folder.
-        store: Reading takes its time for retries and, where both are in S3, its client.
+    Attributes:
+        config: The options, none of them open.
+        network: The trained model; takes what `dataset.train.x` holds.
+        fitted: What came of training.
+        probabilities: (test rows, classes), float32.
+        metrics: Scores on the test rows.
+        exact: Whether it was resumed with the same bits; None when it was not resumed.
     """
-    load = partial(
-        data.load,
+
+    config: Config
+    network: Any
+    fitted: training.Fitted
+    probabilities: NDArray[np.float32]
+    metrics: Metrics
+    exact: bool | None
+
+
+def _ignore(*_: object, **__: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What is called while an experiment goes on.
+
+    Attributes:
+        planned: With the options, none of them open, and why.
+        epoch_ended: With the result of each epoch, and `epochs`, how many there are at most.
+        member_dropped: With the number of a member that diverged, and how many are left.
+        time_limited: With what came of training when the time limit ended it.
+    """
+
+    planned: Callable[[plan.Plan], None] = _ignore
+    epoch_ended: Callable[..., None] = _ignore
+    member_dropped: Callable[[int, int], None] = _ignore
+    time_limited: Callable[[training.Fitted], None] = _ignore
+
+
+QUIET = Watch()
+
+
+def read(config: Config, scratch: Path, opener: Open = open_store) -> Dataset:
+    """The data set that the options name; what is remote is staged in a scratch folder."""
+    return data.load(
         config.data.data,
         test_uri=config.data.test_data,
         validation_split=plan.holdout(config),
         scratch=Path(config.data.cache) if config.data.cache else scratch,
         reading=config.data,
-        opener=store.at,
+        opener=opener,
     )
-    return store.retry(load)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A trained model, what it learned from, and where.
+def prepare(
+    config: Config, read: Callable[[], Dataset], clock: Clock
+) -> tuple[device.DeviceInfo, Dataset]:
+    """Reads the data while the libraries are imported, and proves the device.
 
-    Attributes:
-        config: The options, none of them open.
-        exact: Whether it was resumed with the same bits; None when it was not resumed.
+    Args:
+        config: The options.
+        read: Reads the data.
+        clock: Gets the seconds of both.
     """
-
-    config: Config
-    dataset: Dataset
-    network: Any
-    fitted: training.Fitted
-    device: device.DeviceInfo
-    exact: bool | None
-
-
-def train(
-    config: Config,
-    registry: Registry,
-    store: Patient,
-    run_id: str,
-    scratch: Path,
-    clock: Clock,
-) -> Trained:
-    """From data to a trained model, going on where an earlier try was stopped."""
     with clock.phase("import"):
         threads = ThreadPoolExecutor(2)  # this one stays free to hear signals
-        reading = threads.submit(read, config, scratch, store)
+        reading = threads.submit(read)
         importing = threads.submit(device.import_libraries)
         both: list[Future[Any]] = [reading, importing]
         if reading in wait(both, return_when=FIRST_COMPLETED).done:
             reading.result()  # bad data ends the job now
         importing.result()
         info = device.prepare(config.training.device, xla=config.training.xla)
-    events.device_ready(info)
     with clock.phase("read"):  # what is left of it after the import
-        dataset = reading.result()
-    events.data_loaded(dataset)
-    champion = _champion(registry) if dataset.table else None
-    changed = changes.since(champion, dataset)
-    if champion and changed:
-        events.data_changed(champion.version, changed)
-    checkpoints = Checkpoints(
+        return info, reading.result()
+
+
+def checkpoints_of(
+    config: Config,
+    store: Store,
+    run_id: str,
+    dataset: Dataset,
+    info: device.DeviceInfo,
+    report: Callable[[Notice], None],
+) -> Checkpoints:
+    """Where a run's training is saved: the store, and while that fails a folder below TMPDIR."""
+    return Checkpoints(
         store,
         f"{config.model_name}/runs/{run_id}",
         spare=open_store(str(spare(store.uri))),
         run_id=run_id,
-        fingerprint=lambda chosen: made_of(plan.resumed(config, chosen), dataset.digest),
-        made_on={**provenance.library_versions(), "device": info.identity},
+        fingerprint=lambda chosen: run_fingerprint(plan.resumed(config, chosen), dataset.digest),
+        made_on={**library_versions(), "device": info.identity},
         every=config.training.checkpoint_every,
-        report=events.report,
+        report=report,
     )
-    with clock.phase("resume"):
-        state = checkpoints.latest()
-    shutdown.note(checkpoint=checkpoints.last)
-    if state is None:
-        decided = plan.decide(config, dataset, gpu=info.kind == "gpu")
-        checkpoints.chosen = decided.chosen
-    else:
+
+
+def train_and_score(
+    config: Config,
+    dataset: Dataset,
+    info: device.DeviceInfo,
+    *,
+    clock: Clock,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch = QUIET,
+) -> Fit:
+    """Trains a model and scores it on the test rows; the device must be prepared.
+
+    Args:
+        config: The options; what is open is decided by the data and the device.
+        dataset: The data.
+        info: The device.
+        clock: Gets the seconds of each phase.
+        checkpoints: Where training resumes and is saved; by default nowhere.
+        watch: Called while training goes on.
+
+    Raises:
+        UsageError: The run was begun with other options or other data.
+        TrainingDiverged, DeviceOutOfMemory: Training failed.
+        Preempted: A signal came, and the state was saved.
+    """
+    state = None
+    if checkpoints:
+        with clock.phase("resume"):
+            state = checkpoints.latest()
+        shutdown.note(checkpoint=checkpoints.last)
+    if checkpoints and state:
         decided = plan.Plan(config=plan.resumed(config, checkpoints.chosen))
-    settled = decided.config
-    events.planned(decided)
+    else:
+        decided = plan.decide(config, dataset, gpu=info.kind == "gpu")
+        if checkpoints:
+            checkpoints.chosen = decided.chosen
+    watch.planned(decided)
+    config = decided.config
+    epochs = config.training.epochs or 0
     memory = partial(
         device.foreign_errors,
-        batch_size=settled.training.batch_size or 0,
+        batch_size=config.training.batch_size or 0,
         data_bytes=dataset.nbytes,
     )
+
+    def save(state: State) -> None:
+        if checkpoints:
+            shutdown.note(checkpoint=checkpoints.save(state))
+
     with clock.phase("build"), memory():
-        network = models.build(settled, dataset)
-    epochs = settled.training.epochs or 0
+        network = models.build(config, dataset)
     with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
         fitted = training.fit(
             network,
             dataset,
-            settled,
+            config,
             callbacks=[progress.callback(advance)],
-            on_epoch=partial(_ended, epochs=epochs),
+            on_epoch=partial(watch.epoch_ended, epochs=epochs),
             should_stop=shutdown.requested,
             resume=state,
-            due=checkpoints.due,
-            save=lambda state: shutdown.note(checkpoint=checkpoints.save(state)),
-            on_drop=events.member_dropped,
+            due=checkpoints.due if checkpoints else lambda: False,
+            save=save,
+            on_drop=watch.member_dropped,
         )
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
-    exact = checkpoints.exact
     if fitted.time_limited is not None:
-        events.time_limited(fitted)
-        exact = False
-    return Trained(
-        config=settled,
-        dataset=dataset,
+        watch.time_limited(fitted)
+    with clock.phase("evaluate"):
+        probabilities = training.predict(fitted.network, dataset.test.x)
+        metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+    exact = checkpoints.exact if checkpoints else None
+    return Fit(
+        config=config,
         network=fitted.network,
         fitted=fitted,
-        device=info,
-        exact=exact,
+        probabilities=probabilities,
+        metrics=metrics,
+        exact=exact if fitted.time_limited is None else False,
     )
-
-
-def _ended(result: training.EpochResult, *, epochs: int) -> None:
-    events.epoch_ended(result, epochs)
-    if result.epoch == 1 and epochs > 1:
-        events.time_estimated(result, epochs)
-
-
-def _champion(registry: Registry) -> Manifest | None:
-    try:
-        return registry.resolve("champion")
-    except (DataError, DataNotFound):
-        return None  # none yet, or a damaged one, which `verify` reports

@@ -15,7 +15,7 @@ TRAIN, USE, VERSIONS = "Train", "Use a version", "Look after versions"
 """The panels of `mlp-job --help`, in their order."""
 
 STORE = ("store", "name")
-"""The options that lead to the versions of a model; see `registry_of`."""
+"""The options that lead to the versions of a model; see `versions_of`."""
 
 WRITING = (*STORE, "upload_header")
 """The same for a command that writes to the store."""
@@ -51,14 +51,14 @@ def example(*lines: str) -> str:
     return "\n\n".join(["Example:" if len(lines) == 1 else "Examples:", *lines])
 
 
-def registry_of(*, store: str, name: str | None, upload_header: tuple[str, ...] = ()) -> Any:
+def versions_of(*, store: str, name: str | None, upload_header: tuple[str, ...] = ()) -> Any:
     """The versions of the named model; the headers are those of what is written there."""
-    from job.registry import Registry
+    from job.registry import Versions
     from job.storage import Access, open_store, use
 
     if upload_header:
         use(Access.of(publishing=PublishingOptions(store=store, upload_header=upload_header)))
-    return Registry(open_store(store), name or DEFAULT_NAME)
+    return Versions(open_store(store), name or DEFAULT_NAME)
 
 
 def read_with(data: str, test_data: str | None = None, **access: Any) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from job.commands.app import STORE, VERSIONS, AsJson, app, example, registry_of
+from job.commands.app import STORE, VERSIONS, AsJson, app, example, versions_of
 from job.config.options import from_config
 from job.errors import DataError
 
 if TYPE_CHECKING:
-    from job.registry import Registry
+    from job.registry import Versions
     from job.registry.manifest import Manifest
 
 
@@ -28,8 +28,8 @@ def compare(
     **store: Any,
 ) -> None:
     """Show two versions side by side: configuration, data, metrics, per class."""
-    registry = registry_of(**store)
-    sides = [_read(registry, ref) for ref in (left, right)]
+    versions = versions_of(**store)
+    sides = [_read(versions, ref) for ref in (left, right)]
     title = (f"version {sides[0].manifest.version}", f"version {sides[1].manifest.version}")
     _show(title, _lines(*sides), as_json=as_json)
 
@@ -52,7 +52,7 @@ class Line:
     right: object
 
 
-def _read(registry: "Registry", ref: str) -> Side:
+def _read(versions: "Versions", ref: str) -> Side:
     """Fetches what there is to compare, and checks its hash.
 
     Raises:
@@ -61,10 +61,10 @@ def _read(registry: "Registry", ref: str) -> Side:
     """
     from job.process.scratch import scratch
 
-    manifest = registry.resolve(ref)
+    manifest = versions.resolve(ref)
     name = f"{manifest.attempt}/metrics.json"
     with scratch() as folder:
-        registry.fetch(manifest, [name], folder)
+        versions.fetch(manifest, [name], folder)
         try:
             metrics = json.loads((folder / name).read_text())
         except ValueError as exc:

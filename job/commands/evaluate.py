@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from job.commands.app import READING, STORE, USE, AsJson, Ref, app, example, read_with, registry_of
+from job.commands.app import READING, STORE, USE, AsJson, Ref, app, example, read_with, versions_of
 from job.config.options import config_option, from_config
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def evaluate(
     from job.inference import scoring
 
     read_with(data or "", test_data, requester_pays=requester_pays, unsigned_data=unsigned_data)
-    registry = registry_of(**store)
+    versions = versions_of(**store)
     manifest, metrics = scoring.evaluate(
-        registry, ref, data=data, test_data=test_data, warn=events.data_warned
+        versions, ref, data=data, test_data=test_data, warn=events.data_warned
     )
     _show(manifest, metrics, as_json=as_json)
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from job.commands.app import STORE, USE, Ref, app, example, registry_of
+from job.commands.app import STORE, USE, Ref, app, example, versions_of
 from job.config.options import from_config
 from job.errors import AccessDenied, DataNotFound, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from job.registry import Registry
+    from job.registry import Versions
     from job.registry.manifest import Manifest
 
 REPORT, SAVED_MODEL = "report.html", "saved_model/"
@@ -47,8 +47,8 @@ def fetch(
         raise UsageError(
             "Expected --report or --serving. Received: both.", hint="Run the command twice."
         )
-    registry = registry_of(**store)
-    manifest = registry.resolve(ref)
+    versions = versions_of(**store)
+    manifest = versions.resolve(ref)
     places = {
         path: place
         for path in manifest.files
@@ -61,7 +61,7 @@ def fetch(
             hint="Fetch another version, or all files.",
         )
     try:
-        count = _fetch(registry, manifest, places, folder)
+        count = _fetch(versions, manifest, places, folder)
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
@@ -86,13 +86,13 @@ def _place(path: str, version: int, report: bool, serving: bool) -> str:
 
 
 def _fetch(
-    registry: "Registry", manifest: "Manifest", places: Mapping[str, str], folder: Path
+    versions: "Versions", manifest: "Manifest", places: Mapping[str, str], folder: Path
 ) -> int:
     """Downloads the files that are missing; returns how many.
 
     Raises:
         UsageError: Another file has the place of one.
-        DataNotFound, DataError, StoreError, AccessDenied: As `Registry.fetch`.
+        DataNotFound, DataError, StoreError, AccessDenied: As `Versions.fetch`.
     """
     from job.registry.integrity import difference
 
@@ -111,7 +111,7 @@ def _fetch(
     # Beside its place, so that it gets there by renaming: readers never see a part of it.
     with tempfile.TemporaryDirectory(prefix=".mlp-job-", dir=folder) as name:
         fetched = Path(name)
-        registry.fetch(manifest, missing, fetched)
+        versions.fetch(manifest, missing, fetched)
         arranged = fetched / "arranged"
         arranged.mkdir()
         for path in missing:

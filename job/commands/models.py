@@ -28,13 +28,13 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List versions with age, accuracy, data and verdict, and which one is champion."""
-    from job.registry import Registry, names
+    from job.registry import Versions, names
     from job.storage import open_store
 
     opened = open_store(store)
     try:
         wanted = [name] if name else names(opened)
-        listed = {each: Registry(opened, each).versions() for each in wanted}
+        listed = {each: Versions(opened, each).versions() for each in wanted}
         there = [] if any(listed.values()) else names(opened)
     except DataNotFound as exc:
         raise DataNotFound(

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from job.commands.app import READING, STORE, USE, Ref, app, example, read_with, registry_of
+from job.commands.app import READING, STORE, USE, Ref, app, example, read_with, versions_of
 from job.config.options import from_config
 from job.process import log
 
@@ -36,6 +36,6 @@ def predict(
     from job.inference import scoring
 
     read_with(rows, requester_pays=requester_pays, unsigned_data=unsigned_data)
-    registry = registry_of(**store)
-    count = scoring.predict(registry, ref, rows, output, warn=events.data_warned)
+    versions = versions_of(**store)
+    count = scoring.predict(versions, ref, rows, output, warn=events.data_warned)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)

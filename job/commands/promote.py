@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from job.commands.app import VERSIONS, WRITING, Reason, Ref, app, example, registry_of
+from job.commands.app import VERSIONS, WRITING, Reason, Ref, app, example, versions_of
 from job.config.options import from_config
 
 
@@ -13,9 +13,11 @@ from job.config.options import from_config
 @from_config(WRITING)
 def promote(ref: Ref, reason: Reason = "", **store: Any) -> None:
     """Make a version the champion, by hand."""
-    registry = registry_of(**store)
-    before = registry.champion()
-    moved = registry.promote(ref, reason=reason)
+    from job.registry import promotion
+
+    versions = versions_of(**store)
+    before = versions.champion()
+    moved = promotion.promote(versions, ref, reason=reason)
     if before and before.version == moved.after:
         print(f"champion: {moved.after}, as it was")
         return

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from job.commands.app import VERSIONS, WRITING, AsJson, app, example, registry_of
+from job.commands.app import VERSIONS, WRITING, AsJson, app, example, versions_of
 from job.config.options import from_config
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def prune(
     """Remove old versions, but never a champion, its predecessor or what the gate needs."""
     from job.registry.prune import carry_out, plan
 
-    registry = registry_of(**store)
-    decided = plan(registry, keep)
-    versioned = carry_out(registry, decided) if yes else False
+    versions = versions_of(**store)
+    decided = plan(versions, keep)
+    versioned = carry_out(versions, decided) if yes else False
     _show(decided, removed=yes, versioned=versioned, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from job.commands.app import VERSIONS, WRITING, Reason, app, example, registry_of
+from job.commands.app import VERSIONS, WRITING, Reason, app, example, versions_of
 from job.config.options import from_config
 
 
@@ -13,5 +13,7 @@ from job.config.options import from_config
 @from_config(WRITING)
 def rollback(reason: Reason = "", **store: Any) -> None:
     """Make the previous champion the champion again; it works when all else is broken."""
-    moved = registry_of(**store).rollback(reason=reason)
+    from job.registry import promotion
+
+    moved = promotion.rollback(versions_of(**store), reason=reason)
     print(f"champion: {moved.before} → {moved.after}")

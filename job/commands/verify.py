@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from job.commands.app import STORE, VERSIONS, AsJson, Ref, app, example, registry_of
+from job.commands.app import STORE, VERSIONS, AsJson, Ref, app, example, versions_of
 from job.config.options import from_config
 from job.errors import DataError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @from_config(STORE)
 def verify(ref: Ref, as_json: AsJson = False, **store: Any) -> None:
     """Hash every file of a version again and compare it with the manifest."""
-    result = registry_of(**store).verify(ref)
+    result = versions_of(**store).verify(ref)
     _show(result, as_json=as_json)
     if result.damaged:
         raise DataError(

@@ -164,11 +164,17 @@ def load_test(
 
 
 def identity(
-    uri: str, reading: Reading = READING, opener: Open = open_store
+    uri: str, reading: Reading = READING, opener: Open = open_store, *, contents: bool = True
 ) -> str | list[tuple[str, int, str]]:
     """What tells one data set from another, mostly without reading it: see `Found.identity`.
 
     The images that a table names count, too; "mnist" is itself.
+
+    Args:
+        uri: As for `load`.
+        reading: What the user said of the data besides.
+        opener: Opens the stores in S3.
+        contents: Whether local files are told apart by their contents; else by the time of change.
 
     Raises:
         DataNotFound: There is nothing there.
@@ -178,11 +184,15 @@ def identity(
         return uri
     with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
         found = find(uri, Path(scratch), opener)
-        known = found.identity()
+        known = found.identity(contents=contents)
         near = all(file.path or file.size() <= FETCHED for file in found.files.values())
         if near and reading.label is not None and is_table(found, reading.label):
             images = imagetable.opened(found, reading)
-            known += [] if images is None else [imagetable.version(f) for f in images.files]
+            known += (
+                []
+                if images is None
+                else [imagetable.version(f, contents=contents) for f in images.files]
+            )
         return known
 
 

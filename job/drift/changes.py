@@ -2,11 +2,22 @@
 
 from job.data.dataset import Dataset
 from job.data.schema import changes
-from job.registry.manifest import Manifest
+from job.errors import DataError, DataNotFound
+from job.registry import Versions
 
 
-def since(champion: Manifest | None, dataset: Dataset) -> tuple[str, ...]:
-    """What differs in a table's columns from those of the champion's data; empty for no table."""
-    if champion is None or champion.schema is None or dataset.table is None:
-        return ()
-    return changes(champion.schema, dataset.table.schema)
+def since_champion(versions: Versions, dataset: Dataset) -> tuple[int, tuple[str, ...]]:
+    """What differs in a table's columns from those of the champion's data.
+
+    Returns:
+        The champion's version and the changes; 0 and none where there is nothing to compare.
+    """
+    if dataset.table is None:
+        return 0, ()
+    try:
+        champion = versions.resolve("champion")
+    except (DataError, DataNotFound):
+        return 0, ()  # none yet, or a damaged one, which `verify` reports
+    if champion.schema is None:
+        return 0, ()
+    return champion.version, changes(champion.schema, dataset.table.schema)

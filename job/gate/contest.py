@@ -1,9 +1,7 @@
 """The challenger against the champion, and the best version before it, on the same test rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +16,10 @@ from job.gate import decision
 from job.gate.decision import Rival, Rules
 from job.inference import scoring
 from job.process.scratch import scratch
-from job.registry.championship import Decide, Published
+from job.registry import Published, Versions, promotion
 from job.registry.manifest import InputRecord, Manifest, input_of
 from job.registry.pointer import Champion, reigned, second_chance
 from job.registry.verdict import Role, Verdict
-
-if TYPE_CHECKING:
-    from job.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,51 +70,49 @@ def challenger(
     )
 
 
-def judge(registry: "Registry", challenger: Challenger, config: Config) -> Decide:
-    """How the new version is judged against whoever reigns at the moment.
+def settle(
+    versions: Versions,
+    published: Published,
+    config: Config,
+    challenger: Challenger | None = None,
+    warn: scoring.Warn = lambda _: None,
+) -> Published:
+    """Makes a version champion when the verdict says so; a run does so once at most.
 
-    The device must be prepared. A champion that is asked about twice is scored once.
+    Its own verdict stands as long as the champion is the one that it was measured against; against
+    another one it is judged again. The device must be prepared for that.
+
+    Args:
+        versions: The model's versions.
+        published: The version.
+        config: The rules.
+        challenger: The version as the gate sees it; by default it is scored on the data that its
+            manifest names.
+        warn: Gets what a person should know of that data.
+
+    Returns:
+        The version with the final verdict, judged against the champion of that moment.
     """
-    known: dict[int | None, Verdict] = {}
-
-    def decide(champion: Champion | None) -> Verdict:
-        version = champion.version if champion else None
-        if version not in known:
-            known[version] = _decided(registry, challenger, champion, config)
-        return known[version]
-
-    return decide
-
-
-def retrial(
-    registry: "Registry", published: Published, config: Config, warn: scoring.Warn
-) -> Decide:
-    """How a version that an earlier try has published is judged.
-
-    Its verdict stands as long as the champion is the one that it was measured against; against
-    another one it is scored again, on the data that its manifest names.
-    """
-    manifest = published.manifest
-
-    def decide(champion: Champion | None) -> Verdict:
-        if manifest.verdict.champion == (champion.version if champion else None):
-            return manifest.verdict
-        with scratch() as folder:
-            challenger = _published(registry, manifest, folder, warn)
-        return _decided(registry, challenger, champion, config)
-
-    return decide
+    for _ in range(promotion.SWAPS):
+        champion, etag = versions.pointer.read()
+        verdict = promotion.settled(champion, published)
+        if verdict is None and published.verdict.champion == (champion and champion.version):
+            verdict = published.verdict
+        if verdict is None:
+            challenger = challenger or _published(versions, published.manifest, warn)
+            verdict = judge(versions, challenger, champion, config)
+        if promotion.carry_out(versions, published, verdict, champion, etag):
+            return replace(published, verdict=verdict)
+    raise promotion.never_still(versions.name)
 
 
-def _published(
-    registry: "Registry", manifest: Manifest, folder: Path, warn: scoring.Warn
-) -> Challenger:
-    rows, y = scoring.test_rows(
-        manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder, warn=warn
-    )
-    probabilities = scoring.probabilities(
-        scoring.load(registry, manifest, folder), rows, manifest.schema
-    )
+def _published(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Challenger:
+    with scratch() as folder:
+        rows, y = scoring.test_rows(
+            manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder, warn=warn
+        )
+        model = scoring.load(versions, manifest, folder)
+    probabilities = scoring.probabilities(model, rows, manifest.schema)
     return Challenger(
         classes=manifest.classes,
         input=manifest.input,
@@ -132,13 +125,21 @@ def _published(
     )
 
 
-def _decided(
-    registry: "Registry", challenger: Challenger, champion: Champion | None, config: Config
+def judge(
+    versions: Versions, challenger: Challenger, champion: Champion | None, config: Config
 ) -> Verdict:
+    """The verdict on a new model against a champion; the device must be prepared.
+
+    Args:
+        versions: The model's versions.
+        challenger: The new model.
+        champion: What the pointer says; None when there is no champion.
+        config: The rules.
+    """
     rivals = []
     if champion:
-        rivals.append(_champion(registry, champion, challenger))
-        rivals += _best(registry, champion, challenger)
+        rivals.append(_champion(versions, champion, challenger))
+        rivals += _best(versions, champion, challenger)
     return decision.decide(
         accuracy=challenger.metrics.accuracy,
         recalls={
@@ -155,23 +156,23 @@ def _decided(
     )
 
 
-def _champion(registry: "Registry", champion: Champion, challenger: Challenger) -> Rival:
+def _champion(versions: Versions, champion: Champion, challenger: Challenger) -> Rival:
     try:
-        return _scored(registry, registry.resolve("champion"), "champion", challenger)
+        return _scored(versions, versions.resolve("champion"), "champion", challenger)
     except (DataError, DataNotFound) as exc:
         return Rival(version=champion.version, role="champion", obstacle=exc.message.rstrip("."))
 
 
-def _best(registry: "Registry", champion: Champion, challenger: Challenger) -> list[Rival]:
+def _best(versions: Versions, champion: Champion, challenger: Challenger) -> list[Rival]:
     """The version with the highest accuracy on record that ever reigned and can be scored.
 
     Without it, every night's model could be a margin worse than the last one's.
     """
-    listed = registry.listed(sorted(reigned(champion) - {champion.version}))
+    listed = versions.listed(sorted(reigned(champion) - {champion.version}))
     manifests = [each.manifest for each in listed if each.manifest]
     for manifest in sorted(manifests, key=lambda m: (m.metrics.accuracy, m.version), reverse=True):
         try:
-            rival = _scored(registry, manifest, "best", challenger)
+            rival = _scored(versions, manifest, "best", challenger)
         except (DataError, DataNotFound):
             continue  # damaged since; `verify` tells, and the next best stands in
         if not rival.obstacle:
@@ -179,12 +180,12 @@ def _best(registry: "Registry", champion: Champion, challenger: Challenger) -> l
     return []
 
 
-def _scored(registry: "Registry", manifest: Manifest, role: Role, challenger: Challenger) -> Rival:
+def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Challenger) -> Rival:
     obstacle = _obstacle(manifest, challenger)
     if obstacle:
         return Rival(version=manifest.version, role=role, obstacle=obstacle)
     with scratch() as folder:
-        model = scoring.loaded(registry, manifest, folder)
+        model = scoring.loaded(versions, manifest, folder)
     said = scoring.probabilities(model, challenger.rows, manifest.schema).argmax(axis=1)
     right = said == challenger.y
     ours = challenger.predicted == challenger.y

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,8 @@ from job.errors import DataError
 from job.evaluation.metrics import Metrics
 from job.inference import predictions
 from job.process.scratch import scratch
+from job.registry import Versions
 from job.registry.manifest import Manifest
-
-if TYPE_CHECKING:
-    from job.registry import Registry
 
 BLOCK_ROWS = 8192
 
@@ -33,12 +31,12 @@ Rows = NDArray[Any] | Mapping[str, NDArray[Any]]
 
 
 def evaluate(
-    registry: "Registry", ref: str, *, data: str | None, test_data: str | None, warn: Warn
+    versions: Versions, ref: str, *, data: str | None, test_data: str | None, warn: Warn
 ) -> tuple[Manifest, Metrics]:
     """Scores a version on the test rows of a data set.
 
     Args:
-        registry: Where the version is.
+        versions: The model's versions.
         ref: A version number, champion or latest.
         data: The data set; by default the one that the manifest names.
         test_data: Its test set, when `data` does not contain one.
@@ -48,12 +46,12 @@ def evaluate(
         DataNotFound: No such version or data.
         DataError: A torn file, bad data, or a label that the model does not know.
     """
-    manifest = registry.resolve(ref)
+    manifest = versions.resolve(ref)
     if data is None:
         data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
     with scratch() as folder:
         rows, y = test_rows(manifest, data, test_data=test_data, folder=folder, warn=warn)
-        said = probabilities(load(registry, manifest, folder), rows, manifest.schema)
+        said = probabilities(load(versions, manifest, folder), rows, manifest.schema)
     return manifest, evaluation.evaluate(said, y, manifest.classes)
 
 
@@ -114,11 +112,11 @@ def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.f
     return np.concatenate(list(_probabilities(model, blocks)))
 
 
-def predict(registry: "Registry", ref: str, rows: str, output: str, *, warn: Warn) -> int:
+def predict(versions: Versions, ref: str, rows: str, output: str, *, warn: Warn) -> int:
     """Writes class and probabilities of new rows, block by block.
 
     Args:
-        registry: Where the version is.
+        versions: The model's versions.
         ref: A version number, champion or latest.
         rows: Path or URI of the raw rows.
         output: Path or URI of the result; its ending says the format.
@@ -133,17 +131,17 @@ def predict(registry: "Registry", ref: str, rows: str, output: str, *, warn: War
         DataError: Rows that do not fit the model's input.
     """
     predictions.check(output, rows)
-    manifest = registry.resolve(ref)
+    manifest = versions.resolve(ref)
     with scratch() as folder:
         if manifest.schema:
             columns = _columns(rows, manifest, manifest.schema, folder, warn)
-            model = load(registry, manifest, folder)
+            model = load(versions, manifest, folder)
             return predictions.write(output, _probabilities(model, columns), manifest.classes)
         reading = Config.recorded(manifest.config).data
         if pictures := labelled.images_of(rows, folder, reading):
             files: list[str] = []
             blocks = _pictures(pictures, manifest, files, warn)
-            model = load(registry, manifest, folder)
+            model = load(versions, manifest, folder)
             said = _probabilities(model, blocks)
             return predictions.write(output, said, manifest.classes, files=files)
         blocks = labelled.rows(
@@ -153,7 +151,7 @@ def predict(registry: "Registry", ref: str, rows: str, output: str, *, warn: War
             scratch=folder,
             block_rows=BLOCK_ROWS,
         )
-        model = load(registry, manifest, folder)
+        model = load(versions, manifest, folder)
         return predictions.write(output, _probabilities(model, blocks), manifest.classes)
 
 
@@ -188,13 +186,13 @@ def _columns(
         warn(finding)
 
 
-def load(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
+def load(versions: Versions, manifest: Manifest, folder: Path) -> Any:
     """A version's model on the CPU: it can be scored wherever its store can be read."""
     device.prepare("cpu")
-    return loaded(registry, manifest, folder)
+    return loaded(versions, manifest, folder)
 
 
-def loaded(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
+def loaded(versions: Versions, manifest: Manifest, folder: Path) -> Any:
     """Downloads a version's model, checks its hash and loads it in Keras's safe mode.
 
     The device must be prepared.
@@ -204,7 +202,7 @@ def loaded(registry: "Registry", manifest: Manifest, folder: Path) -> Any:
         DataError: It is not the one that was published, or this Keras cannot read it.
     """
     name = f"{manifest.attempt}/model.keras"
-    registry.fetch(manifest, [name], folder)
+    versions.fetch(manifest, [name], folder)
     import keras
 
     try:

@@ -1,8 +1,7 @@
-"""Published versions of a model: the Registry, the champion, and the gate that stands before it."""
+"""Published versions of a model: what they are, which one is the champion, and how one is added."""
 
-from job.registry.championship import Published
 from job.registry.integrity import Verification
-from job.registry.publish import Registry
-from job.registry.versions import Listed, names
+from job.registry.promotion import Published
+from job.registry.versions import Listed, Versions, names
 
-__all__ = ["Listed", "Published", "Registry", "Verification", "names"]
+__all__ = ["Listed", "Published", "Verification", "Versions", "names"]

@@ -1,50 +1,81 @@
-"""What a model is made from, as one hash that is known before any data is fetched."""
+"""Hashes of what a model is made from: before its data is read (source), and after (fingerprint).
+
+The source tells files apart without reading them: by ETag in S3, and on a disk by size and time of
+change, or by their contents where asked for.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from job.config import Config, GateOptions
-from job.data import identity
+from job.data import Dataset, identity
+from job.data.files.staging import is_s3
 from job.errors import DataError, DataNotFound, UsageError
 from job.models import plan
 from job.registry.manifest import Manifest
+from job.registry.versions import Versions
 from job.storage import Open, open_store
 
-if TYPE_CHECKING:
-    from job.registry import Registry
 
-
-def fingerprint(
-    config: Config, library_versions: Mapping[str, str], opener: Open = open_store
+def source(
+    config: Config,
+    library_versions: Mapping[str, str],
+    opener: Open = open_store,
+    *,
+    contents: bool = False,
 ) -> str:
-    """SHA-256 (hex) of the data's identity, the options that make the model, and all versions.
+    """SHA-256 (hex) of the data's files, the options that make the model, and all versions.
+
+    Args:
+        config: The options.
+        library_versions: Library → version.
+        opener: Opens the stores in S3.
+        contents: Whether local files count by their contents, and are read for that.
 
     Raises:
         DataNotFound, DataError, UsageError, AccessDenied, StoreError: As `job.data.load`.
     """
-    made_from = {
-        "data": identity(config.data.data, config.data, opener),
-        "test_data": identity(test, config.data, opener)
-        if (test := config.data.test_data)
-        else None,
-        "config": config.model_options(),
-        "library_versions": dict(library_versions),
-    }
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    data, test = config.data.data, config.data.test_data
+    return _hash(
+        {
+            "data": identity(data, config.data, opener, contents=contents),
+            "test_data": identity(test, config.data, opener, contents=contents) if test else None,
+            "config": config.model_options(),
+            "library_versions": dict(library_versions),
+        }
+    )
 
 
-def made_of(config: Config, digest: str) -> str:
+def sources_of(config: Config, library_versions: Mapping[str, str], opener: Open) -> list[str]:
+    """The sources by which an unchanged version is recognised; the last one is recorded.
+
+    Local files are read for it with `--skip-unchanged` only.
+    """
+    ways = (False, True) if config.publishing.skip_unchanged else (False,)
+    return [source(config, library_versions, opener, contents=contents) for contents in ways]
+
+
+def fingerprint(config: Config, digest: str, library_versions: Mapping[str, str]) -> str:
+    """SHA-256 (hex) of the data's contents, the options that make the model, and all versions."""
+    return _hash(
+        {
+            "contents": digest,
+            "config": config.model_options(),
+            "library_versions": dict(library_versions),
+        }
+    )
+
+
+def run_fingerprint(config: Config, digest: str) -> str:
     """SHA-256 (hex) of what decides a run's bits, library versions and device apart.
 
     Args:
         config: The options; only those that make the model count.
         digest: Of the data's contents.
     """
-    made_from = {"data": digest, "config": config.model_options()}
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return _hash({"data": digest, "config": config.model_options()})
 
 
 def expect_same(config: Config, digest: str, manifest: Manifest) -> None:
@@ -55,7 +86,7 @@ def expect_same(config: Config, digest: str, manifest: Manifest) -> None:
     """
     recorded = Config.recorded(manifest.config)
     config = plan.resumed(config, recorded.flat())  # what is left open is as the run chose it
-    if made_of(config, digest) != made_of(recorded, manifest.data.digest):
+    if run_fingerprint(config, digest) != run_fingerprint(recorded, manifest.data.digest):
         raise UsageError(
             f"--run-id: expected the options and the data of version {manifest.version}, which "
             f"run {manifest.run_id} has published. Received: others.",
@@ -63,21 +94,54 @@ def expect_same(config: Config, digest: str, manifest: Manifest) -> None:
         )
 
 
-def twin(registry: "Registry", config: Config, made_from: str) -> Manifest | None:
+def expect_same_source(
+    config: Config, manifest: Manifest, opener: Open, read: Callable[[], Dataset]
+) -> None:
+    """As `expect_same`; reads the data only when its files are not evidently those of the version.
+
+    Args:
+        config: The options.
+        manifest: The version.
+        opener: Opens the stores in S3.
+        read: Reads the data.
+
+    Raises:
+        UsageError: They are others.
+    """
+    uris = [config.data.data, config.data.test_data]
+    same = uris == [manifest.data.uri, manifest.data.test_uri]
+    if same and any(uri and is_s3(uri) for uri in uris):
+        known = {manifest.source, manifest.fingerprint} - {None}
+        same = not known or source(config, manifest.library_versions, opener) in known
+    expect_same(config, manifest.data.digest if same else read().digest, manifest)
+
+
+def unchanged(versions: Versions, config: Config, sources: Iterable[str]) -> Manifest | None:
     """The version because of which there is nothing to do, or None.
 
     It is the champion, or else the newest version when it was judged by the same rules; one
     whose manifest is damaged or gone is no reason to rest.
+
+    Args:
+        versions: The model's versions.
+        config: The options.
+        sources: The sources of this run, with and without the contents of local files.
     """
+    sources = set(sources)
     for ref in ("champion", "latest"):
         try:
-            manifest = registry.resolve(ref)
+            manifest = versions.resolve(ref)
         except (DataError, DataNotFound):
             continue
         same_rules = _rules(Config.recorded(manifest.config)) == _rules(config)
-        if manifest.fingerprint == made_from and (ref == "champion" or same_rules):
+        same = sources & {manifest.source, manifest.fingerprint}
+        if same and (ref == "champion" or same_rules):
             return manifest
     return None
+
+
+def _hash(made_from: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
 def _rules(config: Config) -> GateOptions:

@@ -85,8 +85,9 @@ class Draft:
         metrics: Scores on the test rows.
         verdict: Whether the model may become champion, and why.
         exact: Whether resuming gives the same bits; None when nothing was resumed.
-        fingerprint: SHA-256 (hex) of what the model was made from, known before the data is
-            read; see `job.registry.fingerprint`.
+        fingerprint: SHA-256 (hex) of what the model was made from; in old manifests what is now
+            the source. See `job.registry.fingerprint`.
+        source: The same, as known before the data was read; None in old manifests.
         schema: The columns of a table; `input` is then what its layers make of them.
     """
 
@@ -103,6 +104,7 @@ class Draft:
     verdict: Verdict
     exact: bool | None = None
     fingerprint: str | None = None
+    source: str | None = None
     schema: Schema | None = None
 
 

@@ -1,10 +1,22 @@
-"""The champion pointer, `champion.json`: which version reigns and how it came to that. Pure."""
+"""The champion pointer, `champion.json`: which version is the champion, and the moves so far."""
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from job.errors import DataNotFound
+from job.registry.documents import decode, encode
 from job.registry.manifest import Manifest
+from job.storage import Conflict, Store
+from job.storage.probe import probe
+
+REPAIR = (
+    "If a newer mlp-job wrote it, use that one. Else put an older copy back, or move the file away "
+    "and choose with `mlp-job promote VERSION`; what it knew of rollbacks is gone then."
+)
+"""What to do about a pointer that cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +66,55 @@ class Champion:
     def __post_init__(self) -> None:
         if not self.history or self.history[-1].after != self.version:
             raise ValueError("the history of a champion ends with the move that made it one")
+
+
+class Pointer:
+    """The pointer in the store; it is changed by compare-and-swap alone.
+
+    Args:
+        store: Where it is.
+        name: The model's name.
+    """
+
+    def __init__(self, store: Store, name: str):
+        self._store, self._folder, self._key = store, name, f"{name}/champion.json"
+
+    def read(self) -> tuple[Champion | None, str | None]:
+        """What it says and its ETag; None before the first promotion."""
+        try:
+            data, etag = self._store.read(self._key)
+        except DataNotFound:
+            return None, None
+        uri = f"{self._store.uri}/{self._key}"
+        return decode(data, Champion, uri=uri, hint=REPAIR), etag
+
+    def move(self, champion: Champion | None, etag: str | None, move: Move) -> bool:
+        """Adds a move, unless the pointer has changed since it was read; whether it was added."""
+        return self._swap(moved(champion, move), etag)
+
+    def give_up(self, champion: Champion, etag: str, versions: Iterable[int]) -> bool:
+        """Records that some versions are given up for good; False when the pointer has changed."""
+        doomed = tuple(sorted({*champion.doomed, *versions}))
+        if doomed == champion.doomed:
+            return True
+        return self._swap(dataclasses.replace(champion, doomed=doomed), etag)
+
+    def probe(self) -> None:
+        """Proves that the pointer can be moved safely; leaves nothing behind.
+
+        Raises:
+            AccessDenied: As `job.storage.probe`.
+        """
+        probe(self._store, f"{self._folder}/.probe")
+
+    def _swap(self, champion: Champion, etag: str | None) -> bool:
+        try:
+            self._store.write(
+                self._key, encode(champion), if_match=etag, if_none_match=etag is None
+            )
+        except Conflict:
+            return False
+        return True
 
 
 def moved(champion: Champion | None, move: Move) -> Champion:

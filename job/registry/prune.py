@@ -11,16 +11,12 @@ could tell that they are dead.
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from job.errors import DataError, DataNotFound
+from job.errors import DataError, DataNotFound, StoreError
 from job.registry.documents import decode
 from job.registry.manifest import Claim
 from job.registry.pointer import Champion, predecessor, reigned
-from job.registry.versions import Listed
-
-if TYPE_CHECKING:
-    from job.registry import Registry
+from job.registry.versions import Listed, Versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +37,31 @@ class Plan:
     etag: str
 
 
-def plan(registry: "Registry", keep: int) -> Plan:
+def plan(versions: Versions, keep: int) -> Plan:
     """Decides; nothing is written.
 
     Args:
-        registry: The versions.
+        versions: The model's versions.
         keep: How many of the newest stay, at least 1.
 
     Raises:
         DataNotFound: There is no champion, and so no pointer to record anything in.
     """
-    champion, etag = registry.pointer()
+    champion, etag = versions.pointer.read()
     if champion is None or etag is None:
         raise DataNotFound(
-            f"Expected a champion of {registry.name} in {registry.store.uri}. Received: none yet.",
+            f"Expected a champion of {versions.name} in {versions.store.uri}. Received: none yet.",
             hint="`mlp-job promote` chooses one; what goes is recorded in its pointer first.",
         )
-    numbers = registry.numbers()
-    listed = registry.listed(numbers)
+    numbers = versions.numbers()
+    listed = versions.listed(numbers)
     kept = _kept(champion, listed, keep)
     oldest = min((each.version for each in listed[:keep]), default=0)
     doomed = [n for n in numbers if n not in kept and (n < oldest or n in champion.doomed)]
     return Plan(doomed=tuple(doomed), kept=kept, champion=champion, etag=etag)
 
 
-def carry_out(registry: "Registry", decided: Plan) -> bool:
+def carry_out(versions: Versions, decided: Plan) -> bool:
     """Removes what the plan dooms, once it is proved that all of it may be removed.
 
     Returns:
@@ -77,23 +73,28 @@ def carry_out(registry: "Registry", decided: Plan) -> bool:
     """
     if not decided.doomed:
         return False
-    registry.probe()
-    runs = {version: _run_of(registry, version) for version in decided.doomed}
+    versions.pointer.probe()
+    runs = {version: _run_of(versions, version) for version in decided.doomed}
     for version, run_id in runs.items():
-        registry.store.expect_deletable(f"{registry.name}/versions/{version}")
+        versions.store.expect_deletable(f"{versions.name}/versions/{version}")
         if run_id:
-            registry.store.expect_deletable(f"{registry.name}/runs/{run_id}")
-    registry.doom(decided.champion, decided.etag, decided.doomed)
+            versions.store.expect_deletable(f"{versions.name}/runs/{run_id}")
+    if not versions.pointer.give_up(decided.champion, decided.etag, decided.doomed):
+        raise StoreError(
+            f"Expected the champion of {versions.name} to be as it was. "
+            "Received: it was changed just now.",
+            hint="Run the same command again; it decides anew.",
+        )
     versioned = False
     for version, run_id in runs.items():
-        versioned |= registry.store.delete(registry.key(version, "manifest.json"))
-        claim = registry.key(version, "claim.json")
-        folder = f"{registry.name}/versions/{version}"
-        keys = [entry.key for entry in registry.store.list(folder)]
+        versioned |= versions.store.delete(versions.key(version, "manifest.json"))
+        claim = versions.key(version, "claim.json")
+        folder = f"{versions.name}/versions/{version}"
+        keys = [entry.key for entry in versions.store.list(folder)]
         for key in sorted(keys, key=lambda key: key == claim):  # what names the run goes last
             if key == claim and run_id:
-                _remove_run(registry, run_id)
-            registry.store.delete(key)
+                _remove_run(versions, run_id)
+            versions.store.delete(key)
     return versioned
 
 
@@ -114,19 +115,19 @@ def _kept(champion: Champion, listed: Sequence[Listed], keep: int) -> dict[int, 
     return {version: why for version, why in kept.items() if version not in champion.doomed}
 
 
-def _run_of(registry: "Registry", version: int) -> str | None:
-    key = registry.key(version, "claim.json")
+def _run_of(versions: Versions, version: int) -> str | None:
+    key = versions.key(version, "claim.json")
     with contextlib.suppress(DataNotFound, DataError):  # gone or damaged: then nobody knows
-        return decode(registry.store.read(key)[0], Claim, uri=key).run_id
+        return decode(versions.store.read(key)[0], Claim, uri=key).run_id
     return None
 
 
-def _remove_run(registry: "Registry", run_id: str) -> None:
+def _remove_run(versions: Versions, run_id: str) -> None:
     """Removes a run's folder, unless the run has gone on to another number."""
-    folder = f"{registry.name}/runs/{run_id}"
+    folder = f"{versions.name}/runs/{run_id}"
     with contextlib.suppress(DataNotFound):
-        claim = decode(registry.store.read(f"{folder}/version")[0], Claim, uri=folder)
-        champion = registry.champion()
+        claim = decode(versions.store.read(f"{folder}/version")[0], Claim, uri=folder)
+        champion = versions.champion()
         if champion and claim.version in champion.doomed:
-            for entry in list(registry.store.list(folder)):
-                registry.store.delete(entry.key)
+            for entry in list(versions.store.list(folder)):
+                versions.store.delete(entry.key)

@@ -22,10 +22,10 @@ from job.errors import (
     UsageError,
 )
 from job.process import shutdown
-from job.registry.championship import Published, now
+from job.registry import publish
 from job.registry.documents import decode, encode
-from job.registry.publish import Registry
-from job.registry.versions import READERS
+from job.registry.promotion import Published, now
+from job.registry.versions import READERS, Versions
 from job.storage import Conflict
 from job.training.checkpoint import SLOTS
 
@@ -60,23 +60,23 @@ class Run:
     failed: int | None = None
 
 
-def check(registry: Registry, run_id: str) -> tuple[str, Published | None]:
-    """Proves that publishing will work, before any training; as `Registry.check`.
+def check(versions: Versions, run_id: str) -> tuple[str, Published | None]:
+    """Proves that publishing will work, before any training; as `publish.check`.
 
     Returns:
         The run that the job works on, its own or the one that an earlier pod of it chose, and
         what that run has published already, if it has.
     """
-    registry.check(None)
-    run_id = _resumed_by(registry, run_id)
-    return run_id, registry.published(run_id)
+    publish.check(versions, None)
+    run_id = _resumed_by(versions, run_id)
+    return run_id, publish.published_by(versions, run_id)
 
 
-def begin(registry: Registry, run_id: str, fingerprint: str, *, resume: bool) -> str:
+def begin(versions: Versions, run_id: str, fingerprint: str, *, resume: bool) -> str:
     """Records a run before it trains.
 
     Args:
-        registry: The model's versions and runs.
+        versions: The model's versions and runs.
         run_id: The job's own run id.
         fingerprint: Of data, options and versions.
         resume: Whether to take the newest unfinished run with the same fingerprint instead.
@@ -84,27 +84,27 @@ def begin(registry: Registry, run_id: str, fingerprint: str, *, resume: bool) ->
     Returns:
         The id of the run to work on; the same for all pods that have this `run_id`.
     """
-    if _read(registry, run_id) is None:
+    if _read(versions, run_id) is None:
         run = Run(
             schema_version=1,
             run_id=run_id,
             fingerprint=fingerprint,
             created=now(),
-            resumes=_unfinished(registry, fingerprint) if resume else None,
+            resumes=_unfinished(versions, fingerprint) if resume else None,
         )
         with contextlib.suppress(Conflict):  # another pod was faster, and its choice counts
-            registry.store.write(_key(registry, run_id), encode(run), if_none_match=True)
-    return _resumed_by(registry, run_id)
+            versions.store.write(_key(versions, run_id), encode(run), if_none_match=True)
+    return _resumed_by(versions, run_id)
 
 
 @contextlib.contextmanager
 def marked(
-    registry: Registry, run_id: str, fingerprint: str, on_error: Callable[[JobError], None]
+    versions: Versions, run_id: str, fingerprint: str, on_error: Callable[[JobError], None]
 ) -> Iterator[None]:
     """Keeps other jobs from resuming the run if the block fails for a reason that lies in it.
 
     Args:
-        registry: The model's versions and runs.
+        versions: The model's versions and runs.
         run_id: The run.
         fingerprint: Of data, options and versions; a run that was begun with others is not marked.
         on_error: Called when the store does not take the mark.
@@ -115,69 +115,69 @@ def marked(
         own = isinstance(error, RUNS_OWN) or not isinstance(error, JobError)
         if own and shutdown.reason() is None:  # not a signal that a library turned into an error
             try:
-                with registry.store.within(PATIENCE):
-                    _mark(registry, run_id, fingerprint, getattr(error, "exit_code", BUG))
+                with versions.store.within(PATIENCE):
+                    _mark(versions, run_id, fingerprint, getattr(error, "exit_code", BUG))
             except JobError as exc:
                 on_error(exc)
         raise
 
 
-def _resumed_by(registry: Registry, run_id: str) -> str:
-    known = _read(registry, run_id)
+def _resumed_by(versions: Versions, run_id: str) -> str:
+    known = _read(versions, run_id)
     return (known and known.resumes) or run_id
 
 
-def _mark(registry: Registry, run_id: str, fingerprint: str, exit_code: int) -> None:
-    known = _read(registry, run_id)
+def _mark(versions: Versions, run_id: str, fingerprint: str, exit_code: int) -> None:
+    known = _read(versions, run_id)
     if known and known.fingerprint == fingerprint:
-        registry.store.write(_key(registry, run_id), encode(replace(known, failed=exit_code)))
+        versions.store.write(_key(versions, run_id), encode(replace(known, failed=exit_code)))
 
 
-def _unfinished(registry: Registry, fingerprint: str) -> str | None:
+def _unfinished(versions: Versions, fingerprint: str) -> str | None:
     """The newest run with this fingerprint that has a checkpoint, no version and no failure."""
-    ids = list(registry.store.folders(f"{registry.name}/runs"))
+    ids = list(versions.store.folders(f"{versions.name}/runs"))
     with ThreadPoolExecutor(READERS) as pool:
-        runs = [run for run in pool.map(lambda each: _readable(registry, each), ids) if run]
+        runs = [run for run in pool.map(lambda each: _readable(versions, each), ids) if run]
     same = [r for r in runs if r.fingerprint == fingerprint and not (r.resumes or r.failed)]
     for run in sorted(same, key=lambda run: run.created, reverse=True):
-        if _has_checkpoint(registry, run.run_id) and not _is_published(registry, run.run_id):
+        if _has_checkpoint(versions, run.run_id) and not _is_published(versions, run.run_id):
             return run.run_id
     return None
 
 
-def _has_checkpoint(registry: Registry, run_id: str) -> bool:
+def _has_checkpoint(versions: Versions, run_id: str) -> bool:
     for slot in SLOTS:
         with contextlib.suppress(DataNotFound):
-            registry.store.entry(f"{registry.name}/runs/{run_id}/{slot}")
+            versions.store.entry(f"{versions.name}/runs/{run_id}/{slot}")
             return True
     return False
 
 
-def _is_published(registry: Registry, run_id: str) -> bool:
+def _is_published(versions: Versions, run_id: str) -> bool:
     """True as well when its version is damaged: such a run is left to a person."""
     try:
-        return registry.published(run_id) is not None
+        return publish.published_by(versions, run_id) is not None
     except DataError:
         return True
 
 
-def _readable(registry: Registry, run_id: str) -> Run | None:
+def _readable(versions: Versions, run_id: str) -> Run | None:
     """As `_read`; None as well for a damaged record, which is no reason to fail another run."""
     try:
-        return _read(registry, run_id)
+        return _read(versions, run_id)
     except DataError:
         return None
 
 
-def _read(registry: Registry, run_id: str) -> Run | None:
+def _read(versions: Versions, run_id: str) -> Run | None:
     """What is known of a run; None when nothing is, or when an earlier version began it."""
-    key = _key(registry, run_id)
+    key = _key(versions, run_id)
     try:
-        data, _ = registry.store.read(key)
+        data, _ = versions.store.read(key)
     except DataNotFound:
         return None
-    return decode(data, Run, uri=f"{registry.store.uri}/{key}")
+    return decode(data, Run, uri=f"{versions.store.uri}/{key}")
 
 
-def _key(registry: Registry, run_id: str) -> str:
-    return f"{registry.name}/runs/{run_id}/run.json"
+def _key(versions: Versions, run_id: str) -> str:
+    return f"{versions.name}/runs/{run_id}/run.json"

@@ -12,15 +12,10 @@ from job.errors import DataError, DataNotFound, UsageError
 from job.registry.documents import decode
 from job.registry.integrity import FileCheck, Verification, difference
 from job.registry.manifest import Manifest
-from job.registry.pointer import Champion, fate
+from job.registry.pointer import Champion, Pointer, fate
 from job.storage import Store
 
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
-REPAIR = (
-    "If a newer mlp-job wrote it, use that one. Else put an older copy back, or move the file away "
-    "and choose with `mlp-job promote VERSION`; what it knew of rollbacks is gone then."
-)
-"""What to do about a pointer that cannot be read."""
 READERS = 8
 """Manifests that are read at a time for a listing."""
 
@@ -44,21 +39,25 @@ class Listed:
     fate: str
 
 
-class Catalogue:
-    """The versions of one model, for reading.
+class Versions:
+    """The published versions of one model, for reading.
 
     Args:
         store: Where they are.
         name: The model's name.
+
+    Attributes:
+        pointer: Which of them is the champion.
     """
 
     def __init__(self, store: Store, name: str):
         self.store = store
         self.name = name
+        self.pointer = Pointer(store, name)
 
     def champion(self) -> Champion | None:
-        """The pointer, or None before the first promotion."""
-        return self.pointer()[0]
+        """What the pointer says, or None before the first promotion."""
+        return self.pointer.read()[0]
 
     def resolve(self, ref: str) -> Manifest:
         """The manifest of a version.
@@ -72,7 +71,7 @@ class Catalogue:
             DataNotFound: No such version; the message tells which there are.
             DataError: The manifest is damaged, or not the one that the pointer vouches for.
         """
-        return self._resolve(ref)[0]
+        return self.resolved(ref)[0]
 
     def fetch(self, manifest: Manifest, paths: Iterable[str], folder: Path) -> None:
         """Downloads files of a version and checks each one's size and SHA-256.
@@ -106,7 +105,12 @@ class Catalogue:
 
     def verify(self, ref: str) -> Verification:
         """Downloads and hashes every file of a version."""
-        return self._verify(self.resolve(ref))
+        return self.hashed(self.resolve(ref))
+
+    def recent(self, count: int) -> tuple[Manifest, ...]:
+        """The newest versions' manifests, oldest first; damaged ones are left out."""
+        listed = self.listed(self.numbers()[-count:])
+        return tuple(each.manifest for each in reversed(listed) if each.manifest)
 
     def versions(self) -> tuple[Listed, ...]:
         """Every version with a manifest, also a damaged one, and the champion; newest first."""
@@ -124,7 +128,7 @@ class Catalogue:
         manifest, problem = None, ""
         reigns = champion is not None and version == champion.version
         try:
-            manifest, _ = self._manifest(version)
+            manifest, _ = self.manifest(version)
         except DataNotFound:
             if not reigns:
                 return None
@@ -139,7 +143,8 @@ class Catalogue:
             fate=fate(champion, version, promote=bool(manifest and manifest.verdict.promote)),
         )
 
-    def _verify(self, manifest: Manifest) -> Verification:
+    def hashed(self, manifest: Manifest) -> Verification:
+        """Downloads and hashes every file of a version."""
         with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
             target = Path(scratch) / "file"
             checks = []
@@ -152,10 +157,11 @@ class Catalogue:
                 checks.append(FileCheck(path=path, size=record.size, problem=problem))
         return Verification(version=manifest.version, files=tuple(checks))
 
-    def _resolve(self, ref: str) -> tuple[Manifest, str]:
+    def resolved(self, ref: str) -> tuple[Manifest, str]:
+        """As `resolve`, with the SHA-256 (hex) of the manifest's bytes."""
         if NUMBER.fullmatch(ref):
             try:
-                return self._manifest(int(ref))
+                return self.manifest(int(ref))
             except DataNotFound as exc:
                 raise self._no_version(ref) from exc
         if ref == "champion":
@@ -163,7 +169,7 @@ class Catalogue:
         if ref == "latest":
             for number in reversed(self.numbers()):
                 try:
-                    return self._manifest(number)
+                    return self.manifest(number)
                 except DataNotFound:
                     continue  # claimed, and not or not yet complete
             raise self._no_version(ref)
@@ -179,16 +185,12 @@ class Catalogue:
                 f"Expected a champion of {self.name} in {self.store.uri}. Received: none yet.",
                 hint="`mlp-job models` lists the versions, `mlp-job promote` chooses one.",
             )
-        return self._named(champion)
+        return self.vouched(champion.version, champion.manifest_sha256)
 
-    def _named(self, champion: Champion) -> tuple[Manifest, str]:
-        """The manifest that the pointer names and vouches for."""
-        return self._vouched(champion.version, champion.manifest_sha256)
-
-    def _vouched(self, version: int, sha256: str) -> tuple[Manifest, str]:
+    def vouched(self, version: int, sha256: str) -> tuple[Manifest, str]:
         """The version's manifest, when it is still the one with this hash."""
         try:
-            manifest, received = self._manifest(version)
+            manifest, received = self.manifest(version)
         except DataNotFound as exc:
             raise DataNotFound(
                 f"Expected {self.name} version {version} in {self.store.uri}, which champion.json "
@@ -203,7 +205,7 @@ class Catalogue:
             )
         return manifest, sha256
 
-    def _manifest(self, version: int) -> tuple[Manifest, str]:
+    def manifest(self, version: int) -> tuple[Manifest, str]:
         """A version's manifest and the SHA-256 (hex) of its bytes."""
         key = self.key(version, "manifest.json")
         data, _ = self.store.read(key)
@@ -215,15 +217,6 @@ class Catalogue:
                 hint="Copy whole stores only, and never one version over another.",
             )
         return manifest, hashlib.sha256(data).hexdigest()
-
-    def pointer(self) -> tuple[Champion | None, str | None]:
-        """The champion pointer and its ETag."""
-        key = f"{self.name}/champion.json"
-        try:
-            data, etag = self.store.read(key)
-        except DataNotFound:
-            return None, None
-        return decode(data, Champion, uri=f"{self.store.uri}/{key}", hint=REPAIR), etag
 
     def numbers(self) -> list[int]:
         """The numbers that were ever claimed, ascending."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from job.report.page import Record
+from job.record import Record
 
 SCHEMA_VERSION = 1
 
 
-def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
+def write(folder: Path, record: Record) -> None:
     """Writes the four files.
 
     config.json has every option's value and the classes in the order of the model's outputs;
@@ -24,7 +24,6 @@ def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
     Args:
         folder: Where they go.
         record: The run.
-        rows_per_second: Training rows over the seconds of an epoch.
     """
     _write_json(
         folder / "config.json",
@@ -36,10 +35,10 @@ def write(folder: Path, record: Record, *, rows_per_second: float) -> None:
             **dataclasses.asdict(record.metrics),
             "verdict": dataclasses.asdict(record.verdict),
             "seconds": dict(record.seconds),
-            "rows_per_second": round(rows_per_second),
+            "rows_per_second": round(record.rows_per_second),
             "peak_memory_mb": round(record.peak_memory_mb),
             "gpu_peak_memory_mb": _rounded(record.gpu_peak_memory_mb),
-            "device": record.device,
+            "device": record.device.name,
         },
     )
     _write_history(folder / "history.csv", record)

@@ -1,68 +1,20 @@
 """render(folder, record): the report page, its plots and the model card of one run."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from job.config import OPTIONS, Config, flag
-from job.data.dataset import Dataset
-from job.evaluation.metrics import Metrics
-from job.registry.manifest import Manifest
-from job.registry.verdict import Verdict
+from job.config import OPTIONS, flag
+from job.record import Record
 from job.report import drawing, pictures, plots, wording
-from job.training.state import EpochResult
 
 _OPEN_ROWS = 20
 """Tables with more rows than this are folded."""
 
 _COLUMN_ROWS = 100
 """Columns of a table that are described."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What the report tells of a run.
-
-    Attributes:
-        config: What the run was told.
-        dataset: What it learned from and was tested on.
-        history: One result for each epoch.
-        best_epoch: The epoch with the lowest validation loss, counted from 1.
-        metrics: Scores on the test rows.
-        probabilities: (test rows, classes), float32; what the model said.
-        verdict: Whether the model may be promoted, and why.
-        device: The device that trained, in words.
-        library_versions: Library → version.
-        seconds: Phase → seconds, in the order of the phases.
-        run_id: The run's identity.
-        created: When the model was evaluated, with its time zone.
-        parameters: Number of trained weights.
-        peak_memory_mb: The process's largest resident set, MB.
-        gpu_peak_memory_mb: The most that TensorFlow held of the GPU's memory, MB; None on a CPU.
-        past: The versions before it, oldest first, for the trend; may be empty.
-    """
-
-    config: Config
-    dataset: Dataset
-    history: tuple[EpochResult, ...]
-    best_epoch: int
-    metrics: Metrics
-    probabilities: NDArray[np.float32]
-    verdict: Verdict
-    device: str
-    library_versions: Mapping[str, str]
-    seconds: Mapping[str, float]
-    run_id: str
-    created: datetime
-    parameters: int
-    peak_memory_mb: float
-    gpu_peak_memory_mb: float | None = None
-    past: tuple[Manifest, ...] = ()
 
 
 def render(folder: Path, record: Record) -> None:

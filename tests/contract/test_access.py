@@ -13,10 +13,11 @@ import pytest
 import seaweed
 from drafts import draft
 from proxy import Fault, Request
+from registries import Registry
 
 from job.config import Config, PublishingOptions
 from job.errors import AccessDenied, JobError, UsageError
-from job.registry import Registry, prune
+from job.registry import prune
 from job.storage import Access, Conflict, open_store, s3_budget, use
 from job.storage.probe import probe
 from job.storage.s3_budget import PART_BYTES
@@ -78,7 +79,7 @@ def test_no_command_moves_a_pointer_without_conditional_writes(
     registry = Registry(open_store(s3_uri), "m")
     for i in range(1, 5):
         registry.publish(tmp_path, draft(f"run-{i}"))
-    before = registry.pointer()
+    before = registry.pointer.read()
     proxy.fault = lambda r: Fault.UNCONDITIONAL if "If-Match" in r.headers else Fault.NONE
     act = {
         "promote": lambda: registry.promote("1"),
@@ -87,7 +88,7 @@ def test_no_command_moves_a_pointer_without_conditional_writes(
     }[command]
     with pytest.raises(AccessDenied, match="the write was accepted"):
         act()
-    assert registry.pointer() == before
+    assert registry.pointer.read() == before
 
 
 def test_a_bucket_is_looked_for_before_it_is_written(proxy: proxies.Proxy, s3_uri: str) -> None:
@@ -209,7 +210,7 @@ def test_a_policy_that_may_not_delete_dooms_nothing(
     registry = Registry(open_store(s3_uri), "m")
     for i in range(1, 5):
         registry.publish(tmp_path, draft(f"run-{i}"))
-    before = registry.pointer()
+    before = registry.pointer.read()
     anywhere = f"arn:aws:s3:::{s3.bucket}"
     allowed = ["s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
     policy = {
@@ -231,7 +232,7 @@ def test_a_policy_that_may_not_delete_dooms_nothing(
     )  # fmt: skip
     assert done.returncode == 77, done.stderr
     assert "delete" in done.stderr
-    assert registry.pointer() == before
+    assert registry.pointer.read() == before
     assert [each.version for each in registry.versions()] == [4, 3, 2, 1]
 
 

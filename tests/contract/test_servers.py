@@ -22,10 +22,11 @@ import pytest
 import s3_servers
 import tiny
 from drafts import draft
+from registries import Registry
 from s3_servers import Server
 
 from job.errors import AccessDenied
-from job.registry import Registry, prune
+from job.registry import prune
 from job.storage import Conflict, Store, open_store
 from job.storage.probe import probe
 from job.storage.s3_budget import PART_BYTES

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from program import PROGRAM
+from registries import Registry
 
-from job.registry import Registry
 from job.storage import open_store
 
 OPTIONS = ("--epochs=4", "--hidden=16", "--batch-size=20", "--learning-rate=0.01")

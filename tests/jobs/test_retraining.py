@@ -18,15 +18,16 @@ import tiny
 import yaml
 from program import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
+from registries import Registry
 
-from job import provenance
 from job.config import Config
 from job.data import identity
 from job.errors import DataNotFound
 from job.gate import contest
-from job.registry import Registry, fingerprint
+from job.registry import fingerprint
 from job.storage import open_store
 from job.track import prometheus
+from job.versions import library_versions
 
 QUICK = ("--epochs=2", "--hidden=8", "--batch-size=25", "--learning-rate=0.01", "--device=cpu")
 OLD = Path(__file__).parents[1] / "stores" / "schema-1"
@@ -184,12 +185,12 @@ def test_a_retry_is_judged_against_the_champion_of_its_day(place: Path, registry
         Config.of(data="x", name="x", margin=0.0),
         Config.of(data="x", name="x", margin=0.9),
     )
-    ended = registry.challenge(found, contest.retrial(registry, found, strict, print))
+    ended = contest.settle(registry, found, strict, warn=print)
     assert not ended.verdict.promote
     assert ended.verdict.champion == 1
     [comparison] = ended.verdict.comparisons
     assert comparison.accuracy == registry.resolve("1").metrics.accuracy
-    ended = registry.challenge(found, contest.retrial(registry, found, lenient, print))
+    ended = contest.settle(registry, found, lenient, warn=print)
     assert ended.verdict.promote
     assert registry.champion().version == 2
 
@@ -198,7 +199,7 @@ def test_a_damaged_champion_is_not_beaten_by_default(place: Path, registry: Regi
     [model] = place.glob("store/corners/versions/2/*/model.keras")
     model.write_bytes(b"not a model")
     found = registry.check("night-1")
-    verdict = contest.retrial(registry, found, Config(), print)(registry.champion())
+    verdict = contest.settle(registry, found, Config(), warn=print).verdict
     assert not verdict.promote
     assert "Not comparable with the champion, version 2: " in verdict.reasons[0]
 
@@ -239,12 +240,11 @@ def test_the_lifecycle_rules_are_understood(s3: seaweed.SeaweedFS) -> None:
 
 
 def test_what_makes_a_model_changes_the_fingerprint(place: Path, s3_uri: str) -> None:
-    versions = provenance.library_versions()
+    versions = library_versions()
 
     def of(**changes: object) -> str:
-        return fingerprint.fingerprint(
-            Config.of(**{"data": "corners.npz", "name": "c"} | changes), versions
-        )
+        config = Config.of(**{"data": "corners.npz", "name": "c"} | changes)
+        return fingerprint.source(config, versions, contents=True)
 
     plain = of()
     for beside in (
@@ -254,7 +254,9 @@ def test_what_makes_a_model_changes_the_fingerprint(place: Path, s3_uri: str) ->
         assert of(**beside) == plain, beside
     changed = [of(seed=1), of(hidden=(8,)), of(test_data="corners.npz"), of(data="mnist")]
     changed.append(
-        fingerprint.fingerprint(Config.of(data="corners.npz", name="c"), {**versions, "keras": "4"})
+        fingerprint.source(
+            Config.of(data="corners.npz", name="c"), {**versions, "keras": "4"}, contents=True
+        )
     )
     shutil.copy("corners.npz", "copy.npz")
     assert of(data="copy.npz") == plain
@@ -287,9 +289,8 @@ def test_nothing_heavy_is_imported_to_find_nothing_to_do(place: Path, registry: 
         "assert not {'tensorflow', 'keras', 'pyarrow', 'matplotlib'} & set(sys.modules)\n"
         "print(said['outcome'])\n"
     )
-    made_from = fingerprint.fingerprint(
-        Config.of(data="corners.npz", name="corners"), provenance.library_versions()
-    )
+    config = Config.of(data="corners.npz", name="corners")
+    made_from = fingerprint.source(config, library_versions(), contents=True)
     path = place / "store/corners/versions/2/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": made_from}))
     (place / "store/corners/champion.json").unlink()

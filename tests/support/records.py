@@ -13,13 +13,18 @@ import numpy as np
 from job import data, evaluation, training
 from job.config import Config
 from job.data.dataset import Dataset, Split
+from job.device import DeviceInfo
 from job.gate import decision
 from job.models import mlp
-from job.report.page import Record
+from job.record import Record
 from job.training.state import EpochResult
 
 ABOUT: dict[str, Any] = {
-    "device": "CPU, 2 cores",
+    "device": DeviceInfo(kind="cpu", name="CPU", cores=2),
+    "attempt": "pod-1",
+    "source": None,
+    "exact": None,
+    "rows_per_second": 60_000.0,
     "library_versions": {"mlp-job": "0.1.0", "Keras": "3.15.1", "TensorFlow": "2.21.0"},
     "seconds": {"import": 1.9, "read": 0.1, "run": 4.9, "evaluate": 0.1, "export": 0.4},
     "run_id": "20261123-161100-4f2a91",

@@ -11,7 +11,7 @@ from job.config import Config
 from job.errors import JobError, StoreError
 from job.models import plan
 from job.process.scratch import scratch
-from job.registry import Registry
+from job.registry import Versions, publish
 from job.storage import Access, open_store, use
 
 SCRATCH_BYTES = 256 * 2**20
@@ -61,7 +61,8 @@ def _check(name: str, proof: Callable[[], str]) -> Check:
 
 
 def _store(config: Config) -> str:
-    Registry(open_store(config.publishing.store), config.model_name).check(run_id=None)
+    versions = Versions(open_store(config.publishing.store), config.model_name)
+    publish.check(versions, None)
     return f"{config.publishing.store} takes writes and honours conditional ones."
 
 

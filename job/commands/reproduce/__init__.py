@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from job.commands.app import STORE, VERSIONS, AsJson, Ref, app, example, registry_of
+from job.commands.app import STORE, VERSIONS, AsJson, Ref, app, example, versions_of
 from job.config.options import from_config
 from job.errors import DataError
 
@@ -17,7 +17,7 @@ def reproduce(ref: Ref, as_json: AsJson = False, *, device: Any, **store: Any) -
     """Train a version again from its manifest, and compare the two; nothing is published."""
     from job.commands.reproduce import reproduction
 
-    result = reproduction.reproduce(registry_of(**store), ref, device)
+    result = reproduction.reproduce(versions_of(**store), ref, device)
     _show(result, as_json=as_json)
     if not result.expected:
         raise DataError(

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from job import data, device, evaluation, models, provenance, training
+from job import device
 from job.config import Config, Device
 from job.errors import DataError
+from job.experiment import read, train_and_score
 from job.inference import scoring
-from job.models import plan
 from job.process.scratch import scratch
+from job.process.timing import Clock
 from job.registry.manifest import Manifest
 from job.storage import Access, use
+from job.versions import library_versions
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
-    from job.registry import Registry
+    from job.registry import Versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +54,11 @@ class Reproduction:
         return self.interval[0] <= self.accuracy <= self.interval[1]
 
 
-def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
+def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
     """Trains a version again; nothing is published.
 
     Args:
-        registry: Where the version is.
+        versions: The model's versions.
         ref: A version number, champion or latest.
         on: The device to train on.
 
@@ -65,32 +67,24 @@ def reproduce(registry: "Registry", ref: str, on: Device) -> Reproduction:
         DataError: The data, or the version, is not what it was.
         JobError: Whatever else can end a run.
     """
-    manifest = registry.resolve(ref)
+    manifest = versions.resolve(ref)
     config = Config.recorded(manifest.config)
     use(Access.of(config.data))
     info = device.prepare(on, xla=config.training.xla)
     with scratch() as folder:
-        dataset = data.load(
-            config.data.data,
-            test_uri=config.data.test_data,
-            validation_split=plan.holdout(config),
-            scratch=folder,
-            reading=config.data,
-        )
+        dataset = read(config, folder)
         if dataset.digest != manifest.data.digest:
             raise DataError(
                 f"{config.data.data}: expected the data of {manifest.name} version "
                 f"{manifest.version}, SHA-256 {manifest.data.digest}. Received: {dataset.digest}.",
                 hint="The data has changed since: bring the old data back.",
             )
-        network = training.fit(models.build(config, dataset), dataset, config).network
-        published = scoring.loaded(registry, manifest, folder)
-    probabilities = training.predict(network, dataset.test.x)
-    metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+        fit = train_and_score(config, dataset, info, clock=Clock())
+        published = scoring.loaded(versions, manifest, folder)
     return Reproduction(
         version=manifest.version,
-        same_bits=_same_bits(network, published),
-        accuracy=metrics.accuracy,
+        same_bits=_same_bits(fit.network, published),
+        accuracy=fit.metrics.accuracy,
         published_accuracy=manifest.metrics.accuracy,
         interval=manifest.metrics.accuracy_interval,
         differences=_differences(manifest, info),
@@ -110,7 +104,7 @@ def _differences(manifest: Manifest, info: "DeviceInfo") -> Mapping[str, tuple[s
     then = {f"device {k}": str(v) for k, v in manifest.device.items()}
     then |= manifest.library_versions
     now = {f"device {k}": str(v) for k, v in dataclasses.asdict(info).items()}
-    now |= provenance.library_versions()
+    now |= library_versions()
     return {
         name: (then.get(name, "–"), now.get(name, "–"))
         for name in {**then, **now}

@@ -62,6 +62,13 @@ class File:
         """The ETag in S3; of a local file the SHA-256 (hex), for which it is read."""
         return self.entry.etag if self.entry else opening.sha256(Path(self.name), self.name)
 
+    def stamp(self) -> str:
+        """The ETag in S3; of a local file the time of its last change, in nanoseconds."""
+        if self.entry:
+            return self.entry.etag
+        with opening.reading(self.name):
+            return str(Path(self.name).stat().st_mtime_ns)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -107,12 +114,17 @@ class Found:
         """
         return fetch([self.files[key] for key in keys], self.scratch)
 
-    def identity(self) -> list[tuple[str, int, str]]:
-        """(path, bytes, ETag or SHA-256) of each file: the same for the same files elsewhere.
+    def identity(self, *, contents: bool) -> list[tuple[str, int, str]]:
+        """(path, bytes, version) of each file; the path of a single file is "".
 
-        The path of a single file is "".
+        Args:
+            contents: Whether the version of a local file is its SHA-256, for which it is read; else
+                it is the time of its last change. In S3 it is the ETag.
         """
-        return [("" if self.single else k, f.size(), f.version()) for k, f in self.files.items()]
+        return [
+            ("" if self.single else key, file.size(), file.version() if contents else file.stamp())
+            for key, file in self.files.items()
+        ]
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -73,11 +73,11 @@ def opened(found: Found, reading: Reading) -> ImageSet | None:
     )
 
 
-def version(file: File) -> tuple[str, int, str]:
-    """The last part of an image's name, its bytes, and its ETag or SHA-256."""
+def version(file: File, *, contents: bool) -> tuple[str, int, str]:
+    """The last part of an image's name, its bytes, and its version; see `Found.identity`."""
     name = file.name.rpartition("/")[2]
     try:
-        return name, file.size(), file.version()
+        return name, file.size(), file.version() if contents else file.stamp()
     except DataNotFound:
         return name, -1, ""
 

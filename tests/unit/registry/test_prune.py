@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from drafts import PROMOTE, REJECT, draft
+from registries import Registry
 
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry import Registry, prune
+from job.registry import prune
 from job.storage import open_store
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -154,8 +155,7 @@ def test_without_a_champion_nothing_goes(registry: Registry, files: Path) -> Non
 DIE_AT = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
-from job.registry import prune
-from job.registry import Registry
+from job.registry import Versions, prune
 from job.storage import open_store
 
 class Dying:
@@ -175,7 +175,7 @@ class Dying:
 
         return act
 
-registry = Registry(Dying(open_store(sys.argv[1]), int(sys.argv[2])), "mnist")
+registry = Versions(Dying(open_store(sys.argv[1]), int(sys.argv[2])), "mnist")
 prune.carry_out(registry, prune.plan(registry, 1))
 """
 

@@ -16,10 +16,10 @@ import pytest
 import seaweed
 from drafts import PROMOTE, REJECT, draft
 from proxy import Fault
+from registries import Registry
 
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
-from job.registry import Registry, names
-from job.registry.championship import Published
+from job.registry import Published, names
 from job.registry.manifest import Draft, Manifest
 from job.registry.pointer import second_chance
 from job.registry.verdict import Verdict
@@ -150,8 +150,7 @@ import os, sys, threading
 sys.path[:0] = sys.argv[4:]
 from pathlib import Path
 from drafts import draft
-from job.registry import Registry
-from job.storage.patient import Patient
+from registries import Registry
 from job.storage import open_store
 
 class Dying:
@@ -260,8 +259,7 @@ import sys
 sys.path[:0] = sys.argv[4:]
 from pathlib import Path
 from drafts import draft
-from job.registry import Registry
-from job.storage.patient import Patient
+from registries import Registry
 from job.storage import open_store
 registry = Registry(open_store(sys.argv[1]), "mnist")
 sys.stdin.readline()

@@ -8,9 +8,9 @@ import drafts
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from registries import Registry
 
 from job.errors import DataNotFound
-from job.registry import Registry
 from job.storage import open_store
 
 RUNS = st.sampled_from(["run-1", "run-2", "run-3", "run-4"])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from drafts import draft
+from registries import Registry
 
 from job.errors import (
     DataError,
@@ -13,7 +14,7 @@ from job.errors import (
     TrainingDiverged,
     UsageError,
 )
-from job.registry import Registry, runs
+from job.registry import runs
 from job.storage import open_store
 
 MADE_FROM = "f" * 64

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from program import mlp_job
+from registries import Registry
 
 from job.errors import DataError
-from job.registry import Registry
 from job.storage import open_store
 
 STORE = Path(__file__).parents[2] / "stores" / "schema-1"

@@ -19,6 +19,7 @@ from PIL import Image
 
 from job import evaluation, export
 from job.config import Config
+from job.record import Record
 from job.registry.manifest import Manifest, Scores
 from job.registry.verdict import Verdict
 from job.report import artifacts, page, plots
@@ -44,7 +45,7 @@ class Page(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def rendered(folder: Path, record: page.Record) -> Page:
+def rendered(folder: Path, record: Record) -> Page:
     page.render(folder, record)
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
@@ -55,17 +56,17 @@ def front_matter(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, page.Record]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
     """What a run on MNIST leaves in its folder, as far as the report goes."""
     folder = tmp_path_factory.mktemp("published")
     network, record = records.real()
     export.write(network, folder)
-    artifacts.write(folder, record, rows_per_second=70_000.0)
+    artifacts.write(folder, record)
     page.render(folder, record)
     return folder, record
 
 
-def test_the_page_tells_the_run(published: tuple[Path, page.Record]) -> None:
+def test_the_page_tells_the_run(published: tuple[Path, Record]) -> None:
     folder, record = published
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     metrics = record.metrics
@@ -92,7 +93,7 @@ def test_the_page_tells_the_run(published: tuple[Path, page.Record]) -> None:
     assert alts[20].startswith(f"Test image {surest}: the model said “{said[surest]}”")
 
 
-def test_the_page_is_accessible(published: tuple[Path, page.Record]) -> None:
+def test_the_page_is_accessible(published: tuple[Path, Record]) -> None:
     page = Page((published[0] / "report.html").read_text(encoding="utf-8"))
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == 1
@@ -109,7 +110,7 @@ def test_the_page_is_accessible(published: tuple[Path, page.Record]) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_loads_nothing(published: tuple[Path, page.Record]) -> None:
+def test_the_page_loads_nothing(published: tuple[Path, Record]) -> None:
     page = Page((published[0] / "report.html").read_text(encoding="utf-8"))
     assert not {tag for tag, _ in page.elements} & {"script", "iframe", "object", "base"}
     links = [
@@ -133,7 +134,7 @@ def contrast(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_the_contrast_is_enough_in_both_themes(published: tuple[Path, page.Record]) -> None:
+def test_the_contrast_is_enough_in_both_themes(published: tuple[Path, Record]) -> None:
     source = (published[0] / "report.html").read_text(encoding="utf-8")
     themes = [
         {
@@ -151,7 +152,7 @@ def test_the_contrast_is_enough_in_both_themes(published: tuple[Path, page.Recor
             assert contrast(theme["ink"], behind) >= 4.5
 
 
-def test_the_plots_follow_the_theme(published: tuple[Path, page.Record]) -> None:
+def test_the_plots_follow_the_theme(published: tuple[Path, Record]) -> None:
     source = (published[0] / "report.html").read_text(encoding="utf-8")
     drawn = "".join(re.findall(r"<svg.*?</svg>", source, re.DOTALL))
     assert "var(--accent)" in drawn
@@ -159,7 +160,7 @@ def test_the_plots_follow_the_theme(published: tuple[Path, page.Record]) -> None
     assert not re.findall(r"(?:fill|stroke): ?#\w+", drawn)
 
 
-def test_the_plots_stand_as_png(published: tuple[Path, page.Record]) -> None:
+def test_the_plots_stand_as_png(published: tuple[Path, Record]) -> None:
     names = {path.name for path in (published[0] / "plots").iterdir()}
     assert names == {
         "loss.png", "accuracy.png", "confusion-matrix.png", "reliability.png",
@@ -181,7 +182,7 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
 
 
-def test_the_card_is_true(published: tuple[Path, page.Record]) -> None:
+def test_the_card_is_true(published: tuple[Path, Record]) -> None:
     folder, record = published
     matter, body = front_matter(folder)
     assert matter["license"] == "cc-by-sa-3.0"
@@ -206,7 +207,7 @@ def test_the_card_is_true(published: tuple[Path, page.Record]) -> None:
         assert (folder / path).is_file()
 
 
-def test_the_cards_snippet_runs_beside_the_model(published: tuple[Path, page.Record]) -> None:
+def test_the_cards_snippet_runs_beside_the_model(published: tuple[Path, Record]) -> None:
     folder, record = published
     (snippet,) = re.findall(r"```python\n(.*?)```", front_matter(folder)[1], re.DOTALL)
     done = subprocess.run(
@@ -287,7 +288,7 @@ def test_rows_of_any_shape(
     assert (tmp_path / "plots/mistakes.png").exists() is images
 
 
-def test_a_picture_shows_the_pixels_of_its_row(published: tuple[Path, page.Record]) -> None:
+def test_a_picture_shows_the_pixels_of_its_row(published: tuple[Path, Record]) -> None:
     folder, record = published
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     for image in page.all("img"):
