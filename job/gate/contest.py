@@ -99,14 +99,15 @@ def settle(
         if verdict is None and published.verdict.champion == (champion and champion.version):
             verdict = published.verdict
         if verdict is None:
-            challenger = challenger or _published(versions, published.manifest, warn)
+            challenger = challenger or retrieved(versions, published.manifest, warn)
             verdict = judge(versions, challenger, champion, config)
         if promotion.carry_out(versions, published, verdict, champion, etag):
             return replace(published, verdict=verdict)
     raise promotion.never_still(versions.name)
 
 
-def _published(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Challenger:
+def retrieved(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Challenger:
+    """A published version as the gate sees it, scored on the data that its manifest names."""
     with scratch() as folder:
         rows, y = scoring.test_rows(
             manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder, warn=warn

@@ -199,7 +199,8 @@ def test_a_damaged_champion_is_not_beaten_by_default(place: Path, registry: Regi
     [model] = place.glob("store/corners/versions/2/*/model.keras")
     model.write_bytes(b"not a model")
     found = registry.check("night-1")
-    verdict = contest.settle(registry, found, Config(), warn=print).verdict
+    challenger = contest.retrieved(registry, found.manifest, print)
+    verdict = contest.judge(registry, challenger, registry.champion(), Config())
     assert not verdict.promote
     assert "Not comparable with the champion, version 2: " in verdict.reasons[0]
 
