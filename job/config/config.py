@@ -76,6 +76,7 @@ class Config:
         """From flat names, as on the command line: `Config.of(epochs=3, hidden=(64,))`."""
         if unknown := set(values) - set(OPTIONS):
             raise TypeError(f"expected options of Config. Received: {', '.join(sorted(unknown))}.")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         groups: dict[str, Any] = {
             name: group(**{key: values[key] for key in described(group) if key in values})
             for name, group in GROUPS.items()

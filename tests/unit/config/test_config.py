@@ -128,3 +128,9 @@ def test_a_new_option_leaves_the_fingerprint_of_old_configurations_as_it_was():
         "validation_split", "image_size", "hidden", "activation", "dropout", "epochs",
         "batch_size", "learning_rate", "class_weights", "patience", "seed", "precision", "xla",
     }  # fmt: skip
+
+
+def test_lists_as_the_command_line_gives_them_are_the_same_configuration():
+    listed = Config.of(hidden=[350, 50], text=[], columns=[], csv=[])
+    assert listed == Config()
+    assert listed.model_options() == Config().model_options()
