@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from job.errors import DataNotFound
-from job.registry.documents import decode, encode
 from job.registry.manifest import Manifest
 from job.storage import Conflict, Store
+from job.storage.documents import decode, encode
 from job.storage.probe import probe
 
 REPAIR = (

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry.documents import decode
 from job.registry.manifest import Claim
 from job.registry.pointer import Champion, predecessor, reigned
 from job.registry.versions import Listed, Versions
+from job.storage.documents import decode
 
 
 @dataclass(frozen=True, kw_only=True)

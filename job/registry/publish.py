@@ -23,7 +23,6 @@ from pathlib import Path
 
 from job.config import Config
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry.documents import decode, encode
 from job.registry.fingerprint import expect_same
 from job.registry.integrity import hashed
 from job.registry.manifest import Claim, Draft, FileRecord, Manifest
@@ -31,6 +30,7 @@ from job.registry.pointer import ever, is_doomed
 from job.registry.promotion import Published, now
 from job.registry.versions import Versions
 from job.storage import Conflict
+from job.storage.documents import decode, encode
 from job.storage.probe import probe
 
 UPLOADS = 4

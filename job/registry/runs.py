@@ -23,10 +23,10 @@ from job.errors import (
 )
 from job.process import shutdown
 from job.registry import publish
-from job.registry.documents import decode, encode
 from job.registry.promotion import Published, now
 from job.registry.versions import READERS, Versions
 from job.storage import Conflict
+from job.storage.documents import decode, encode
 from job.training.checkpoint import SLOTS
 
 BUG = 1

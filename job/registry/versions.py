@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from job.errors import DataError, DataNotFound, UsageError
-from job.registry.documents import decode
 from job.registry.integrity import FileCheck, Verification, difference
 from job.registry.manifest import Manifest
 from job.registry.pointer import Champion, Pointer, fate
 from job.storage import Store
+from job.storage.documents import decode
 
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 READERS = 8

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import DataError
-from job.registry.documents import decode, encode
+from job.storage.documents import decode, encode
 from job.training.state import Position, State
 
 HEADER, SHA256 = "header", "sha256"

@@ -132,5 +132,6 @@ def test_a_new_option_leaves_the_fingerprint_of_old_configurations_as_it_was():
 
 def test_lists_as_the_command_line_gives_them_are_the_same_configuration():
     listed = Config.of(hidden=[350, 50], text=[], columns=[], csv=[])
-    assert listed == Config()
-    assert listed.model_options() == Config().model_options()
+    tuples = Config.of(hidden=(350, 50), text=(), columns=(), csv=())
+    assert listed == tuples
+    assert listed.model_options() == tuples.model_options()

@@ -7,8 +7,8 @@ import gateway as gateways
 import pytest
 
 from job.config.process import ProcessOptions
-from job.registry.documents import decode
 from job.registry.manifest import Manifest
+from job.storage.documents import decode
 from job.track import prometheus
 
 STORE = Path(__file__).parents[2] / "stores/schema-1/corners"

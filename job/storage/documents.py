@@ -1,4 +1,4 @@
-"""JSON documents in the store: a frozen dataclass to bytes and back, checked on the way in."""
+"""JSON documents in a store: a frozen dataclass to bytes and back, checked on the way in."""
 
 from typing import TypeVar
 
