@@ -35,7 +35,6 @@ class Labelled:
         name: How messages call them.
         x: (rows, *shape), uint8 or float32; finite.
         labels: (rows,), integers, strings or bytes.
-        rows: (rows,) where each stood among all that were there, if a hash chose them.
         of: How many were there, if a hash chose some of them.
         findings: What was assumed.
     """
@@ -43,7 +42,6 @@ class Labelled:
     name: str
     x: Inputs
     labels: NDArray[Any]
-    rows: NDArray[np.int64] | None = None
     of: int | None = None
     findings: tuple[Finding, ...] = ()
 

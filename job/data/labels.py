@@ -1,12 +1,14 @@
 """Labels → classes and indices: any integers or strings, found in the training rows."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Classes, Labelled
+from job.data.findings import LOST_SHARE, Finding
 from job.data.memory import allocate
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError
@@ -92,14 +94,49 @@ def encode(rows: Labelled, classes: Classes) -> NDArray[np.int32]:
     if (table < 0).any():
         unknown = [label for label, i in zip(found, table, strict=True) if i < 0]
         row = int(np.argmax(y < 0))
-        place = row if rows.rows is None else int(rows.rows[row])
         raise DataError(
             f"{rows.name}: expected only labels that occur in the training rows: "
             f"{_some(classes)}. Received: {_some(unknown)}, in {int((y < 0).sum())} rows; the "
-            f"first is {shown(found[inverse[row]])} in row {place} (counting from 0).",
+            f"first is {shown(found[inverse[row]])} in row {row} (counting from 0).",
             hint="Add training rows of that class, or remove those rows.",
         )
     return y
+
+
+def without_unknown(rows: Labelled, classes: Classes) -> Labelled:
+    """Leaves out held-out rows whose label no training row has, with a finding for each label.
+
+    Rows that came apart from the training rows stay; `encode` rejects such labels there.
+
+    Raises:
+        DataError: No row is left.
+    """
+    found, inverse = _distinct(rows)
+    unknown = _lookup(found, classes) < 0
+    if rows.of is None or not unknown.any():
+        return rows
+    counts = np.bincount(inverse, minlength=len(found))
+    kept = np.flatnonzero(~unknown[inverse])
+    if not len(kept):
+        raise DataError(
+            f"{rows.name}: expected test rows whose labels also occur in training. Received: none.",
+            hint="Give more rows of each class, or a --test-data of your own.",
+        )
+    findings = [
+        Finding(code="lost-class", column=str(found[i]), count=int(counts[i]))
+        for i in np.flatnonzero(unknown)
+    ]
+    lost = len(inverse) - len(kept)
+    if lost > LOST_SHARE * rows.of:
+        findings.append(Finding(code="lost-rows", count=lost, of=rows.of))
+    x = allocate((len(kept), *rows.x.shape[1:]), rows.x.dtype, rows.name)
+    np.take(rows.x, kept, axis=0, out=x, mode="clip")
+    return replace(
+        rows,
+        x=x,
+        labels=rows.labels[kept],
+        findings=(*rows.findings, *findings),
+    )
 
 
 def shown(label: int | str) -> str:

@@ -104,6 +104,7 @@ def _load(
         [test_rows] = other("test", whole=True, shape=rows.x.shape[1:])
     classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
+    test_rows = labels.without_unknown(test_rows, classes)
     test = _split(test_rows, classes, rows.x.shape[1:], rows.x.dtype)
     share = splits.chosen(validation_split, len(y))
     if uri == "mnist":
@@ -158,6 +159,7 @@ def load_test(
     where = test_uri or uri
     source = _expect(where, _source(where, _found(where, scratch), reading))
     [rows] = source("test", whole=test_uri is not None, shape=shape)
+    rows = labels.without_unknown(rows, classes)
     test = _split(rows, classes, shape, np.dtype(dtype))
     scored = () if rows.of is None else (splits.scored(len(test), rows.of, where),)
     return test, (*rows.findings, *scored)

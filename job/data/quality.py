@@ -22,7 +22,11 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
         DataError: Test rows also occur among the training rows, and that was to be refused.
     """
     counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
-    findings = [*dataset.findings, *_imbalance(counts, dataset.classes)]
+    findings = [
+        *dataset.findings,
+        *_without_test_rows(dataset),
+        *_imbalance(counts, dataset.classes),
+    ]
     if dataset.duplicates:
         found = Finding(code="leakage", count=dataset.duplicates, of=len(dataset.test))
         if reading.refuse_leakage:
@@ -39,6 +43,19 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
 def duplicates(train: Split, test: Split) -> int:
     """The test rows whose inputs are those of a training row."""
     return len(hashing.duplicates(hashing.arrays(train.x), hashing.arrays(test.x)))
+
+
+def _without_test_rows(dataset: Dataset) -> list[Finding]:
+    """A finding about each class that has training rows and no test rows."""
+    trained, tested = (
+        np.bincount(side.y, minlength=len(dataset.classes))
+        for side in (dataset.train, dataset.test)
+    )
+    return [
+        Finding(code="class-without-test-rows", column=str(name), count=int(count))
+        for name, count, tests in zip(dataset.classes, trained, tested, strict=True)
+        if count and not tests
+    ]
 
 
 def _imbalance(counts: NDArray[np.int64], classes: Classes) -> list[Finding]:

@@ -125,9 +125,7 @@ def by_hash(read: Callable[[Part], Labelled], share: float) -> Callable[[Part], 
             )
         x = memory.allocate((len(chosen), *rows.x.shape[1:]), rows.x.dtype, rows.name)
         np.take(rows.x, chosen, axis=0, out=x, mode="clip")  # which spares a copy
-        return Labelled(
-            name=rows.name, x=x, labels=rows.labels[chosen], rows=chosen, of=len(rows.x)
-        )
+        return Labelled(name=rows.name, x=x, labels=rows.labels[chosen], of=len(rows.x))
 
     return side
 

@@ -147,7 +147,6 @@ def read(
             name=source.uri,
             x=x,
             labels=source.labels[kept],
-            rows=kept if hashed else None,
             of=len(files) if hashed else None,
             findings=tuple(findings if x is done[0][0] else ()),
         )

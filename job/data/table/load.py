@@ -136,7 +136,6 @@ def _load(
             f"{found.uri}: expected test rows whose labels also occur in training. Received: none.",
             hint="Give more rows of each class, or another --test-data.",
         )
-    findings += _sides(classes, y, test_y)
     whole = len(labelled) + told.blank
     if lost > LOST_SHARE * whole:
         findings.append(Finding(code="lost-rows", count=lost, of=whole))
@@ -398,17 +397,6 @@ def _hashes(arrays: Mapping[str, Any], schema: Schema) -> hashing.Hashes:
     with ThreadPoolExecutor(THREADS) as pool:
         hashes = pool.map(one, [column.name for column in schema.columns])
         return hashing.mixed(sum(hashes, np.uint64(0)))  # type: ignore[arg-type]
-
-
-def _sides(classes: Classes, y: NDArray[np.int32], test_y: NDArray[np.int32]) -> Iterator[Finding]:
-    """A finding about each class that has training rows and no test rows."""
-    count, there = (
-        np.bincount(y, minlength=len(classes)),
-        np.bincount(test_y, minlength=len(classes)),
-    )
-    for value, rows_of, tests in zip(classes, count, there, strict=True):
-        if rows_of and not tests:
-            yield Finding(code="class-without-test-rows", column=str(value), count=int(rows_of))
 
 
 def _digest(

@@ -63,6 +63,22 @@ def test_an_image_stays_on_its_side_when_the_folder_grows(tmp_path):
     assert {x.tobytes() for x in before.test.x} < {x.tobytes() for x in after.test.x}
 
 
+def test_a_class_that_is_on_one_side_only_is_warned_of(tmp_path):
+    root = folder(tmp_path / "in")
+    sides = {x.tobytes(): "train" for x in load(root).train.x}
+    for path in sorted((root / "dog").iterdir()):
+        side = sides.get(np.asarray(Image.open(path)).tobytes(), "test")
+        name = {"train": "wolf", "test": "fox"}[side]
+        (root / name).mkdir(exist_ok=True)
+        path.rename(root / name / path.name)
+    (root / "dog").rmdir()
+    dataset = load(root)
+    assert dataset.classes == ("cat", "wolf")
+    found = {finding.code: finding for finding in dataset.findings}
+    assert found["lost-class"].column == "fox"
+    assert found["class-without-test-rows"].column == "wolf"
+
+
 def test_train_and_test_folders_and_test_data(tmp_path):
     root = tmp_path / "in"
     folder(root / "train", count=12)
