@@ -199,7 +199,8 @@ class Schema:
     def identifiers(self) -> dict[str, str]:
         """Column → the name of its input in the SavedModel, where only identifiers are allowed."""
         bare = {c.name: re.sub(r"[^A-Za-z0-9_]", "_", c.name) for c in self.columns}
-        return _unique({k: v if _is_parameter(v) else f"column_{v}" for k, v in bare.items()})
+        named = {k: v if _is_parameter(v) else f"column_{v}" for k, v in bare.items()}
+        return _unique(named, small=True)  # the signature has them in small letters
 
 
 def _is_parameter(name: str) -> bool:
@@ -207,16 +208,28 @@ def _is_parameter(name: str) -> bool:
     return name[:1].isalpha() and not keyword.iskeyword(name) and name != "self"
 
 
-def _unique(wanted: dict[str, str]) -> dict[str, str]:
-    """The same names, with a number behind those that another column has; its own name stays."""
-    taken = {name: name for name, base in wanted.items() if name == base}
-    for key, base in wanted.items():
-        name, count = base, 1
-        while key not in taken and name in taken.values():
+def _unique(wanted: dict[str, str], *, small: bool = False) -> dict[str, str]:
+    """The same names, with a number behind those that another column has; its own name stays.
+
+    Args:
+        wanted: Column → the name that it would have alone.
+        small: Whether names that differ in capitals only are one.
+    """
+
+    def folded(name: str) -> str:
+        return name.casefold() if small else name
+
+    chosen: dict[str, str] = {}
+    taken: set[str] = set()
+    own = [key for key, base in wanted.items() if key == base]
+    for key in (*own, *(key for key in wanted if key not in own)):
+        name, count = wanted[key], 1
+        while folded(name) in taken:
             count += 1
-            name = f"{base}_{count}"
-        taken.setdefault(key, name)
-    return {key: taken[key] for key in wanted}
+            name = f"{wanted[key]}_{count}"
+        chosen[key] = name
+        taken.add(folded(name))
+    return {key: chosen[key] for key in wanted}
 
 
 def _categories(count: int) -> str:

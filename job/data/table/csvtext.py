@@ -372,7 +372,7 @@ def _tail(
         lines = io.TextIOWrapper(
             io.BufferedReader(_Raw(body)), encoding="utf-8", errors="replace", newline=""
         )
-        for row in csv.reader(lines, delimiter=again.delimiter):
+        for row in dialect.parsed(iter(lines), again.delimiter, loose=again.loose):
             if not any(row):
                 continue
             if len(row) == width or (row[0].lstrip().startswith("#") and len(row) < width):

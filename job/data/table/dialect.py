@@ -104,7 +104,7 @@ def find(head: str, name: str, encoding: str, said: Csv, known: frozenset[str]) 
     ):
         loose = delimiter != "\t"
     rows = _rows(lines[at:], delimiter, loose)
-    if not any(any(fields) for _, fields in rows):
+    if not any(field.strip() for _, fields in rows for field in fields):
         raise DataError(
             f"{name}: expected a header and rows. Received: an empty file.",
             hint="Check the program that wrote the file.",
@@ -145,7 +145,7 @@ def header(
     """Finds the names of the columns.
 
     Args:
-        rows: (lines up to its end, trimmed fields) of the first rows; some field is not empty.
+        rows: (lines up to its end, fields) of the first rows; some field is not blank.
         name: How messages call the file.
         said: What the user said of it.
         known: Names that columns may have: a row with one of them has the names.
@@ -153,6 +153,8 @@ def header(
     Raises:
         DataError: No line has the number that is said.
     """
+    raw = rows
+    rows = [(used, [field.strip() for field in fields]) for used, fields in raw]
     at, above = _header(rows, _width(rows), known, said, name)
     findings = []
     titles = tuple(" ".join(filter(None, rows[i][1]))[:60] for i in above)
@@ -170,10 +172,9 @@ def header(
             above=rows[first - 1][0] if first else 0,
             findings=tuple(findings),
         )
-    fields = rows[at][1]
-    fields = [fields[0].lstrip("#").strip(), *fields[1:]]
-    written = tuple(_widened(fields, [each for _, each in rows[at + 1 :] if any(each)]))
-    chosen, told = names(written, name)
+    own = [raw[at][1][0].lstrip("#"), *raw[at][1][1:]]
+    written = tuple(_widened(own, [each for _, each in rows[at + 1 :] if any(each)]))
+    chosen, told = names(tuple(text.strip() for text in written), name)
     return Header(names=chosen, written=written, above=rows[at][0], findings=(*findings, *told))
 
 
@@ -184,14 +185,14 @@ def parsed(lines: Iterator[str], delimiter: str, *, loose: bool) -> Iterator[lis
         csv.Error: A field is larger than a row may be.
     """
     if delimiter == " ":
-        lines = (line.replace("\t", " ").strip(" ") for line in lines)
+        lines = (line.replace("\t", " ").strip() + "\n" for line in lines)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=loose)
     for fields in reader:
         yield [field.rstrip("\r\n") for field in fields]
 
 
 def _rows(lines: list[str], delimiter: str, loose: bool) -> list[tuple[int, list[str]]]:
-    """(lines so far, fields) of the first rows; fields are trimmed."""
+    """(lines so far, fields) of the first rows."""
     used, found = 0, []
 
     def counted() -> Iterator[str]:
@@ -202,7 +203,7 @@ def _rows(lines: list[str], delimiter: str, loose: bool) -> list[tuple[int, list
 
     try:
         for fields in parsed(counted(), delimiter, loose=loose):
-            found.append((used, [field.strip() for field in fields]))
+            found.append((used, fields))
             if len(found) == ROWS:
                 break
     except csv.Error:
@@ -210,11 +211,17 @@ def _rows(lines: list[str], delimiter: str, loose: bool) -> list[tuple[int, list
     return found
 
 
+def _trimmed(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """The same without blanks around fields and without empty rows."""
+    trimmed = [(used, [field.strip() for field in fields]) for used, fields in rows]
+    return [(used, fields) for used, fields in trimmed if any(fields)]
+
+
 def _delimiter(lines: list[str], known: frozenset[str]) -> str:
     """The delimiter by which most rows have as many fields as the others; then the widest."""
     best, rank = ",", (False, 0.0, False, 0)
     for delimiter in DELIMITERS:
-        rows = [fields for _, fields in _rows(lines, delimiter, loose=False) if any(fields)]
+        rows = [fields for _, fields in _trimmed(_rows(lines, delimiter, loose=False))]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
@@ -227,7 +234,7 @@ def _delimiter(lines: list[str], known: frozenset[str]) -> str:
         if ranked > rank:
             best, rank = delimiter, ranked
     if rank[3] < 2 or (not rank[0] and rank[1] < 0.6):
-        rows = [fields for _, fields in _rows(lines, " ", loose=True) if any(fields)]
+        rows = [fields for _, fields in _trimmed(_rows(lines, " ", loose=True))]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         if width > 1 and count >= 0.9 * len(rows):
             return " "

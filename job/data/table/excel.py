@@ -41,8 +41,8 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
                 hint="Save it again without a password, or as CSV UTF-8.",
             ) from exc
     lines: list[list[str]] = [[_text(cell) for cell in row] for row in cells]
-    filled = [(i + 1, [text.strip() for text in texts]) for i, texts in enumerate(lines)]
-    if not any(any(fields) for _, fields in filled):
+    filled = [(i + 1, texts) for i, texts in enumerate(lines)]
+    if not any(text.strip() for texts in lines for text in texts):
         raise DataError(
             f"{name}: expected a header and rows. Received: empty sheets.",
             hint="Put the table on the first sheet.",

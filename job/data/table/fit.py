@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -16,7 +17,7 @@ from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
 from job.data.table import dates, words
 from job.data.table.frame import Frame
-from job.data.table.kinds import FEW, Typed
+from job.data.table.kinds import FEW, Typed, coded
 from job.errors import DataError, UsageError
 
 MANY = 255
@@ -29,6 +30,9 @@ IDENTIFIER = re.compile(
     r"(?i)(^|.*[_ .-])(id|ids|uuid|guid|key|index|idx|row ?num(ber)?|row ?names?)$|^unnamed: 0$|^#$"
 )
 IDENTIFIER_IN_CAPITALS = re.compile(r".*[a-z](Id|ID|Key|No|Number)$")
+
+THREADS = 4
+"""Columns looked at at once."""
 
 COMMON = 5
 """Most frequent values that the schema remembers."""
@@ -120,23 +124,27 @@ def useless(name: str, seen: Any, *, told: bool) -> Finding | None:
         told: Whether the user named what it is.
     """
     present = seen.drop_null()
-    distinct = _distinct(present)
-    if distinct + bool(seen.null_count) < 2:
-        if distinct and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
+    if len(present) and pa.types.is_floating(seen.type) and _as_whole(present) is None:
+        bounds = pc.min_max(present)
+        constant = bounds["min"] == bounds["max"] and not seen.null_count
+        return Finding(code="constant-column", column=name) if constant else None
+    count = distinct(present)
+    if count + bool(seen.null_count) < 2:
+        if count and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
             return Finding(code="huge-numbers", column=name)
-        return Finding(code="constant-column" if distinct else "empty-column", column=name)
+        return Finding(code="constant-column" if count else "empty-column", column=name)
     if told or len(present) < ENOUGH:
         return None
-    if pa.types.is_dictionary(seen.type) and distinct > len(present) / 2:
-        return Finding(code="free-text", column=name, count=distinct, of=len(present))
+    if pa.types.is_dictionary(seen.type) and count > len(present) / 2:
+        return Finding(code="free-text", column=name, count=count, of=len(present))
     whole = _as_whole(present)
     if whole is None:
         return None
     named = bool(IDENTIFIER.match(name) or IDENTIFIER_IN_CAPITALS.match(name))
-    identifier = Finding(code="identifier", column=name, count=distinct, of=len(present))
-    if named and distinct > len(present) / 2:
+    identifier = Finding(code="identifier", column=name, count=count, of=len(present))
+    if named and count > len(present) / 2:
         return identifier
-    if distinct == len(present) and pa.types.is_integer(seen.type):
+    if count == len(present) and pa.types.is_integer(seen.type):
         bounds = pc.min_max(present)
         dense = bounds["max"].as_py() - bounds["min"].as_py() < 2 * len(present)
         if dense or _rises(present):
@@ -165,17 +173,23 @@ def fit(
     columns: list[Column] = []
     dropped: list[Finding] = []
     seen = {name: each.array.take(indices) for name, each in typed.items()}
-    for name, values in seen.items():
+
+    def one(name: str) -> Column | Finding:
         forced = name in reading.category
         told = forced or name in reading.number or name in reading.text
-        reason = useless(name, values, told=told)
+        reason = useless(name, seen[name], told=told)
         if reason:
-            said = {found.code for found in typed[name].findings}
-            dropped += [] if "unusable-type" in said else [reason]
-        elif name in reading.text:
-            columns.append(_text(name, values, typed[name]))
-        else:
-            columns.append(_column(name, values, typed[name], forced=forced))
+            return reason
+        if name in reading.text:
+            return _text(name, seen[name], typed[name])
+        return _column(name, seen[name], typed[name], forced=forced)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for found in pool.map(one, seen):
+            if isinstance(found, Column):
+                columns.append(found)
+            elif "unusable-type" not in {each.code for each in typed[found.column].findings}:
+                dropped.append(found)
     if not columns:  # then its words are all that there is to learn from
         free = [each.column for each in dropped if each.code == "free-text"]
         prose = [name for name in free if words.average(seen[name]) >= FREE] or free
@@ -201,12 +215,21 @@ def fit(
     return Fitted(schema=schema, findings=tuple(dropped))
 
 
-def _distinct(present: Any) -> int:
-    if pa.types.is_null(present.type):
+def distinct(present: Any) -> int:
+    """The number of different values; none is missing."""
+    if not len(present) or pa.types.is_null(present.type):
         return 0
     if pa.types.is_dictionary(present.type):
-        return len(pc.unique(present.indices))
-    return int(pc.count_distinct(present).as_py())
+        present = coded(present).indices
+    elif pa.types.is_timestamp(present.type):
+        present = present.cast(pa.int64())
+    values = present.to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "i":
+        low, high = int(values.min()), int(values.max())
+        if high - low < 4 * len(values):
+            return int(np.count_nonzero(np.bincount(values - low)))
+    values = np.sort(values)  # which is faster than NumPy's and Arrow's hash tables
+    return 1 + int(np.count_nonzero(values[1:] != values[:-1]))
 
 
 def _as_whole(present: Any) -> Any:
@@ -235,7 +258,7 @@ def _kind(seen: Any) -> Kind:
         whole = seen.null_count and _as_whole(seen.drop_null()) is not None
         if not whole:  # whole numbers become floats where some are missing
             return "number"
-    return "category" if _distinct(seen.drop_null()) <= FEW else "number"
+    return "category" if distinct(seen.drop_null()) <= FEW else "number"
 
 
 def _column(name: str, seen: Any, typed: Typed, *, forced: bool) -> Column:
@@ -263,7 +286,7 @@ def _number(name: str, seen: Any) -> Column:
         kind="number",
         has_missing=len(present) < len(numbers),
         missing=len(numbers) - len(present),
-        distinct=_distinct(seen.drop_null()),
+        distinct=distinct(seen.drop_null()),
         mean=mean,
         variance=1.0 if variance <= noise else float(np.float32(min(variance, largest))),
         minimum=float(present.min()),
@@ -287,7 +310,7 @@ def _datetime(name: str, seen: Any) -> Column:
         kind="datetime",
         has_missing=seen.null_count > 0,
         missing=seen.null_count,
-        distinct=len(np.unique(seconds)),
+        distinct=distinct(seen.drop_null()),
         mean=float(np.float32(days.mean())),
         variance=float(np.float32(variance)) or 1.0,
         minimum=float(days.min()),
@@ -304,7 +327,7 @@ def _text(name: str, seen: Any, typed: Typed) -> Column:
         categories=vocabulary,
         has_missing=seen.null_count > 0,
         missing=seen.null_count,
-        distinct=_distinct(seen.drop_null()),
+        distinct=distinct(seen.drop_null()),
         words=length,
         parsing=typed.parsing,
     )

@@ -54,7 +54,7 @@ def batches(path: Path, name: str) -> Iterator[Any]:
             opening.unpacked(packed, name)
             .read(4096)
             .decode(errors="replace")
-            .strip("\ufeff \t\r\n")
+            .lstrip("\ufeff \t\r\n")
         )
     if not _is_lines(first):
         yield from table(path, name).to_batches(BATCH_ROWS)
@@ -75,14 +75,12 @@ def batches(path: Path, name: str) -> Iterator[Any]:
 
 
 def _is_lines(first: str) -> bool:
-    """Whether a file begins with a whole object on its first line."""
-    line = first.splitlines()[0] if first else ""
+    """Whether a file begins with a whole object on its first line, and goes on."""
+    line, end, _ = first.partition("\n")
     try:
-        return isinstance(json.loads(line), dict) and len(first) > len(line) + 1
-    except ValueError:
-        return (
-            line.startswith("{") and line.count('":') > 1 and not line.rstrip().endswith(("{", ","))
-        )
+        return bool(end) and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _lines(stream: Any, name: str) -> Iterator[tuple[int, Row]]:

@@ -219,7 +219,7 @@ def _of_types(name: str, raw: Any, parsing: Parsing, *, number: bool) -> Typed:
     if _is_temporal(kind):
         return Typed(array=_since_1970(raw), parsing=replace(parsing, dates="month-first"))
     if kind in (pa.int64(), pa.float64()):
-        return _numbers(name, raw, parsing, decimal="", number=number)
+        return replace(_numbers(name, raw, parsing, decimal="", number=number), plain=True)
     if kind == pa.bool_() and number:
         return Typed(array=raw.cast(pa.int64()).cast(pa.float64()), parsing=parsing)
     if kind == pa.bool_() or pa.types.is_null(kind):

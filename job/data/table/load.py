@@ -80,13 +80,14 @@ def _load(
         findings.append(Finding(code="unlabelled-rows", count=total - len(labelled), of=total))
         frame = frame.take(labelled)
     typed = interpret(frame, candidates, reading)
+    hashes = _plain_hashes(typed)
     findings += [each for column in typed.values() for each in column.findings]
 
     split_by: Recipe | None = None
     lost = told.blank
     if test is None:
         split_by, moved = _recipe(frame, typed, recipe, reading)
-        out, odd = _held_out(frame, split_by, reading)
+        out, odd = _held_out(frame, split_by, reading, hashes)
         findings += [*moved, *odd]
         train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
         _expect_sides(frame, train_rows, test_rows, reading)
@@ -107,7 +108,8 @@ def _load(
     schema = _with_split(fitted.schema, split_by)
 
     arrays = {c.name: kinds.cast(typed[c.name].array, c) for c in schema.columns}
-    twins = _hashes(arrays, schema)
+    twins = _hashes(arrays, schema, hashes)
+    del hashes
     train_arrays = _taken(arrays, train_rows)
     if test is None:
         place = {value: i for i, value in enumerate(classes)}
@@ -130,7 +132,7 @@ def _load(
         lost += sum(each.count for each in odd if each.code == "lost-class")
         test_arrays, bad = encode.typed(source, schema)
         findings += [*bad, *drift.unseen(test_arrays, schema)]
-        test_twins = _hashes(test_arrays, schema)
+        test_twins = _hashes(test_arrays, schema, {})
     if not len(test_y):
         raise DataError(
             f"{found.uri}: expected test rows whose labels also occur in training. Received: none.",
@@ -240,34 +242,38 @@ def rows(
 def _rows(
     found: Found, schema: Schema, reading: Reading
 ) -> Iterator[tuple[encode.Raw, tuple[Finding, ...]]]:
-    count = 0
+    last: tuple[encode.Raw, tuple[Finding, ...]] | None = None
+    loose: tuple[Finding, ...] = ()  # of parts without rows
     known = _names(schema)
     for key, name in zip(found.tables, found.names(found.tables), strict=True):
         [path] = found.fetch((key,))
         before = 0
-        for table, written, index in batches(key, path, name, reading.dialect, known):
-            numbers = np.arange(before, before + table.num_rows)
+        for table, written, index, told in batches(key, path, name, reading.dialect, known):
+            total = before + table.num_rows
             frame = Frame(
                 name=name,
                 columns=dict(zip(table.column_names, table.columns, strict=True)),
-                files=((name, before + table.num_rows),),
-                rows=numbers,
+                files=((name, total),),
+                rows=np.arange(before, total),
                 written=written,
                 index=index,
             )
             frame = _headless(frame, schema)
-            told = drift.check(frame, schema)
+            loose = (*loose, *told)
+            odd = drift.check(frame, schema)
             if table.num_rows:
                 columns, bad = encode.typed(frame, schema)
-                said = (*told, *bad, *drift.unseen(columns, schema))
-                yield encode.raw(columns, schema), said
-            before += table.num_rows
-            count += table.num_rows
-    if not count:
+                if last:
+                    yield last
+                said = (*loose, *odd, *bad, *drift.unseen(columns, schema))
+                last, loose = (encode.raw(columns, schema), said), ()
+            before = total
+    if last is None:
         raise DataError(
             f"{found.uri}: expected at least one row. Received: none.",
             hint="Check the program that wrote the file.",
         )
+    yield last[0], (*last[1], *loose)
 
 
 def _names(schema: Schema) -> frozenset[str]:
@@ -333,11 +339,12 @@ def _recipe(
     moved: tuple[Finding, ...] = ()
     if recipe is not None:
         moved = (Finding(code="split-moved", count=1, values=("--group",)),)
-    columns = tuple(
-        name
-        for name, each in typed.items()
-        if fit.useless(name, each.array, told=_is_told(name, reading)) is None
-    )
+
+    def useful(name: str) -> bool:
+        return fit.useless(name, typed[name].array, told=_is_told(name, reading)) is None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        columns = tuple(n for n, kept in zip(typed, pool.map(useful, typed), strict=True) if kept)
     return Recipe(columns=columns or tuple(typed), group=reading.group), moved
 
 
@@ -345,13 +352,29 @@ def _is_told(name: str, reading: Reading) -> bool:
     return name in (*reading.number, *reading.category, *reading.text)
 
 
+def _plain_hashes(typed: Mapping[str, Typed]) -> dict[str, hashing.Hashes]:
+    """Hashes of the columns whose values are the numbers that any version reads."""
+
+    def one(name: str) -> hashing.Hashes:
+        return hashing.column(name, typed[name].array)
+
+    numbers = (pa.int64(), pa.float64())
+    names = [
+        name
+        for name, each in typed.items()
+        if each.plain and not each.findings and each.array.type in numbers
+    ]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))
+
+
 def _held_out(
-    frame: Frame, recipe: Recipe, reading: Reading
+    frame: Frame, recipe: Recipe, reading: Reading, hashes: Mapping[str, hashing.Hashes]
 ) -> tuple[NDArray[np.bool_], tuple[Finding, ...]]:
-    hashes, odd = split.rows(frame, recipe, reading)
+    chosen, odd = split.rows(frame, recipe, reading, hashes)
     if recipe.group is None and not recipe.columns:
         return np.zeros(len(frame), np.bool_), odd
-    return hashing.held_out(hashes, reading.test_split), odd
+    return hashing.held_out(chosen, reading.test_split), odd
 
 
 def _expect_sides(
@@ -388,10 +411,14 @@ def _taken(arrays: Mapping[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]
     return {name: array.take(indices) for name, array in arrays.items()}
 
 
-def _hashes(arrays: Mapping[str, Any], schema: Schema) -> hashing.Hashes:
+def _hashes(
+    arrays: Mapping[str, Any], schema: Schema, known: Mapping[str, hashing.Hashes]
+) -> hashing.Hashes:
     """(rows,) hashes of what the model learns from: equal rows are twins."""
 
     def one(name: str) -> hashing.Hashes:
+        if name in known:
+            return known[name]
         return hashing.column(name, arrays[name], meaning=hashing.no_number)
 
     with ThreadPoolExecutor(THREADS) as pool:

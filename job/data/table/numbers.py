@@ -61,7 +61,9 @@ def recognised(
     bare, marked = _bare(texts)
     scores: dict[tuple[str, str], int] = {}
     masks: dict[tuple[str, str], NDArray[np.bool_]] = {}
-    for pair in _candidates(bare, decimal, thousands):
+    for pair in (*_candidates(bare, decimal, thousands), (".", "")):
+        if pair == (".", "") and counts.sum() in scores.values():
+            continue  # what was said reads all of them
         masks[pair] = _matches(bare, *pair)
         scores[pair] = int(counts[masks[pair]].sum())
     best = max(scores, key=lambda pair: scores[pair])  # the first one of equals

@@ -5,6 +5,8 @@ files were read then, version 2 without blanks around a text. In both the number
 for counts, not its spelling, and the sign for a missing value is one of a fixed list.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,15 +47,24 @@ def lost(frame: Frame, recipe: Recipe) -> tuple[Finding, ...]:
 
 
 def rows(
-    frame: Frame, recipe: Recipe, reading: Reading
+    frame: Frame,
+    recipe: Recipe,
+    reading: Reading,
+    known: Mapping[str, hashing.Hashes] = MappingProxyType({}),
 ) -> tuple[hashing.Hashes, tuple[Finding, ...]]:
     """(rows,) hashes that choose the test rows, and what is odd about the group.
+
+    Args:
+        frame: The rows.
+        recipe: How they are chosen.
+        reading: The options.
+        known: What `column` gives for some columns.
 
     Raises:
         DataError: The group is of a type that has no equal values in other files.
     """
     if recipe.group is None:
-        return _hashes(frame, recipe.columns or (), recipe.version), ()
+        return _hashes(frame, recipe.columns or (), recipe.version, known), ()
     raw = frame.column(recipe.group)
     if not kinds.is_usable(raw.type):
         raise DataError(
@@ -61,17 +72,19 @@ def rows(
             f"dates for --group. Received: {str(raw.type)[:100]}.",
             hint="Name another column in --group, or write this one as text.",
         )
-    own = column(recipe.group, raw, recipe.version)
-    found = hashing.mixed(own)
-    missing = own == 0
+    values = column(recipe.group, raw, recipe.version)
+    found = hashing.mixed(values)
+    missing = values == 0
     if not missing.any():
         return found, ()
     out = {reading.label, recipe.group, *reading.exclude}
     names = recipe.columns
     if names is None:
-        names = tuple(n for n in reading.columns or frame.columns if n not in out)
+        own = {name: text for text, name in frame.written.items()}
+        wanted = reading.columns or tuple(frame.columns)
+        names = tuple(own.get(name, name) for name in wanted if name not in out)
     if names:
-        found = np.where(missing, _hashes(frame, names, recipe.version), found)
+        found = np.where(missing, _hashes(frame, names, recipe.version, known), found)
     count = int(missing.sum())
     finding = Finding(code="group-missing", column=recipe.group, count=count, of=len(frame))
     return found, (finding,) if names else ()
@@ -100,11 +113,15 @@ def column(name: str, raw: Any, version: int) -> hashing.Hashes:
     return hashing.column(name, raw)
 
 
-def _hashes(frame: Frame, names: tuple[str, ...], version: int) -> hashing.Hashes:
+def _hashes(
+    frame: Frame, names: tuple[str, ...], version: int, known: Mapping[str, hashing.Hashes]
+) -> hashing.Hashes:
     total = np.zeros(len(frame), np.uint64)
     for name in names:
         raw = frame.column(name)
-        if raw is not None:
+        if name in known:
+            total += known[name]
+        elif raw is not None:
             total += column(name, raw, version)
     return hashing.mixed(total)
 
