@@ -42,6 +42,9 @@ WORDS_SHARE, WORDS = 0.2, 3
 MOSTLY = 0.5
 """From this share of numbers on, a column of text deserves a warning."""
 
+FIRST = 1000
+"""Rows that are tried before all."""
+
 LARGEST = float(np.finfo(np.float32).max)
 
 UNIX = re.compile(r"(?i)(^|.*[_ -])(unix|epoch|timestamp|ts|time|date|datetime|at)([_ -]?(s|ms))?$")
@@ -243,6 +246,10 @@ def _since_1970(raw: Any) -> Any:
 
 def plain(raw: Any) -> Any:
     """Numbers as a program writes them, or None; NaN is missing."""
+    try:
+        raw.slice(0, FIRST).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None  # a long column of text takes Arrow seconds to fail on
     try:
         found = raw.cast(pa.int64())
     except pa.ArrowInvalid:
