@@ -11,19 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from job.data.dataset import Inputs
 from job.data.files import opening
-from job.data.files.listing import ARRAYS, find, is_table, look
+from job.data.files.listing import ARRAYS, Found, find, is_table, look
 from job.data.reading import Reading
-from job.data.sources import (
-    arrays,
-    csvfile,
-    idx,
-    imageset,
-    imagetable,
-    jsonlines,
-    npz,
-    parquet,
-    values,
-)
+from job.data.sources import arrays, idx, imageset, imagetable, npz, numbers, values
 from job.data.sources.arrays import StoredArray
 from job.data.sources.imageset import ImageSet
 from job.errors import DataError, UsageError
@@ -45,9 +35,8 @@ def rows(
     """Streams rows as a model takes them.
 
     Args:
-        uri: IDX images (packed or not), .npy, .npz (x, x_test or the only array), .csv, .jsonl
-            (both also .gz) or .parquet, whose rows hold as many numbers as the model's input, in
-            its order; local or s3://.
+        uri: IDX images, .npy, .npz (x, x_test or the only array), or a table whose rows hold as
+            many numbers as the model's input, in its order; local or s3://.
         shape: Of one row of the model's input; a file may also hold its rows flat.
         dtype: Of the model's input, uint8 or float32.
         scratch: Where a file from S3 is put; the caller removes it.
@@ -68,7 +57,7 @@ def rows(
             f"Data: expected one file of rows, or a folder of images. Received: {uri!r}.",
             hint="Name the file itself.",
         )
-    for first, raw in _raw(uri, shape, found.fetch(found.keys)[0]):
+    for first, raw in _raw(found, shape):
         chunk = values.convert(raw, target, first=first, name=uri).reshape(len(raw), width)
         while len(chunk):
             taken = min(len(chunk), block_rows - filled)
@@ -81,23 +70,18 @@ def rows(
         yield block[:filled].reshape(filled, *shape)
 
 
-def _raw(uri: str, shape: tuple[int, ...], path: Path) -> Iterator[tuple[int, NDArray[Any]]]:
+def _raw(found: Found, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:
     """(first row, rows) as they stand in the file, numeric, of the right shape."""
-    width = int(np.prod(shape))
-    stem = uri.removesuffix(".gz")
-    if stem.endswith(".csv"):
-        yield from csvfile.blocks(path, uri, width)
-    elif stem.endswith((".jsonl", ".ndjson")):
-        yield from jsonlines.blocks(path, uri, width)
-    elif uri.endswith(".parquet"):
-        yield from parquet.blocks(path, uri, width)
-    elif uri.endswith(".npz"):
+    [key], [path], uri = found.keys, found.fetch(found.keys), found.uri
+    if key.lower().endswith(".npz"):
         with npz.rows(uri, path) as array:
             yield from _blocks(array, shape)
-    else:
-        announce = arrays.announce if uri.endswith(".npy") else idx.announce
+    elif ARRAYS.fullmatch(key):
+        announce = arrays.announce if key.lower().endswith(".npy") else idx.announce
         with opening.opened(path, uri) as stream:
             yield from _blocks(announce(opening.unpacked(stream), uri), shape)
+    else:
+        yield from numbers.blocks(key, path, uri, int(np.prod(shape)))
 
 
 def images_of(uri: str, scratch: Path, reading: Reading = READING) -> ImageSet | None:

@@ -26,8 +26,8 @@ VAGUE = re.compile(rf"(?i).*\.(txt|data|json){PACKED}|(?i:.*\.zip)")
 IMAGE = re.compile(
     r"(?i).*\.(png|jpe?g|jpe|jfif|webp|bmp|dib|gif|tiff?|p[bgpn]m|avif|heic|heif|jp2)"
 )
-ARRAYS = re.compile(r"(?i).*\.np[yz]|(.*/)?(train|t10k)-(images|labels)-idx[^/]*")
-"""NumPy's files, and IDX files under their canonical names."""
+ARRAYS = re.compile(r"(?i).*\.np[yz]|.*[-.]idx\d*(-[a-z]+)?(\.gz)?")
+"""NumPy's files, and IDX files under their usual names."""
 
 SEEMS_A_FILE = re.compile(r"[^.]\.|-idx\d")
 """What prefixes in S3 seldom have in their last part, and objects nearly always."""

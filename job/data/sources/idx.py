@@ -28,7 +28,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     0x0E: np.dtype(">f8"),
 }
 
-NAME = re.compile(r"(train|t10k)-(images-idx[0-9]+|labels-idx1)-[a-z]+(\.gz)?")
+NAME = re.compile(r"(train|t10k)-(images[-.]idx[0-9]+|labels[-.]idx1)-[a-z]+(\.gz)?")
 """The canonical names, and their like for other types and numbers of dimensions."""
 
 PREFIX = {"train": "train", "test": "t10k"}
@@ -91,7 +91,11 @@ def announce(stream: BinaryIO, name: str) -> StoredArray:
 def _find(found: Found, start: str) -> str:
     """The key of the file whose name starts so; unpacked before packed."""
     uri, present = found.uri, found.keys
-    matching = [name for name in present if NAME.fullmatch(name) and name.startswith(start)]
+    matching = [
+        name
+        for name in present
+        if NAME.fullmatch(name) and name.replace(".idx", "-idx").startswith(start)
+    ]
     different = {name.removesuffix(".gz") for name in matching}
     if len(different) > 1:
         raise DataError(

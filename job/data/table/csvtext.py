@@ -167,7 +167,8 @@ def batches(path: Path, name: str, said: Csv, known: frozenset[str]) -> Iterator
         except pa.ArrowInvalid as exc:
             raise _damage(exc, name) from exc
         if body.skipped:
-            _tail(body.skipped, path, name, found, said)
+            tail = _tail(body.skipped, path, name, found, said)
+            yield replace(part([pa.array([], pa.string()) for _ in names]), findings=(tail,))
 
 
 def _settings(found: Dialect, body: Body, *, threads: bool) -> dict[str, Any]:

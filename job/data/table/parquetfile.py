@@ -14,7 +14,8 @@ from job.data.table import dialect
 from job.data.table.frame import Part
 from job.errors import DataError
 
-BATCH_ROWS = 65_536
+BATCH_ROWS, BATCH_VALUES = 65_536, 1 << 20
+"""Rows of a block at most, and its values, which more columns than 16 keep it to."""
 
 DAMAGE = (OSError, UnicodeDecodeError, OverflowError, MemoryError)
 """What pyarrow raises for damaged files besides its own exceptions."""
@@ -52,10 +53,13 @@ def batches(path: Path, name: str) -> Iterator[Part]:
     file, first = None, 0
     with opening.opened(path, name) as stream:
         try:
-            file = parquet.ParquetFile(stream, page_checksum_verification=True)
+            file = parquet.ParquetFile(
+                stream, page_checksum_verification=True, buffer_size=1 << 16, pre_buffer=False
+            )  # else a whole row group is read ahead
             fits = _fits(file)
             yield _part(file.schema_arrow.empty_table(), name, fits)
-            for batch in file.iter_batches(BATCH_ROWS):
+            rows = max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, len(file.schema_arrow))))
+            for batch in file.iter_batches(rows):
                 batch.validate(full=True)
                 ready = _part(pa.Table.from_batches([batch]), name, fits, first)
                 first += batch.num_rows

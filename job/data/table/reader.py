@@ -109,8 +109,8 @@ def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> 
 
 def batches(
     key: str, path: Path, name: str, said: Csv, known: frozenset[str]
-) -> Iterator[tuple[Any, dict[str, str], tuple[str, ...]]]:
-    """One file block by block: the rows, names as the file has them → columns, index columns.
+) -> Iterator[tuple[Any, dict[str, str], tuple[str, ...], tuple[Finding, ...]]]:
+    """One file block by block: rows, names as the file has them → columns, index, findings.
 
     What stands in its folders below the root, as in country=DE/part-0.parquet, are columns of text,
     unless the file has columns of these names.
@@ -121,7 +121,7 @@ def batches(
         for part in _parts(ending, key, path, name, said, known):
             table = _extended(part.table, added)
             names = dict(zip(part.written, part.table.column_names, strict=False))
-            yield table, {w: n for w, n in names.items() if w != n}, part.index
+            yield table, {w: n for w, n in names.items() if w != n}, part.index, part.findings
 
 
 def _parts(

@@ -135,6 +135,8 @@ TABLES = {
 }
 
 
+# pyarrow decodes a row with another number of fields before it asks what to do with it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @FUZZ
 @given(content=st.data())
 @pytest.mark.parametrize("name", TABLES)
