@@ -1,0 +1,99 @@
+"""Two nights on one store: the first by an earlier version of the job, the second by today's."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import churn
+import numpy as np
+import pyarrow.parquet
+import pytest
+from documents import REPOSITORY
+from program import PROGRAM
+
+EARLIER = "3e91395"
+"""The last commit whose options, manifests and split had no recipe of their own."""
+QUICK = ("--epochs=3", "--batch-size=50", "--device=cpu")
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The earlier version's package, unpacked."""
+    folder = tmp_path_factory.mktemp("earlier")
+    archive = subprocess.run(
+        ["git", "archive", EARLIER, "job"], cwd=REPOSITORY, capture_output=True, check=False
+    )
+    if archive.returncode:
+        pytest.skip(f"needs the history back to {EARLIER}, and this clone is shallow")
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    return folder
+
+
+def earlier_job(package: Path, folder: Path, *options: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "job", *options],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(package)},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def todays_job(folder: Path, *options: str, accepted: tuple[int, ...] = (0,)) -> str:
+    done = subprocess.run(
+        [PROGRAM, *options], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode in accepted, done.stdout + done.stderr
+    return done.stdout
+
+
+def manifest(folder: Path, name: str, version: int) -> dict:
+    return json.loads((folder / f"models/{name}/versions/{version}/manifest.json").read_text())
+
+
+def test_labels(folder: Path, name: str, version: int) -> list[str]:
+    [path] = folder.glob(f"models/{name}/versions/{version}/*/predictions.parquet")
+    return pyarrow.parquet.read_table(path)["label"].to_pylist()
+
+
+test_labels.__test__ = False
+
+
+def test_a_table_keeps_its_test_rows_and_its_champion(earlier: Path, tmp_path: Path) -> None:
+    rows = churn.rows(1000)
+    churn.write_csv(tmp_path / "t.csv", rows[:800])
+    options = ("--data=t.csv", "--label=churned", "--name=churn", *QUICK)
+    earlier_job(earlier, tmp_path, "train", *options, "--run-id=night-1")
+
+    todays_job(tmp_path, "train", *options, "--run-id=night-1")  # a retry after the upgrade
+    assert not (tmp_path / "models/churn/versions/2").exists()
+
+    churn.write_csv(tmp_path / "t.csv", rows)
+    todays_job(tmp_path, "train", *options, "--run-id=night-2", accepted=(0, 3))
+    before, after = (test_labels(tmp_path, "churn", version) for version in (1, 2))
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    [comparison] = manifest(tmp_path, "churn", 2)["verdict"]["comparisons"]
+    assert (comparison["version"], comparison["rows"]) == (1, len(after))
+
+    for command in (("evaluate", "1"), ("predict", "1", "t.csv", "-o=p.csv"), ("verify", "1")):
+        todays_job(tmp_path, *command, "--name=churn")
+    assert "night-1" in todays_job(tmp_path, "models", "--name=churn", "--json")
+
+
+def test_arrays_are_trained_again_to_the_same_bits(earlier: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 600)
+    x = (rng.normal(0, 1, (600, 6)) + y[:, None]).astype(np.float32)
+    np.savez(
+        tmp_path / "a.npz", x_train=x[:500], y_train=y[:500], x_test=x[500:], y_test=y[500:]
+    )
+    earlier_job(earlier, tmp_path, "train", "--data=a.npz", "--name=a", "--device=cpu")
+    result = json.loads(todays_job(tmp_path, "reproduce", "1", "--name=a", "--json"))
+    assert result["same_bits"], result
+    again = ("train", "--data=a.npz", "--name=a", "--device=cpu")
+    todays_job(tmp_path, *again, accepted=(0, 3))
+    before, after = (manifest(tmp_path, "a", version) for version in (1, 2))
+    assert before["data"]["digest"] == after["data"]["digest"]
+    assert before["metrics"]["accuracy"] == after["metrics"]["accuracy"]
