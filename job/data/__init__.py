@@ -1,10 +1,9 @@
 """Labelled data in memory: load(...) → Dataset, one module per format; rows(...) to predict."""
 
-from job.data.columns import load_test_table, table_rows
 from job.data.dataset import Classes, Dataset, Split
-from job.data.load import digest, identity, load, load_test
+from job.data.load import digest, identity, load, load_test, load_test_table
 from job.data.reading import Reading
-from job.data.rows import images_of, rows
+from job.data.rows import images_of, rows, table_rows
 from job.data.sources.imageset import unlabelled
 
 __all__ = [

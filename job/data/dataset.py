@@ -24,6 +24,9 @@ Compact = Mapping[str, NDArray[Any]]
 missing, `codes`, (rows, m) int32, `times`, (rows, k) int64, and `words`, (rows, l) int32; see
 `job.data.table.encode.compact`."""
 
+Raw = Mapping[str, NDArray[Any]]
+"""Column → (rows,) values, as a published model of a table takes them."""
+
 Part = Literal["train", "test"]
 
 

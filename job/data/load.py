@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from job.data import labels, quality, splits
-from job.data.dataset import Classes, Dataset, Labelled, Part, Split
+from job.data.dataset import Classes, Dataset, Labelled, Part, Raw, Split
 from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import WORDS, Finding
 from job.data.reading import Reading
-from job.data.schema import Recipe
+from job.data.schema import Recipe, Schema
 from job.data.sources import idx, imageset, imagetable, mnist, npz, values
 from job.errors import DataError, UsageError
 from job.storage import Open, open_store
@@ -163,6 +163,34 @@ def load_test(
     test = _split(rows, classes, shape, np.dtype(dtype))
     scored = () if rows.of is None else (splits.scored(len(test), rows.of, where),)
     return test, (*rows.findings, *scored)
+
+
+def load_test_table(
+    uri: str,
+    *,
+    test_uri: str | None,
+    classes: Classes,
+    schema: Schema,
+    reading: Reading,
+    scratch: Path,
+) -> tuple[Raw, NDArray[np.int32], tuple[Finding, ...]]:
+    """Reads the test rows of a table for a model that exists: all of `test_uri`, if there is one.
+
+    Returns:
+        Column → (rows,) values, (rows,) class indices, and what is not as in training.
+
+    Raises:
+        As `load_test`.
+    """
+    from job.data.table import load as table
+
+    return table.load_test(
+        find(test_uri or uri, scratch),
+        whole=test_uri is not None,
+        schema=schema,
+        classes=classes,
+        reading=reading,
+    )
 
 
 def identity(

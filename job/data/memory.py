@@ -3,7 +3,7 @@
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,34 +17,26 @@ ALIGNMENT = 64
 """Bytes; TensorFlow aborts the process on a tensor whose data begins elsewhere."""
 
 
-def allocate(
-    shape: tuple[int, ...], dtype: np.dtype[Any], name: str, *, order: str = "C"
-) -> NDArray[Any]:
+def allocate(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     """An array without values.
 
     Args:
         shape: Its shape.
         dtype: Its dtype.
         name: How messages call the file that asks for it.
-        order: C or F, as in NumPy.
 
     Raises:
         DataError: It is larger than this machine's or container's memory.
     """
-    needed, limit = dtype.itemsize, _limit()
-    for size in shape:
-        needed *= size
-    problem = None
-    if needed <= limit:
-        try:
-            return aligned(shape, dtype, order="F" if order == "F" else "C")
-        except MemoryError as exc:
-            problem = exc
-    raise _too_large(name, needed, limit, shape) from problem
+    check(shape, dtype.itemsize, name)
+    try:
+        return aligned(shape, dtype)
+    except MemoryError as exc:
+        raise _too_large(name, math.prod(shape) * dtype.itemsize, shape) from exc
 
 
 def check(shape: tuple[int, ...], itemsize: int, name: str) -> None:
-    """Refuses data before it is read.
+    """Rejects data before it is read.
 
     Args:
         shape: What a file announces.
@@ -54,24 +46,20 @@ def check(shape: tuple[int, ...], itemsize: int, name: str) -> None:
     Raises:
         DataError: It is larger than this machine's or container's memory.
     """
-    needed, limit = itemsize, _limit()
-    for size in shape:
-        needed *= size
-    if needed > limit:
-        raise _too_large(name, needed, limit, shape)
+    needed = math.prod(shape) * itemsize
+    if needed > _limit():
+        raise _too_large(name, needed, shape)
 
 
-def _too_large(name: str, needed: int, limit: int, shape: tuple[int, ...]) -> DataError:
+def _too_large(name: str, needed: int, shape: tuple[int, ...]) -> DataError:
     return DataError(
-        f"{name}: expected data that fits into memory ({limit / 2**30:.1f} GiB). "
+        f"{name}: expected data that fits into memory ({_limit() / 2**30:.1f} GiB). "
         f"Received: an array of {needed / 2**30:.1f} GiB, shape {shape}.",
         hint="Use less data or a machine with more memory.",
     )
 
 
-def aligned(
-    shape: tuple[int, ...], dtype: np.dtype[Any], *, order: Literal["C", "F"] = "C"
-) -> NDArray[Any]:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """As `np.empty`, whose large arrays begin 16 bytes into a page: TensorFlow has to copy those.
 
     Raises:
@@ -79,7 +67,7 @@ def aligned(
     """
     buffer = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
     begin = -buffer.ctypes.data % ALIGNMENT
-    return np.ndarray(shape, dtype, buffer, begin, order=order)
+    return np.ndarray(shape, dtype, buffer, begin)
 
 
 def _limit() -> int:

@@ -1,7 +1,7 @@
 """rows(uri) → blocks of unlabelled rows for a model to predict, in flat memory."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from job.data.dataset import Inputs
+from job.data.dataset import Inputs, Raw
 from job.data.files import opening
 from job.data.files.listing import ARRAYS, Found, find, is_table, look
+from job.data.findings import Finding
 from job.data.reading import Reading
+from job.data.schema import Schema
 from job.data.sources import arrays, idx, imageset, imagetable, npz, numbers, values
 from job.data.sources.arrays import StoredArray
 from job.data.sources.imageset import ImageSet
@@ -82,6 +84,15 @@ def _raw(found: Found, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[An
             yield from _blocks(announce(opening.unpacked(stream), uri), shape)
     else:
         yield from numbers.blocks(key, path, uri, int(np.prod(shape)))
+
+
+def table_rows(
+    uri: str, schema: Schema, scratch: Path, reading: Reading = READING
+) -> Iterator[tuple[Raw, Sequence[Finding]]]:
+    """Streams the rows of a table as a published model takes them; see `table.load.rows`."""
+    from job.data.table import load as table
+
+    return table.rows(find(uri, scratch), schema, reading)
 
 
 def images_of(uri: str, scratch: Path, reading: Reading = READING) -> ImageSet | None:
