@@ -1,5 +1,6 @@
 """One experiment: read the data, train on it, and score the test rows; nothing is published."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ from numpy.typing import NDArray
 from job import data, device, evaluation, models, training
 from job.config import Config
 from job.data.dataset import Dataset
+from job.data.schema import Recipe
+from job.errors import DataError, DataNotFound
 from job.evaluation.metrics import Metrics
 from job.models import plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
 from job.process.timing import Clock
+from job.registry import Versions
 from job.registry.fingerprint import run_fingerprint
+from job.registry.manifest import Manifest
 from job.storage import Open, Store, open_store
 from job.training.checkpoint import Checkpoints, Notice
 from job.training.state import State
@@ -70,8 +75,32 @@ class Watch:
 QUIET = Watch()
 
 
-def read(config: Config, scratch: Path, opener: Open = open_store) -> Dataset:
-    """The data set that the options name; what is remote is staged in a scratch folder."""
+def inherited(versions: Versions, published: Manifest | None = None) -> Recipe | None:
+    """How earlier versions chose the test rows of a table; None for a model's first one.
+
+    Args:
+        versions: The model's versions.
+        published: The one that this run has published already.
+    """
+    found = [] if published is None else [published]
+    for ref in ("champion", "latest") if published is None else ():
+        with contextlib.suppress(DataError, DataNotFound):
+            found.append(versions.resolve(ref))
+    recipes = (Recipe.of(manifest.schema) for manifest in found if manifest.schema)
+    return next(filter(None, recipes), None)
+
+
+def read(
+    config: Config, scratch: Path, opener: Open = open_store, recipe: Recipe | None = None
+) -> Dataset:
+    """The data set that the options name; what is remote is staged in a scratch folder.
+
+    Args:
+        config: The options.
+        scratch: The folder.
+        opener: Opens stores.
+        recipe: As `inherited` gives it.
+    """
     return data.load(
         config.data.data,
         test_uri=config.data.test_data,
@@ -79,6 +108,7 @@ def read(config: Config, scratch: Path, opener: Open = open_store) -> Dataset:
         scratch=Path(config.data.cache) if config.data.cache else scratch,
         reading=config.data,
         opener=opener,
+        recipe=recipe,
     )
 
 

@@ -12,7 +12,7 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.drift import changes
 from job.errors import GateRejected
-from job.experiment import Watch, checkpoints_of, prepare, read, train_and_score
+from job.experiment import Watch, checkpoints_of, inherited, prepare, read, train_and_score
 from job.gate import contest
 from job.models import mlp
 from job.process import log, shutdown
@@ -90,7 +90,8 @@ def run(config: Config) -> Mapping[str, object]:
         scratch() as folder,
     ):
         challenger = None
-        load = partial(store.retry, partial(read, config, folder, store.at))
+        recipe = inherited(versions, published.manifest if published else None)
+        load = partial(store.retry, partial(read, config, folder, store.at, recipe))
         if published:
             expect_same_source(config, published.manifest, store.at, load)
         else:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from job import evaluation
 from job.config import Config
-from job.data.dataset import Classes, Dataset
+from job.data.dataset import Classes, Dataset, Tabular
+from job.data.findings import Finding, holding, sentence
 from job.data.schema import Schema
 from job.errors import DataError, DataNotFound
 from job.evaluation.metrics import Metrics
@@ -31,6 +32,8 @@ class Challenger:
         input: What it takes.
         schema: Its columns, when it takes a table.
         rows: (rows, *shape), or the columns of a table, each (rows,); the test rows.
+        table: The same rows for models that read a table otherwise, when it takes one.
+        findings: About its data.
         y: (rows,), int32; their classes.
         predicted: (rows,); what it says of them.
         metrics: Its scores on these rows.
@@ -45,6 +48,8 @@ class Challenger:
     predicted: NDArray[np.int64]
     metrics: Metrics
     fingerprint: str | None
+    table: Tabular | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def challenger(
@@ -67,6 +72,8 @@ def challenger(
         predicted=probabilities.argmax(axis=1),
         metrics=metrics,
         fingerprint=made_from,
+        table=dataset.table,
+        findings=dataset.findings,
     )
 
 
@@ -147,7 +154,8 @@ def judge(
             score.label: score.recall for score in challenger.metrics.per_class if score.support
         },
         rivals=rivals,
-        objection=second_chance(champion, challenger.fingerprint),
+        objection=second_chance(champion, challenger.fingerprint)
+        or _held_back(champion, challenger, config),
         rules=Rules(
             min_accuracy=config.gate.min_accuracy,
             min_recall=config.gate.min_recall,
@@ -155,6 +163,13 @@ def judge(
             confidence=config.gate.confidence,
         ),
     )
+
+
+def _held_back(champion: Champion | None, challenger: Challenger, config: Config) -> str:
+    """Why the champion stays when data lost classes or rows to assumptions; else empty."""
+    if champion is None:
+        return ""
+    return " ".join(map(sentence, holding(challenger.findings, config.data.allow)))
 
 
 def _champion(versions: Versions, champion: Champion, challenger: Challenger) -> Rival:
@@ -187,7 +202,10 @@ def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Chal
         return Rival(version=manifest.version, role=role, obstacle=obstacle)
     with scratch() as folder:
         model = scoring.loaded(versions, manifest, folder)
-    said = scoring.probabilities(model, challenger.rows, manifest.schema).argmax(axis=1)
+    rows = challenger.rows
+    if challenger.table and manifest.schema:
+        rows = challenger.table.rows_for(manifest.schema)
+    said = scoring.probabilities(model, rows, manifest.schema).argmax(axis=1)
     right = said == challenger.y
     ours = challenger.predicted == challenger.y
     return Rival(
@@ -210,7 +228,15 @@ def _obstacle(manifest: Manifest, challenger: Challenger) -> str:
             if label not in theirs or label not in ours
         ]
         return f"they do not tell the same classes apart ({', '.join(only[:5])})"
-    if manifest.schema or challenger.schema:
+    moved = next((each for each in challenger.findings if each.code == "split-moved"), None)
+    if moved:
+        return sentence(moved).rstrip(".")
+    if manifest.schema and challenger.table:
+        source = challenger.table.source
+        gone = [c.name for c in manifest.schema.columns if source.column(c.name) is None]
+        if gone:
+            return f"it takes columns that are not there ({', '.join(map(repr, gone[:5]))})"
+    elif manifest.schema or challenger.schema:
         old, new = _columns(manifest.schema), _columns(challenger.schema)
         others = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if others:

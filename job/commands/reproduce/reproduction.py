@@ -10,7 +10,7 @@ import numpy as np
 from job import device
 from job.config import Config, Device
 from job.errors import DataError
-from job.experiment import read, train_and_score
+from job.experiment import inherited, read, train_and_score
 from job.inference import scoring
 from job.process.scratch import scratch
 from job.process.timing import Clock
@@ -72,7 +72,7 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
     use(Access.of(config.data))
     info = device.prepare(on, xla=config.training.xla)
     with scratch() as folder:
-        dataset = read(config, folder)
+        dataset = read(config, folder, recipe=inherited(versions, manifest))
         if dataset.digest != manifest.data.digest:
             raise DataError(
                 f"{config.data.data}: expected the data of {manifest.name} version "
