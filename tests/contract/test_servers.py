@@ -190,6 +190,7 @@ def test_versioned(server: Server, uri: str, files: Path) -> None:
     assert prune.carry_out(registry, prune.plan(registry, 1)) is True
 
 
+@pytest.mark.timeout(900)  # three jobs, on a machine that may be busy
 def test_resume(server: Server, uri: str, tmp_path: Path) -> None:
     train, test = tiny.split(2000, 0), tiny.split(200, 1)
     data = tmp_path / "data.npz"

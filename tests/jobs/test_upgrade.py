@@ -86,9 +86,7 @@ def test_arrays_are_trained_again_to_the_same_bits(earlier: Path, tmp_path: Path
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 600)
     x = (rng.normal(0, 1, (600, 6)) + y[:, None]).astype(np.float32)
-    np.savez(
-        tmp_path / "a.npz", x_train=x[:500], y_train=y[:500], x_test=x[500:], y_test=y[500:]
-    )
+    np.savez(tmp_path / "a.npz", x_train=x[:500], y_train=y[:500], x_test=x[500:], y_test=y[500:])
     earlier_job(earlier, tmp_path, "train", "--data=a.npz", "--name=a", "--device=cpu")
     result = json.loads(todays_job(tmp_path, "reproduce", "1", "--name=a", "--json"))
     assert result["same_bits"], result
