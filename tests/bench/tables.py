@@ -103,7 +103,7 @@ def ours(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict
     began, used = time.perf_counter(), os.times().children_user + os.times().children_system
     done = subprocess.run([*command, f"--store={store}"], capture_output=True, text=True)
     if done.returncode:
-        sys.exit(done.stderr[-3000:])
+        sys.exit((done.stdout + done.stderr)[-3000:])
     seconds = time.perf_counter() - began
     cpu = os.times().children_user + os.times().children_system - used
     (path,) = store.glob("bench/versions/1/*/metrics.json")
