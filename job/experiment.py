@@ -41,6 +41,7 @@ class Fit:
         probabilities: (test rows, classes), float32.
         metrics: Scores on the test rows.
         exact: Whether it was resumed with the same bits; None when it was not resumed.
+        notes: What the device or the time limit decided of the network, in sentences.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class Fit:
     probabilities: NDArray[np.float32]
     metrics: Metrics
     exact: bool | None
+    notes: tuple[str, ...] = ()
 
 
 def _ignore(*_: object, **__: object) -> None:
@@ -222,7 +224,9 @@ def train_and_score(
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
+    notes = decided.reasons
     if fitted.time_limited is not None:
+        notes += (f"The time limit ended training after {fitted.time_limited} steps.",)
         watch.time_limited(fitted)
     with clock.phase("evaluate"):
         probabilities = training.predict(fitted.network, dataset.test.x)
@@ -235,4 +239,5 @@ def train_and_score(
         probabilities=probabilities,
         metrics=metrics,
         exact=exact if fitted.time_limited is None else False,
+        notes=notes,
     )

@@ -171,6 +171,9 @@ def make(
             peak_memory_mb=device.peak_memory_mb(),
             gpu_peak_memory_mb=device.gpu_peak_memory_mb(),
             past=past,
+            validation=fit.fitted.validation_scores(dataset),
+            notes=fit.notes,
+            time_limited=fit.fitted.time_limited,
         )
         with clock.phase("report"):
             page.render(folder, made)

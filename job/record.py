@@ -15,6 +15,7 @@ from job.registry import Published
 from job.registry.fingerprint import fingerprint
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
 from job.registry.verdict import Verdict
+from job.training.calibration import ValidationScores
 from job.training.state import EpochResult
 
 
@@ -55,6 +56,9 @@ class Record(Identity):
         peak_memory_mb: The process's largest resident set, MB.
         gpu_peak_memory_mb: The most memory that TensorFlow held on the GPU, MB; None on a CPU.
         past: The versions before it, oldest first, for the trend; may be empty.
+        validation: Scores on rows that the model was not trained on; None without such rows.
+        notes: What the device or the time limit decided of the network, in sentences.
+        time_limited: Steps done when the time limit ended training; None when it did not.
     """
 
     config: Config
@@ -74,6 +78,9 @@ class Record(Identity):
     peak_memory_mb: float
     gpu_peak_memory_mb: float | None = None
     past: tuple[Manifest, ...] = ()
+    validation: ValidationScores | None = None
+    notes: tuple[str, ...] = ()
+    time_limited: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -109,6 +116,7 @@ class Record(Identity):
             fingerprint=self.fingerprint,
             source=self.source,
             exact=self.exact,
+            time_limited=self.time_limited,
             schema=dataset.table.schema if dataset.table else None,
         )
 

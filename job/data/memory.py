@@ -47,13 +47,13 @@ def check(shape: tuple[int, ...], itemsize: int, name: str) -> None:
         DataError: It is larger than this machine's or container's memory.
     """
     needed = math.prod(shape) * itemsize
-    if needed > _limit():
+    if needed > limit():
         raise _too_large(name, needed, shape)
 
 
 def _too_large(name: str, needed: int, shape: tuple[int, ...]) -> DataError:
     return DataError(
-        f"{name}: expected data that fits into memory ({_limit() / 2**30:.1f} GiB). "
+        f"{name}: expected data that fits into memory ({limit() / 2**30:.1f} GiB). "
         f"Received: an array of {needed / 2**30:.1f} GiB, shape {shape}.",
         hint="Use less data or a machine with more memory.",
     )
@@ -70,7 +70,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.ndarray(shape, dtype, buffer, begin)
 
 
-def _limit() -> int:
+def limit() -> int:
     """Bytes that this process can have at best."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.exists() else "max"

@@ -1,13 +1,20 @@
 """members: several networks in one device program, trained together and averaged when published."""
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import memory
+from job.errors import UsageError
+
 HELD_OUT, TRAINED = -1, -2
 """In place of a fold: a row that no member trains on, and one that all train on."""
+
+COPIES = 6
+"""Of each weight: itself, its gradient, Adam's two moments, its average, its best value."""
 
 EPSILON = 1e-7
 """The smallest probability whose logarithm is taken, as in Keras."""
@@ -229,6 +236,7 @@ def dense(x: Any, units: int, members: int, dtype: str) -> Any:
     """
     import keras
 
+    expect_room(members, int(x.shape[-1]), units)
     near = x.shape[-1] ** -0.5
     return keras.layers.EinsumDense(
         "bi,kio->bko" if len(x.shape) == 2 else "bki,kio->bko",
@@ -238,6 +246,18 @@ def dense(x: Any, units: int, members: int, dtype: str) -> Any:
         bias_initializer=keras.initializers.RandomUniform(-near, near),
         dtype=dtype,
     )(x)
+
+
+def expect_room(*shape: int) -> None:
+    """Raises UsageError for trained weights that memory does not hold COPIES times."""
+    needed = 4 * COPIES * math.prod(shape)
+    if needed > memory.limit():
+        raise UsageError(
+            f"--members, --hidden: expected a network that fits into memory "
+            f"({memory.limit() / 2**30:.1f} GiB). Received: a layer of {needed / 2**30:.1f} GiB, "
+            f"weights of shape {shape}.",
+            hint="Lower --members or --hidden.",
+        )
 
 
 def _cross_entropy(logits: Any, y: Any) -> Any:

@@ -16,7 +16,7 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.data.schema import Schema
 from job.models import inputs, mlp, plan
-from job.models.members import dense, side_by_side
+from job.models.members import dense, expect_room, side_by_side
 
 BINS, ROWS_PER_BIN = 24, 30
 """Bins of a number, at most, and rows for each of them, at least."""
@@ -176,6 +176,7 @@ class _Shared:
         import keras
 
         width, members = x.shape[-1], self._members
+        expect_room(width, units)
         draw = keras.initializers.RandomUniform
         near = draw(-(width**-0.5), width**-0.5)
         scale = keras.layers.EinsumDense(

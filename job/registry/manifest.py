@@ -85,6 +85,7 @@ class Draft:
         metrics: Scores on the test rows.
         verdict: Whether the model may become champion, and why.
         exact: Whether resuming gives the same bits; None when nothing was resumed.
+        time_limited: Steps done when the time limit ended training; None when it did not.
         fingerprint: SHA-256 (hex) of what the model was made from; in old manifests what is now
             the source. See `job.registry.fingerprint`.
         source: The same, as known before the data was read; None in old manifests.
@@ -103,6 +104,7 @@ class Draft:
     metrics: Scores
     verdict: Verdict
     exact: bool | None = None
+    time_limited: int | None = None
     fingerprint: str | None = None
     source: str | None = None
     schema: Schema | None = None

@@ -33,6 +33,7 @@ def write(folder: Path, record: Record) -> None:
         folder / "metrics.json",
         {
             **dataclasses.asdict(record.metrics),
+            "validation": dataclasses.asdict(record.validation) if record.validation else None,
             "verdict": dataclasses.asdict(record.verdict),
             "seconds": dict(record.seconds),
             "rows_per_second": round(record.rows_per_second),

@@ -25,7 +25,7 @@ def render(folder: Path, record: Record) -> None:
         record: The run.
     """
     metrics = record.metrics
-    marked = record.best_epoch if len(record.dataset.validation_rows) else None
+    marked = record.best_epoch if record.history[-1].val_loss is not None else None
     drawn = {
         "loss": plots.learning_curve("loss", record.history, marked),
         "accuracy": plots.learning_curve("accuracy", record.history, marked),

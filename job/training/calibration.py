@@ -34,6 +34,42 @@ class Validation:
     temperature: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValidationScores:
+    """What `metrics.json` and the report say of validation.
+
+    Attributes:
+        kind: As in `Validation`.
+        rows: How many were scored.
+        loss: Mean cross-entropy of the published weights, nats.
+        accuracy: Share of the rows whose most probable class is the true one.
+        temperature: The published model's; 1 for none.
+    """
+
+    kind: Literal["held-out", "out-of-fold"]
+    rows: int
+    loss: float
+    accuracy: float
+    temperature: float
+
+
+def scores(validation: Validation, y: NDArray[np.int32]) -> ValidationScores:
+    """Scores a validation.
+
+    Args:
+        validation: What a model says.
+        y: The classes of all training rows, as indices.
+    """
+    true = y[validation.rows]
+    return ValidationScores(
+        kind=validation.kind,
+        rows=len(true),
+        loss=loss(validation.probabilities, true),
+        accuracy=float((validation.probabilities.argmax(axis=1) == true).mean()),
+        temperature=validation.temperature,
+    )
+
+
 def temperature(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
     """The temperature that lowers the loss; 1 unless it does so on rows that did not fit it.
 

@@ -20,7 +20,7 @@ from job.training import calibration
 from job.training import callbacks as watching
 from job.training.best import Best
 from job.training.blocks import Loop, Table
-from job.training.calibration import Validation
+from job.training.calibration import Validation, ValidationScores, scores
 from job.training.saving import Memory, saving
 from job.training.state import EpochResult, State, put_back
 
@@ -39,6 +39,8 @@ class Fitted:
         history: One entry for each epoch.
         best_epoch: The epoch, from 1, with the lowest validation loss; the last one when no rows
             are held out. With early stopping the model has its weights.
+        kept_epoch: The epoch whose weights the model has, from 1; of independent members each has
+            its own.
         stopped_early: True when training ended before `epochs`.
         network: Rows → (rows, classes): what is evaluated and published. The model itself, or the
             average of its members.
@@ -52,6 +54,7 @@ class Fitted:
 
     history: tuple[EpochResult, ...]
     best_epoch: int
+    kept_epoch: int
     stopped_early: bool
     network: Any
     validation: Validation | None
@@ -60,6 +63,25 @@ class Fitted:
     compile_seconds: float
     run_seconds: float
     rows_per_second: float
+
+    def validation_scores(self, dataset: Dataset) -> ValidationScores | None:
+        """How the published weights do on rows that they were not trained on; None without such.
+
+        Args:
+            dataset: What the model was fitted to.
+        """
+        if self.validation:
+            return scores(self.validation, dataset.train.y)
+        kept = self.history[self.kept_epoch - 1]
+        if kept.val_loss is None or kept.val_accuracy is None:
+            return None
+        return ValidationScores(
+            kind="held-out",
+            rows=len(dataset.validation_rows),
+            loss=kept.val_loss,
+            accuracy=kept.val_accuracy,
+            temperature=1.0,
+        )
 
 
 def fit(
@@ -119,7 +141,14 @@ def fit(
     elif watched:
         stopper = watching.early_stopping(epochs if patience is None else patience)
     timer = watching.deadline(stopper, over, keep_best=patience is not None)
-    memory = Memory(model, stopper, results, epochs=epochs, seconds=seconds)
+    memory = Memory(
+        model,
+        stopper,
+        results,
+        epochs=epochs,
+        seconds=seconds,
+        limited=lambda: bool(timer.limited),
+    )
     chain = keras.callbacks.CallbackList(
         [
             # First, so that nothing is saved of a run that diverged.
@@ -143,7 +172,7 @@ def fit(
     finished = resume is not None and resume.position.finished
     # What time there was may be over before this try begins.
     late = not finished and begun > 0 and over(results[-1].seconds)
-    timer.limited = late
+    timer.limited = late or (finished and resume is not None and resume.position.limited)
     began_here = time.perf_counter()
     _create_variables(model, dataset)
     if resume:
@@ -163,16 +192,15 @@ def fit(
     save(memory.take(finished=True))  # also of a finished run: early stopping has chosen by now
     later = results[begun + 1 :] or results[begun:] or results
     network, validation = finish(model, dataset, fold, held)
-    short = len(results) < epochs
+    short, best_epoch = len(results) < epochs, min(results, key=_rank).epoch
     return Fitted(
         history=tuple(results),
-        best_epoch=min(results, key=_rank).epoch,
+        best_epoch=best_epoch,
+        kept_epoch=best_epoch if patience is not None or timer.limited else len(results),
         stopped_early=short,
         network=network,
         validation=validation,
-        time_limited=len(results) * loops[0].steps
-        if timer.limited or (short and over(0))
-        else None,
+        time_limited=len(results) * loops[0].steps if timer.limited else None,
         trace_seconds=traced - began_here,
         compile_seconds=compiled - traced,
         run_seconds=ended - compiled,

@@ -27,6 +27,7 @@ class Memory:
         results: One for each epoch that has ended; somebody else adds to it.
         epochs: How many there are to be.
         seconds: Spent in training so far.
+        limited: Whether the time limit has ended training.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Memory:
         *,
         epochs: int,
         seconds: Callable[[], float],
+        limited: Callable[[], bool],
     ):
         self._model, self._stopper, self._results, self._epochs = model, stopper, results, epochs
-        self._seconds = seconds
+        self._seconds, self._limited = seconds, limited
         self._step = 0
         self._metrics: dict[str, NDArray[Any]] = {}
 
@@ -61,6 +63,7 @@ class Memory:
             history=tuple(self._results),
             patience=patience(self._stopper),
             seconds=self._seconds(),
+            limited=self._limited(),
         )
         return take(self._model, position, self._stopper, self._metrics)
 

@@ -47,6 +47,7 @@ class Position:
         history: One result for each epoch that has ended.
         patience: None without early stopping.
         seconds: Spent in training by all tries so far.
+        limited: Whether the time limit ended training.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class Position:
     history: tuple[EpochResult, ...]
     patience: Patience | None
     seconds: float = 0.0
+    limited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,3 +48,10 @@ def test_what_is_set_is_kept():
     settled = plan.decide(Config.of(epochs=3, hidden=(5,)), tiny.corners(), gpu=False)
     assert (settled.config.training.epochs, settled.config.model.hidden) == (3, (5,))
     assert "epochs" not in settled.chosen
+
+
+def test_a_network_that_memory_does_not_hold_is_an_error_before_training():
+    options = {"members": 1000, "hidden": (100_000, 100_000)}
+    settled = plan.decide(Config.of(**options), tiny.corners(), gpu=False).config
+    with pytest.raises(UsageError, match="--members, --hidden: expected a network that fits"):
+        models.build(settled, tiny.corners())
