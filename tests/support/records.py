@@ -15,7 +15,7 @@ from job.config import Config
 from job.data.dataset import Dataset, Split
 from job.device import DeviceInfo
 from job.gate import decision
-from job.models import mlp
+from job.models import mlp, plan
 from job.record import Record
 from job.training.state import EpochResult
 
@@ -56,7 +56,7 @@ def real() -> tuple[Any, Record]:
     dataset = dataclasses.replace(
         whole, fit_rows=whole.fit_rows[:6000], validation_rows=whole.validation_rows[:1000]
     )
-    config = Config.of(epochs=5, xla=False, min_accuracy=0.9)
+    config = plan.reference(Config.of(epochs=5, xla=False, min_accuracy=0.9))
     network = mlp.build(config, dataset)
     fitted = training.fit(network, dataset, config)
     probabilities = training.predict(network, dataset.test.x)
@@ -110,7 +110,7 @@ def invented(
         for epoch in range(1, epochs + 1)
     )
     return record(
-        config=changes.pop("config", Config.of(data=dataset.uri, name="rows")),
+        config=plan.reference(changes.pop("config", Config.of(data=dataset.uri, name="rows"))),
         dataset=dataset,
         probabilities=(powers / powers.sum(axis=1, keepdims=True)).astype(np.float32),
         history=history,
