@@ -18,7 +18,6 @@ import yaml
 from PIL import Image
 
 from job import evaluation, export
-from job.config import Config
 from job.record import Record
 from job.registry.manifest import Manifest, Scores
 from job.registry.verdict import Verdict
