@@ -92,6 +92,14 @@ class Column:
             return "string"
         return "string" if isinstance(self.categories[0], str) else "int64"
 
+    def example(self) -> float | int | str:
+        """A value that the model takes."""
+        if self.kind == "number":
+            return self.mean
+        if self.kind == "datetime":
+            return round(self.mean) * 86_400
+        return self.categories[0]
+
     @property
     def vocabulary(self) -> tuple[int | str, ...]:
         """What the lookup knows besides the slot for all else: categories, then missing."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from job.config import OPTIONS, flag
 from job.record import Record
-from job.report import drawing, pictures, plots, wording
+from job.report import conversion, drawing, pictures, plots, wording
 
 _OPEN_ROWS = 20
 """Tables with more rows than this are folded."""
@@ -102,5 +102,6 @@ def _environment(*, autoescape: bool) -> Any:
         "markdown": wording.markdown,
         "yaml": wording.yaml,
         "literal": ascii,
+        "from_pandas": conversion.from_pandas,
     }
     return environment

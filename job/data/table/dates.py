@@ -71,6 +71,8 @@ def order(texts: Any, counts: NDArray[np.int64]) -> tuple[bool, bool]:
             _into(found, texts, shape, day_first=day_first)
         read[day_first] = found
     rows = {first: int(counts[each != MISSING].sum()) for first, each in read.items()}
+    if not rows[True] and not rows[False]:
+        return False, True
     if rows[True] != rows[False]:
         return rows[True] > rows[False], True
     sure = bool((read[True] == read[False]).all())
