@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from job.data.dataset import Inputs, Raw
 from job.data.files import opening
-from job.data.files.listing import ARRAYS, Found, find, is_table, look
+from job.data.files.listing import ARRAYS, Found, find, look
 from job.data.findings import Finding
 from job.data.reading import Reading
 from job.data.schema import Schema
@@ -104,9 +104,9 @@ def images_of(uri: str, scratch: Path, reading: Reading = READING) -> ImageSet |
     if ARRAYS.fullmatch(uri) or S3_ROOT.fullmatch(uri):
         return None
     found = look(uri, scratch)
-    if is_table(found):
-        return imagetable.opened(found, replace(reading, label=None, group=None))
-    return imageset.without_labels(found) if found.images else None
+    if found.images:
+        return imageset.without_labels(found)
+    return imagetable.opened(found, replace(reading, label=None, group=None))
 
 
 def _blocks(array: StoredArray, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:

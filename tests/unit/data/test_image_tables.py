@@ -167,6 +167,12 @@ def test_test_rows_and_rows_to_predict_may_be_tables_too(tmp_path):
     assert list(names) == [str(tmp_path / name) for name in FLAT[40:]]
 
 
+def test_images_to_predict_may_lie_beside_a_table(tmp_path):
+    write_images(tmp_path, FLAT[:3])
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    assert len(data.images_of(str(tmp_path), tmp_path).files) == 3
+
+
 def test_a_table_that_names_no_images_stays_a_table(tmp_path):
     table = write_table(tmp_path / "a.csv", [f"{i}.5" for i in range(COUNT)])
     assert load(table).table is not None
