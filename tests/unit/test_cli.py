@@ -163,6 +163,18 @@ def test_repeated_numbers_make_one_list(tmp_path):
     assert "Received: (3, 4, 0)." in last_event(done.stdout)["message"]
 
 
+def test_a_message_of_any_length_ends_the_process_and_fits(tmp_path):
+    note, table = tmp_path / "note", tmp_path / "t.csv"
+    table.write_text("Ж" * 3000 + ",y\n1,2\n3,4\n")
+    done = mlp_job(
+        "data", str(table), "--label", "Ж" * 9000, timeout=60, MLP_JOB_TERMINATION_LOG=str(note)
+    )
+    assert (done.returncode, last_event(done.stderr)["error"]) == (65, "DataError")
+    assert "Ж" * 2900 in last_event(done.stderr)["hint"]
+    assert json.loads(note.read_bytes())["error"] == "DataError"
+    assert len(note.read_bytes()) <= 4096
+
+
 def test_the_environment_is_read_and_an_option_beats_it():
     assert "Received: -1." in mlp_job("train", MLP_JOB_EPOCHS="-1").stdout
     assert "Received: -2." in mlp_job("train", "--epochs", "-2", MLP_JOB_EPOCHS="-1").stdout
