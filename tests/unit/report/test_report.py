@@ -237,7 +237,7 @@ def test_hostile_labels_stay_text(tmp_path: Path) -> None:
             shape=(8, 8),
             dtype="uint8",
             uri="<b>`x`\n",
-            device="<i>GPU</i>",
+            device=dataclasses.replace(records.ABOUT["device"], name="<i>GPU</i>"),
         ),
     )
     tags = {tag for tag, _ in page.elements}
