@@ -5,11 +5,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from job.config import Config
+from job.config.gate import Metric
 from job.data.dataset import Dataset
 from job.data.findings import Finding, sentence
 from job.errors import JobError
 from job.evaluation.metrics import Metrics
-from job.process.log import WARNING, event
+from job.evaluation.scores import TITLES
+from job.process.log import INFO, WARNING, event
 from job.registry.verdict import Verdict
 from job.storage.patient import Retry
 from job.training.checkpoint import Notice, NotSaved, Resumed, Saved, Slow, Unusable
@@ -258,9 +260,26 @@ def evaluated(metrics: Metrics) -> None:
         accuracy=metrics.accuracy,
         accuracy_interval=list(metrics.accuracy_interval),
         loss=metrics.loss,
+        scores=asdict(metrics.scores),
+        baseline=asdict(metrics.baseline),
         calibration_error=metrics.calibration_error,
         rows=metrics.rows,
     )
+    if metrics.threshold:
+        chosen = metrics.threshold
+        event(
+            "threshold.chosen",
+            f"Threshold: {str(chosen.label)[:60]!r} from a probability of {chosen.value:.4g} on "
+            f"({chosen.rule}, on validation rows)."
+            + ("" if chosen.reached else " No threshold reaches that; this one comes closest."),
+            level=INFO if chosen.reached else WARNING,
+            **asdict(chosen),
+        )
+
+
+def metric_chosen(metric: Metric, why: str) -> None:
+    """What versions are compared by was chosen."""
+    event("metric.chosen", f"Versions are compared by {TITLES[metric]} ({why}).", metric=metric)
 
 
 def decided(verdict: Verdict, *, reasons: bool = True) -> None:

@@ -1,7 +1,7 @@
 """One experiment: read the data, train on it, and score the test rows; nothing is published."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,10 @@ from job import data, device, evaluation, models, training
 from job.config import Config
 from job.data.dataset import Dataset
 from job.data.schema import Recipe
-from job.errors import DataError, DataNotFound
+from job.errors import DataError, DataNotFound, UsageError
 from job.evaluation.metrics import Metrics
+from job.evaluation.scores import mean, rankings
+from job.evaluation.threshold import Threshold, choose, is_number, positive_class
 from job.models import plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
@@ -29,6 +31,9 @@ from job.training.checkpoint import Checkpoints, Notice
 from job.training.state import State
 from job.versions import library_versions
 
+SCORED_ROWS = 20_000
+"""Training rows on which the fit is measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
@@ -40,6 +45,7 @@ class Fit:
         fitted: What came of training.
         probabilities: (test rows, classes), float32.
         metrics: Scores on the test rows.
+        training_auc: ROC AUC on the training and validation rows.
         exact: Whether it was resumed with the same bits; None when it was not resumed.
         notes: What the device or the time limit decided of the network, in sentences.
     """
@@ -49,6 +55,7 @@ class Fit:
     fitted: training.Fitted
     probabilities: NDArray[np.float32]
     metrics: Metrics
+    training_auc: float | None
     exact: bool | None
     notes: tuple[str, ...] = ()
 
@@ -230,7 +237,14 @@ def train_and_score(
         watch.time_limited(fitted)
     with clock.phase("evaluate"):
         probabilities = training.predict(fitted.network, dataset.test.x)
-        metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+        metrics = evaluation.evaluate(
+            probabilities,
+            dataset.test.y,
+            dataset.classes,
+            shares=dataset.shares,
+            threshold=_threshold(config, dataset, fitted),
+        )
+        training_auc = _training_auc(dataset, fitted.network)
     exact = checkpoints.exact if checkpoints else None
     return Fit(
         config=config,
@@ -238,6 +252,50 @@ def train_and_score(
         fitted=fitted,
         probabilities=probabilities,
         metrics=metrics,
+        training_auc=training_auc,
         exact=exact if fitted.time_limited is None else False,
         notes=notes,
     )
+
+
+def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Threshold | None:
+    """The threshold that `--threshold` gives on rows that the model was not trained on.
+
+    Raises:
+        UsageError: More than two classes, or no such rows.
+    """
+    rule = config.training.threshold
+    if rule is None:
+        return None
+    if len(dataset.classes) != 2:
+        raise UsageError(
+            "--threshold: expected two classes to decide between. Received: "
+            f"{len(dataset.classes)}.",
+            hint="Leave --threshold out: the most probable class is the answer.",
+        )
+    seen = fitted.validation
+    rows = seen.rows if seen else dataset.validation_rows
+    if not len(rows) and not is_number(rule):
+        raise UsageError(
+            f"--threshold: expected validation rows to choose it on. Received: {rule!r}, and none.",
+            hint="Hold out some rows with --validation-split 0.2, or name the threshold itself.",
+        )
+    said = (
+        seen.probabilities
+        if seen
+        else training.predict(fitted.network, _part(dataset.train.x, rows))
+    )
+    positive = positive_class(dataset.shares)
+    return choose(rule, said, dataset.train.y[rows], dataset.classes, positive)
+
+
+def _training_auc(dataset: Dataset, network: Any) -> float | None:
+    count = len(dataset.train)
+    rows = np.unique(np.linspace(0, count - 1, min(count, SCORED_ROWS)).astype(np.int64))
+    said = training.predict(network, _part(dataset.train.x, rows))
+    return mean([ranking.roc_auc() for ranking in rankings(said, dataset.train.y[rows])])
+
+
+def _part(x: Any, rows: NDArray[np.int64]) -> Any:
+    """Some rows of an array, or of several by name."""
+    return {name: each[rows] for name, each in x.items()} if isinstance(x, Mapping) else x[rows]

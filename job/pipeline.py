@@ -147,7 +147,9 @@ def make(
             check.submit(folder, dataset.raw_test(CHECKED_ROWS), schema)
         with clock.phase("compare"):
             made_from = fingerprint(fit.config, dataset.digest, library_versions())
-            challenger = contest.challenger(dataset, fit.probabilities, fit.metrics, made_from)
+            metric, why = contest.choose_metric(config, contest.reigning(versions), dataset)
+            events.metric_chosen(metric, why)
+            challenger = contest.challenger(dataset, fit, metric, made_from)
             verdict = contest.judge(versions, challenger, versions.champion(), config)
             past = versions.recent(TREND)
         events.decided(verdict, reasons=verdict.promote or config.gate.rejection_ok)
@@ -160,6 +162,8 @@ def make(
             best_epoch=fit.fitted.best_epoch,
             metrics=fit.metrics,
             probabilities=fit.probabilities,
+            metric=metric,
+            training_auc=fit.training_auc,
             verdict=verdict,
             device=info,
             library_versions=library_versions(),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.config import Config
+from job.config.gate import Metric
 from job.data.dataset import Dataset
 from job.device import DeviceInfo
 from job.evaluation.metrics import Metrics
@@ -45,6 +46,8 @@ class Record(Identity):
         best_epoch: The epoch with the lowest validation loss, counted from 1.
         metrics: Scores on the test rows.
         probabilities: (test rows, classes), float32; what the model said.
+        metric: What versions are compared by.
+        training_auc: ROC AUC on the training and validation rows.
         verdict: Whether the model may be promoted, and why.
         device: The device that trained.
         library_versions: Library → version.
@@ -67,6 +70,8 @@ class Record(Identity):
     best_epoch: int
     metrics: Metrics
     probabilities: NDArray[np.float32]
+    metric: Metric
+    training_auc: float | None
     verdict: Verdict
     device: DeviceInfo
     library_versions: Mapping[str, str]
@@ -111,12 +116,22 @@ class Record(Identity):
                 accuracy=metrics.accuracy,
                 accuracy_interval=metrics.accuracy_interval,
                 loss=metrics.loss,
+                balanced_accuracy=metrics.scores.balanced_accuracy,
+                roc_auc=metrics.scores.roc_auc,
+                average_precision=metrics.scores.average_precision,
+                f1=metrics.scores.f1,
+                brier=metrics.scores.brier,
+                matthews=metrics.scores.matthews,
+                training_auc=self.training_auc,
+                baseline=asdict(metrics.baseline),
             ),
             verdict=self.verdict,
             fingerprint=self.fingerprint,
             source=self.source,
             exact=self.exact,
             time_limited=self.time_limited,
+            metric=self.metric,
+            threshold=metrics.threshold,
             schema=dataset.table.schema if dataset.table else None,
         )
 
@@ -129,10 +144,16 @@ def outcome(published: Published) -> Mapping[str, object]:
         "run_id": manifest.run_id,
         "model": manifest.name,
         "version": manifest.version,
-        "metrics": {"accuracy": manifest.metrics.accuracy, "loss": manifest.metrics.loss},
+        "metric": manifest.metric,
+        "metrics": _rounded(manifest.metrics.named()),
+        "baseline": _rounded(manifest.metrics.baseline or {}),
         "reasons": list(published.verdict.reasons),
         "comparisons": [asdict(each) for each in published.verdict.comparisons],
     }
+
+
+def _rounded(named: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in named.items() if value is not None}
 
 
 def skipped(same: Manifest, run_id: str) -> Mapping[str, object]:

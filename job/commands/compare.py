@@ -91,6 +91,7 @@ def _properties(side: Side) -> Iterator[tuple[tuple[str, str], object]]:
     yield ("run", "run id"), manifest.run_id
     yield ("run", "seconds"), manifest.seconds
     yield ("run", "device"), manifest.device.get("name")
+    yield ("run", "metric"), manifest.metric
     yield ("run", "verdict"), "promote" if manifest.verdict.promote else "do not promote"
     for name, value in manifest.config.items():
         yield ("configuration", name), value
@@ -100,6 +101,13 @@ def _properties(side: Side) -> Iterator[tuple[tuple[str, str], object]]:
         yield ("versions", name), value
     for name in ("accuracy", "accuracy_interval", "loss", "calibration_error"):
         yield ("metrics", name), side.metrics.get(name)
+    for name, value in (side.metrics.get("scores") or {}).items():
+        if name not in ("accuracy", "log_loss"):
+            yield ("metrics", name), value
+    for name, value in (side.metrics.get("baseline") or {}).items():
+        yield ("baseline", name), value
+    if side.manifest.threshold:
+        yield ("metrics", "threshold"), side.manifest.threshold.value
     for score in side.metrics.get("per_class", ()):
         for name in ("precision", "recall", "f1", "support"):
             yield (f"class {score['label']}", name), score[name]

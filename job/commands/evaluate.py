@@ -43,6 +43,7 @@ def evaluate(
 
 def _show(manifest: "Manifest", metrics: "Metrics", *, as_json: bool) -> None:
     from job.commands.show import put, put_json, safe, table
+    from job.evaluation.scores import TITLES
 
     if as_json:
         about = {"name": manifest.name, "version": manifest.version}
@@ -51,8 +52,16 @@ def _show(manifest: "Manifest", metrics: "Metrics", *, as_json: bool) -> None:
     low, high = metrics.accuracy_interval
     print(f"{manifest.name} version {manifest.version}, {metrics.rows:,} test rows")
     print(f"accuracy           {metrics.accuracy:.4f}  (95 % interval {low:.4f} to {high:.4f})")
-    print(f"loss               {metrics.loss:.4f}")
     print(f"calibration error  {metrics.calibration_error:.4f}")
+    if metrics.threshold:
+        chosen = metrics.threshold
+        print(f"threshold          {chosen.value:.4g} for {safe(str(chosen.label))}")
+    scored, nothing = asdict(metrics.scores), asdict(metrics.baseline)
+    rows = table("score", ">model", ">baseline")
+    for name, title in TITLES.items():
+        cells = ("–" if each[name] is None else f"{each[name]:.4f}" for each in (scored, nothing))
+        rows.add_row(title, *cells)
+    put(rows)
     rows = table("class", ">precision", ">recall", ">F1", ">support")
     for c in metrics.per_class:
         scores = (f"{score:.4f}" for score in (c.precision, c.recall, c.f1))

@@ -10,7 +10,7 @@ from job.config.model import ModelOptions
 from job.config.option import described
 from job.config.process import ProcessOptions
 from job.config.publishing import PublishingOptions
-from job.config.training import TrainingOptions
+from job.config.training import TrainingOptions, parse_threshold
 from job.errors import DataError, UsageError
 
 DEFAULT_NAME = "mnist"
@@ -69,6 +69,14 @@ class Config:
                 "--patience: expected a validation split above 0 to watch. "
                 "Received: --validation-split 0.",
                 hint="Leave --patience out, or hold out some rows with --validation-split 0.2.",
+            )
+
+        rule = self.training.threshold
+        if rule and self.data.validation_split == 0 and parse_threshold(rule)[0] != "value":
+            raise UsageError(
+                f"--threshold: expected validation rows to choose it on. Received: {rule!r} and "
+                "--validation-split 0.",
+                hint="Name the threshold itself, such as 0.3, or hold out some rows.",
             )
 
     @classmethod

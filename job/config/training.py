@@ -1,5 +1,6 @@
 """Options about training: how long, how fast, on what device."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,39 @@ from job.config.option import AT_LEAST_1, Options, option
 
 Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+THRESHOLD = re.compile(r"f1|(recall|precision)=([^:]+)|cost=([^:]+):([^:]+)|([^=:]+)")
+
+
+def parse_threshold(rule: str) -> tuple[str, tuple[float, ...]]:
+    """The kind of a `--threshold` and its numbers.
+
+    Returns:
+        f1, recall, precision, cost or value; and its numbers.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = THRESHOLD.fullmatch(rule)
+    if match is None:
+        raise ValueError(rule)
+    share, number, missed, alarm, value = match.groups()
+    if share:
+        return share, (float(number),)
+    if missed:
+        return "cost", (float(missed), float(alarm))
+    return ("value", (float(value),)) if value else ("f1", ())
+
+
+def is_threshold(rule: str) -> bool:
+    """Whether `--threshold` can be read."""
+    try:
+        kind, numbers = parse_threshold(rule)
+    except ValueError:
+        return False
+    if kind == "cost":
+        return all(0 < number < float("inf") for number in numbers)
+    return all(0 <= number <= 1 for number in numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +75,12 @@ class TrainingOptions(Options):
         valid=lambda v: 0 < v < float("inf"),
     )
     class_weights: bool = option(False, "Weigh each class by its rarity in the training loss.")
+    threshold: str | None = option(
+        None,
+        "How one of two classes is decided for: f1, recall=0.9, precision=0.8, cost=5:1 or 0.3.",
+        expects="f1, recall=0.9, precision=0.8, cost=5:1 or a number from 0 to 1",
+        valid=is_threshold,
+    )
     patience: int | None = option(
         None,
         "Stop after this many epochs without a lower validation loss, and keep the best weights; "

@@ -155,6 +155,13 @@ class Dataset:
         """(training rows,) uint64; rows of one key belong together when rows are held out."""
         return hashing.arrays(self.train.x) if self.table is None else self.table.keys
 
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(classes,): each class's share of the training rows."""
+        counts = np.bincount(self.train.y, minlength=len(self.classes))
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
+
     def raw_test(self, count: int) -> "NDArray[Any] | Mapping[str, NDArray[Any]]":
         """The first test rows as the published model takes them: an array, or columns by name."""
         if self.table is None:

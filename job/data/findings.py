@@ -235,6 +235,25 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         f"{f.count:,} of {f.of:,} rows of {f.column} are scored: the test share that a hash holds "
         "out of training; --test-data scores all rows of a file."
     ),
+    # A new version, at the gate.
+    "class-never-found": lambda f: (
+        f"The model never answers {f.column[:SHOWN]!r}, which {f.count:,} of {f.of:,} test rows "
+        "are; --class-weights or --threshold may help, `--allow class-never-found` accepts it."
+    ),
+    "no-better-than-baseline": lambda f: (
+        f"On {_rows(f.count, 'test row')} the model is not shown to be better than always "
+        f"answering {f.column[:SHOWN]!r}: {f.values[0]} {f.values[1]} against {f.values[2]}; "
+        "`--allow no-better-than-baseline` accepts it."
+    ),
+    "shuffled-labels": lambda f: (
+        f"About {f.count} % of the training labels look shuffled: the model ranks its training "
+        f"rows with a ROC AUC of {f.values[0]}, the champion ranked its own with {f.values[1]}; "
+        "look at the labels, or `--allow shuffled-labels`."
+    ),
+    "slow-decline": lambda f: (
+        f"The last {f.count} versions, this one included, became worse by {f.values[0]} each: no "
+        "single step shows, the trend does; `--allow slow-decline` accepts it."
+    ),
     # Rows for a model that exists.
     "new-columns": lambda f: (
         f"Columns that training did not have, and that are ignored: {_some(f)}."

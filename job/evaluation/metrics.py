@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Classes
+from job.evaluation import scores as scored
+from job.evaluation.scores import Scores
+from job.evaluation.threshold import Threshold, decide
 
 CALIBRATION_BINS = 15
 """Equal-width confidence bins, as in Guo et al. (2017), section 5."""
@@ -44,6 +47,9 @@ class Metrics:
         confusion_matrix: [true class][predicted class], row counts.
         calibration_error: Expected calibration error, 0 to 1.
         calibration: The non-empty confidence bins, ascending.
+        scores: Every score that ranks versions.
+        baseline: The same of a model that knows the classes' shares only.
+        threshold: How a class was decided for; None for the most probable one.
     """
 
     loss: float
@@ -54,12 +60,18 @@ class Metrics:
     confusion_matrix: tuple[tuple[int, ...], ...]
     calibration_error: float
     calibration: tuple[CalibrationBin, ...]
+    scores: Scores
+    baseline: Scores
+    threshold: Threshold | None = None
 
 
 def evaluate(
     probabilities: NDArray[np.float32],
     y: NDArray[np.int32],
     classes: Classes,
+    *,
+    shares: NDArray[np.float64] | None = None,
+    threshold: Threshold | None = None,
 ) -> Metrics:
     """Scores predictions against the truth.
 
@@ -67,6 +79,9 @@ def evaluate(
         probabilities: (rows, classes), float32; each row sums to 1.
         y: (rows,), int32; the true classes as indices.
         classes: The labels, in the order of the columns.
+        shares: (classes,); each class's share of the training rows, for the baseline; by default
+            its share of these rows.
+        threshold: How a class is decided for; by default the most probable one.
 
     A class that is never predicted has precision 0, one without rows recall 0
     (scikit-learn's `zero_division=0`).
@@ -78,15 +93,16 @@ def evaluate(
         calibration error: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural
             Networks", ICML 2017, equation 3.
     """
-    predicted = probabilities.argmax(axis=1)
+    predicted = decide(probabilities, classes, threshold)
     correct = predicted == y
-    count = len(classes)
-    confusion = np.bincount(y.astype(np.int64) * count + predicted, minlength=count**2)
-    confusion = confusion.reshape(count, count)
-    calibration_error, bins = _calibration(probabilities.max(axis=1), correct)
+    confusion = scored.confusion_matrix(y, predicted, len(classes))
+    most_probable = probabilities.argmax(axis=1) == y
+    calibration_error, bins = _calibration(probabilities.max(axis=1), most_probable)
+    if shares is None:
+        shares = np.bincount(y, minlength=len(classes)) / len(y)
     accuracy = float(correct.mean())
     return Metrics(
-        loss=_cross_entropy(probabilities, y),
+        loss=float(scored.losses(probabilities, y).mean()),
         accuracy=accuracy,
         accuracy_interval=wilson_interval(int(correct.sum()), len(y)),
         rows=len(y),
@@ -94,6 +110,9 @@ def evaluate(
         confusion_matrix=tuple(tuple(int(n) for n in row) for row in confusion),
         calibration_error=calibration_error,
         calibration=bins,
+        scores=scored.scores(probabilities, y, predicted),
+        baseline=scored.baseline(y, shares),
+        threshold=threshold,
     )
 
 
@@ -105,12 +124,6 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     spread = z * float(np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)))
     scale = 1 + z**2 / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def _cross_entropy(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
-    """Mean categorical cross-entropy, clipped as Keras clips it (its epsilon is 1e-7)."""
-    true = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return float(-np.log(np.clip(true, 1e-7, 1 - 1e-7)).mean())
 
 
 def _per_class(confusion: NDArray[np.int64], classes: Classes) -> tuple[ClassMetrics, ...]:

@@ -1,26 +1,46 @@
 """The challenger against the champion, and the best version before it, on the same test rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job import evaluation
 from job.config import Config
+from job.config.gate import Metric
 from job.data.dataset import Classes, Dataset, Tabular
 from job.data.findings import Finding, holding, sentence
 from job.data.schema import Schema
 from job.errors import DataError, DataNotFound
+from job.evaluation import scores
 from job.evaluation.metrics import Metrics
-from job.gate import decision
-from job.gate.decision import Rival, Rules
+from job.evaluation.paired import Answers
+from job.evaluation.threshold import Threshold, decide
+from job.gate import decision, rules
+from job.gate.decision import Rival
+from job.gate.rules import Rules
 from job.inference import scoring
 from job.process.scratch import scratch
 from job.registry import Published, Versions, promotion
 from job.registry.manifest import InputRecord, Manifest, input_of
 from job.registry.pointer import Champion, reigned, second_chance
 from job.registry.verdict import Role, Verdict
+
+
+class Fit(Protocol):
+    """A trained model and its scores; see `job.experiment.Fit`."""
+
+    @property
+    def config(self) -> Config: ...  # noqa: D102
+    @property
+    def probabilities(self) -> NDArray[np.float32]: ...  # noqa: D102
+    @property
+    def metrics(self) -> Metrics: ...  # noqa: D102
+    @property
+    def training_auc(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +55,12 @@ class Challenger:
         table: The same rows for models that read a table otherwise, when it takes one.
         findings: About its data.
         y: (rows,), int32; their classes.
-        predicted: (rows,); what it says of them.
+        answers: What it answers on these rows.
         metrics: Its scores on these rows.
+        metric: What versions are compared by.
+        shares: (classes,); each class's share of the training rows.
+        training_auc: Its ROC AUC on its training and validation rows.
+        options: The options that made it.
         fingerprint: What it was made from.
     """
 
@@ -45,22 +69,24 @@ class Challenger:
     schema: Schema | None
     rows: scoring.Rows
     y: NDArray[np.int32]
-    predicted: NDArray[np.int64]
+    answers: Answers
     metrics: Metrics
+    metric: Metric
+    shares: NDArray[np.float64]
+    training_auc: float | None
+    options: Mapping[str, Any]
     fingerprint: str | None
     table: Tabular | None = None
     findings: tuple[Finding, ...] = ()
 
 
-def challenger(
-    dataset: Dataset, probabilities: NDArray[np.float32], metrics: Metrics, made_from: str
-) -> Challenger:
+def challenger(dataset: Dataset, fit: Fit, metric: Metric, made_from: str) -> Challenger:
     """The model that was just trained.
 
     Args:
         dataset: What it was trained and scored on.
-        probabilities: (test rows, classes), float32; what it says.
-        metrics: Its scores.
+        fit: The model and its scores.
+        metric: What versions are compared by.
         made_from: Its fingerprint.
     """
     return Challenger(
@@ -69,12 +95,52 @@ def challenger(
         schema=dataset.table.schema if dataset.table else None,
         rows=dataset.table.test if dataset.table else dataset.test.x,
         y=dataset.test.y,
-        predicted=probabilities.argmax(axis=1),
-        metrics=metrics,
+        answers=_answers(fit.probabilities, dataset.classes, fit.metrics.threshold),
+        metrics=fit.metrics,
+        metric=metric,
+        shares=dataset.shares,
+        training_auc=fit.training_auc,
+        options=fit.config.model_options(),
         fingerprint=made_from,
         table=dataset.table,
         findings=dataset.findings,
     )
+
+
+def choose_metric(
+    config: Config, champion: Manifest | None, dataset: Dataset
+) -> tuple[Metric, str]:
+    """What versions are compared by, and why, in a few words.
+
+    The option decides, or else the champion's, or else what suits the classes.
+    """
+    if config.gate.metric:
+        return config.gate.metric, "--metric"
+    if champion and champion.metric:
+        return champion.metric, f"as version {champion.version}, the champion"
+    shares = dataset.shares
+    metric = scores.default_metric(shares)
+    rarest = str(dataset.classes[int(shares.argmin())])[:60]
+    if metric == "accuracy":
+        return metric, "the classes are about even"
+    return metric, (
+        f"the classes are uneven: {shares.min():.1%} of the training rows are {rarest!r}, and "
+        "accuracy can be won by ignoring them"
+    )
+
+
+def reigning(versions: Versions) -> Manifest | None:
+    """The champion's manifest; None when there is none that can be read."""
+    try:
+        return versions.resolve("champion")
+    except (DataError, DataNotFound):
+        return None
+
+
+def _answers(
+    probabilities: NDArray[np.float32], classes: Classes, threshold: Threshold | None
+) -> Answers:
+    return Answers(probabilities=probabilities, predicted=decide(probabilities, classes, threshold))
 
 
 def settle(
@@ -127,8 +193,14 @@ def retrieved(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Cha
         schema=manifest.schema,
         rows=rows,
         y=y,
-        predicted=probabilities.argmax(axis=1),
-        metrics=evaluation.evaluate(probabilities, y, manifest.classes),
+        answers=_answers(probabilities, manifest.classes, manifest.threshold),
+        metrics=evaluation.evaluate(
+            probabilities, y, manifest.classes, threshold=manifest.threshold
+        ),
+        metric=manifest.metric or "accuracy",
+        shares=np.bincount(y, minlength=len(manifest.classes)) / len(y),
+        training_auc=manifest.metrics.training_auc,
+        options=Config.recorded(manifest.config).model_options(),
         fingerprint=manifest.fingerprint,
     )
 
@@ -144,32 +216,75 @@ def judge(
         champion: What the pointer says; None when there is no champion.
         config: The rules.
     """
-    rivals = []
+    rivals: list[Rival] = []
+    trail: tuple[float, ...] = ()
+    reigns = 1
+    findings = rules.useless(
+        challenger.metric,
+        challenger.answers,
+        challenger.y,
+        challenger.classes,
+        challenger.shares,
+    )
     if champion:
+        listed = versions.listed(sorted(reigned(champion)))
+        earlier = [each.manifest for each in listed if each.manifest]
+        trail, reigns = _trail(earlier, champion, challenger.metric), len(reigned(champion))
         rivals.append(_champion(versions, champion, challenger))
-        rivals += _best(versions, champion, challenger)
+        rivals += _best(versions, champion, challenger, earlier)
+        findings += _shuffled(versions, challenger)
+        findings += holding(challenger.findings, config.data.allow)
     return decision.decide(
-        accuracy=challenger.metrics.accuracy,
+        answers=challenger.answers,
+        y=challenger.y,
         recalls={
             score.label: score.recall for score in challenger.metrics.per_class if score.support
         },
         rivals=rivals,
-        objection=second_chance(champion, challenger.fingerprint)
-        or _held_back(champion, challenger, config),
+        reigns=reigns,
+        trail=trail,
+        findings=findings,
+        objection=second_chance(champion, challenger.fingerprint),
         rules=Rules(
+            metric=challenger.metric,
             min_accuracy=config.gate.min_accuracy,
             min_recall=config.gate.min_recall,
             margin=config.gate.margin,
             confidence=config.gate.confidence,
+            when_unsure=config.gate.when_unsure,
+            allow=config.data.allow,
         ),
     )
 
 
-def _held_back(champion: Champion | None, challenger: Challenger, config: Config) -> str:
-    """Why the champion stays when data lost classes or rows to assumptions; else empty."""
+def _shuffled(versions: Versions, challenger: Challenger) -> list[Finding]:
+    """A finding when the training labels look shuffled beside the champion's."""
+    champion = reigning(versions)
     if champion is None:
-        return ""
-    return " ".join(map(sentence, holding(challenger.findings, config.data.allow)))
+        return []
+    options = Config.recorded(champion.config).model_options()
+    if {**options, "seed": 0} != {**challenger.options, "seed": 0}:
+        return []  # other options fit the training rows otherwise
+    return rules.shuffled(challenger.training_auc, champion.metrics.training_auc)
+
+
+def _trail(earlier: Sequence[Manifest], champion: Champion, metric: Metric) -> tuple[float, ...]:
+    """How good the champions were, by adding up what each differed from the one before.
+
+    Each difference was measured on the test rows of its night, so that other test rows make no
+    trend. It begins after the last champion that was not compared in this metric.
+    """
+    steps = {
+        manifest.version: (compared.version, compared.difference)
+        for manifest in earlier
+        for compared in manifest.verdict.comparisons
+        if compared.role == "champion" and compared.metric == metric
+    }
+    back, version = [0.0], champion.version
+    while version in steps:  # always to an older version
+        version, difference = steps.pop(version)
+        back.append(back[-1] - difference)
+    return tuple(reversed(back))
 
 
 def _champion(versions: Versions, champion: Champion, challenger: Challenger) -> Rival:
@@ -179,14 +294,15 @@ def _champion(versions: Versions, champion: Champion, challenger: Challenger) ->
         return Rival(version=champion.version, role="champion", obstacle=exc.message.rstrip("."))
 
 
-def _best(versions: Versions, champion: Champion, challenger: Challenger) -> list[Rival]:
-    """The version with the highest accuracy on record that ever reigned and can be scored.
+def _best(
+    versions: Versions, champion: Champion, challenger: Challenger, earlier: Sequence[Manifest]
+) -> list[Rival]:
+    """The version with the best score on record that ever reigned and can be scored.
 
     Without it, every night's model could be a margin worse than the last one's.
     """
-    listed = versions.listed(sorted(reigned(champion) - {champion.version}))
-    manifests = [each.manifest for each in listed if each.manifest]
-    for manifest in sorted(manifests, key=lambda m: (m.metrics.accuracy, m.version), reverse=True):
+    manifests = [each for each in earlier if each.version != champion.version]
+    for manifest in sorted(manifests, key=partial(_rank, challenger.metric), reverse=True):
         try:
             rival = _scored(versions, manifest, "best", challenger)
         except (DataError, DataNotFound):
@@ -194,6 +310,14 @@ def _best(versions: Versions, champion: Champion, challenger: Challenger) -> lis
         if not rival.obstacle:
             return [rival]
     return []
+
+
+def _rank(metric: Metric, manifest: Manifest) -> tuple[bool, float, int]:
+    """Versions with this score on record come first; old ones follow by their accuracy."""
+    value = manifest.metrics.value(metric)
+    if value is None:
+        return (False, manifest.metrics.accuracy, manifest.version)
+    return (True, scores.better_by(metric, value, 0.0), manifest.version)
 
 
 def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Challenger) -> Rival:
@@ -205,17 +329,9 @@ def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Chal
     rows = challenger.rows
     if challenger.table and manifest.schema:
         rows = challenger.table.rows_for(manifest.schema)
-    said = scoring.probabilities(model, rows, manifest.schema).argmax(axis=1)
-    right = said == challenger.y
-    ours = challenger.predicted == challenger.y
-    return Rival(
-        version=manifest.version,
-        role=role,
-        rows=len(right),
-        gained=int((ours & ~right).sum()),
-        lost=int((right & ~ours).sum()),
-        accuracy=float(right.mean()),
-    )
+    probabilities = scoring.probabilities(model, rows, manifest.schema)
+    answers = _answers(probabilities, manifest.classes, manifest.threshold)
+    return Rival(version=manifest.version, role=role, answers=answers)
 
 
 def _obstacle(manifest: Manifest, challenger: Challenger) -> str:

@@ -1,168 +1,246 @@
-"""decide(...) → Verdict: is the model good enough to be promoted? Pure."""
+"""decide(...) → Verdict: whether a version may become the champion. Pure."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from job.registry.verdict import Comparison, Role, Verdict
+import numpy as np
 
+from job.data.findings import Finding, sentence
+from job.evaluation import paired
+from job.evaluation.paired import Answers, Difference
+from job.evaluation.scores import TITLES, Indices, losses
+from job.gate import rules as rule
+from job.gate.rules import Rules
+from job.registry.verdict import Comparison, Outcome, Role, Verdict
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """When a model is promoted.
+POWER = NormalDist().inv_cdf(0.8)
+"""A resolution is a difference that is found four times in five."""
 
-    Attributes:
-        min_accuracy: Lowest test accuracy, 0 to 1; None for no floor.
-        min_recall: Lowest recall of any class, 0 to 1; None for no floor.
-        margin: Accuracy, 0 to 1, that a model may lose against another and count as good.
-        confidence: How sure of that one must be: the level of the one-sided bound.
-    """
+CHAMPION, TREND, BEST = 0.2, 0.2, 0.6
+"""Parts of the doubt, 1 - confidence: of the comparison with the champion, of the trend of the last
+champions, and of the comparison with the best."""
 
-    min_accuracy: float | None = None
-    min_recall: float | None = None
-    margin: float = 0.005
-    confidence: float = 0.95
+RETRAINING = 0.12
+"""Retrained models differ in truth, too, not only on the test rows: by about this part of the share
+of rows on which they differ, one standard deviation; measured with tests/bench/gate.py."""
+
+MOST_CHANGE = 0.03
+"""Models that differ on more rows than this differ for other reasons than retraining."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """Another version and the challenger on the same test rows.
+    """Another version on the test rows.
 
     Attributes:
         version: Its number.
-        role: Why it is asked.
-        rows: Test rows that both were asked about.
-        gained: Rows that only the challenger names correctly.
-        lost: Rows that only the rival names correctly.
-        accuracy: The rival's accuracy on these rows.
+        role: Why it is compared.
+        answers: What it answered; None when there is an obstacle.
         obstacle: Why the two cannot be compared; empty when they can.
     """
 
     version: int
     role: Role
-    rows: int = 0
-    gained: int = 0
-    lost: int = 0
-    accuracy: float = 0.0
+    answers: Answers | None = None
     obstacle: str = ""
 
 
 def decide(
     *,
-    accuracy: float,
+    answers: Answers,
+    y: Indices,
     recalls: Mapping[int | str, float],
     rivals: Sequence[Rival] = (),
+    reigns: int = 1,
+    trail: Sequence[float] = (),
+    findings: Sequence[Finding] = (),
     objection: str | None = None,
     rules: Rules,
 ) -> Verdict:
-    """Applies the floors, and compares with the rivals.
+    """Applies the floors and the findings, and compares with the rivals.
 
     Args:
-        accuracy: Test accuracy, 0 to 1.
+        answers: The challenger's, on the test rows.
+        y: (rows,); the true classes.
         recalls: Recall of each class that has test rows, 0 to 1.
         rivals: The champion, if there is one, and the best version before it, if another.
-        objection: What speaks against it whatever its scores, in a sentence.
+        reigns: Number of versions of which the best one was chosen.
+        trail: How good the champions were, oldest first, in the metric's units against the first
+            of them; the last is the one that reigns.
+        findings: What keeps a version from being promoted unless it is allowed.
+        objection: Why it is not promoted whatever its scores, in a sentence.
         rules: The floors, the margin and the level.
     """
-    findings = _floors(accuracy, recalls, rules)
-    if objection:
-        findings.append((False, objection))
+    accuracy = float((answers.predicted == y).mean())
+    applied = _floors(accuracy, recalls, rules)
     comparisons = []
     for rival in rivals:
         name = f"the {rival.role}, version {rival.version}"
-        if rival.obstacle:
-            findings.append((False, f"Not comparable with {name}: {rival.obstacle}."))
+        if rival.answers is None:
+            applied.append((False, f"Not comparable with {name}: {rival.obstacle}."))
             continue
-        comparison = compare(rival, rules)
+        comparison = compare(answers, rival, y, rules, reigns)
         comparisons.append(comparison)
-        findings.append((comparison.passed, _told(comparison, name, rules)))
+        applied.append((comparison.passed, _reason(comparison, name, rules)))
+        if rival.role == "champion" and trail:
+            seen = [*trail, trail[-1] + comparison.difference]
+            findings = [*findings, *rule.declining(seen, TREND * (1 - rules.confidence))]
+    held = [finding for finding in findings if finding.code not in rules.allow]
+    applied += [(False, sentence(finding)) for finding in held]
+    if objection:
+        applied.append((False, objection))
     return Verdict(
-        promote=all(passed for passed, _ in findings),
-        reasons=tuple(reason for _, reason in findings)
+        promote=all(passed for passed, _ in applied),
+        reasons=tuple(reason for _, reason in applied)
         or ("No floor is set, and there is no champion to beat.",),
         champion=next((rival.version for rival in rivals if rival.role == "champion"), None),
         comparisons=tuple(comparisons),
+        holds=tuple(dict.fromkeys(finding.code for finding in held)),
     )
 
 
-def compare(rival: Rival, rules: Rules) -> Comparison:
-    """The paired difference in accuracy, and whether it is surely above minus the margin."""
-    bound = lower_bound(rival.gained, rival.lost, rival.rows, rules.confidence)
+def compare(
+    answers: Answers, rival: Rival, y: Indices, rules: Rules, reigns: int = 1
+) -> Comparison:
+    """The paired difference to a rival, and what its interval shows.
+
+    Raises:
+        ValueError: The rival has no answers.
+    """
+    if rival.answers is None:
+        raise ValueError(f"Expected a rival with answers. Received: {rival.obstacle!r}.")
+    z = quantile(rules.confidence, rival.role, reigns)
+    gained, lost = paired.discordant(answers, rival.answers, y)
+    seen = _widened(
+        paired.difference(rules.metric, answers, rival.answers, y, z),
+        z * RETRAINING * _change(rules.metric, answers, rival.answers, y),
+    )
+    resolution = seen.half_width * (1 + POWER / z) if z else 0.0
+    margin = resolution if rules.margin is None else rules.margin
+    outcome = _outcome(seen, margin)
     return Comparison(
         version=rival.version,
         role=rival.role,
-        rows=rival.rows,
-        gained=rival.gained,
-        lost=rival.lost,
-        accuracy=rival.accuracy,
-        difference=(rival.gained - rival.lost) / rival.rows,
-        lower_bound=bound,
-        passed=bound > -rules.margin,
+        rows=len(y),
+        gained=gained,
+        lost=lost,
+        accuracy=float((rival.answers.predicted == y).mean()),
+        difference=seen.value,
+        lower_bound=seen.low,
+        passed=outcome in ("better", "no worse")
+        or (outcome == "cannot tell" and rules.when_unsure == "promote"),
+        metric=rules.metric,
+        score=seen.theirs,
+        upper_bound=seen.high,
+        resolution=resolution,
+        outcome=outcome,
+        rows_needed=_rows_needed(seen, resolution, rules.margin, len(y))
+        if outcome == "cannot tell"
+        else None,
     )
 
 
-def lower_bound(gained: int, lost: int, rows: int, confidence: float) -> float:
-    """The one-sided lower confidence bound of a paired difference of two proportions.
+@functools.cache
+def quantile(confidence: float, role: Role, reigns: int) -> float:
+    """The normal quantile of a comparison's interval.
 
-    It is Tango's score interval: the smallest difference that a score test does not reject, so
-    that it stays sensible when few rows, or none, tell the two apart.
+    An equal model is rejected by both comparisons together with a probability of at most 1 -
+    confidence, of which each gets its part. The best's
+    quantile allows for the luckiest of many looking better than it is: it is that of the largest
+    of `reigns` differences which have the new model in common.
 
-    Args:
-        gained: Pairs with a success in the first only.
-        lost: Pairs with a success in the second only.
-        rows: All pairs, at least 1.
-        confidence: The level, above 0.5 and below 1.
-
-    Source: Tango, "Equivalence test and confidence interval for the difference in proportions
-        for the paired-sample design", Statistics in Medicine 17 (1998), 891–908.
+    Source: Dunnett, "A multiple comparison procedure for comparing several treatments with a
+        control", JASA 50 (1955), for known variances.
     """
-    z = NormalDist().inv_cdf(confidence)
-    low, high = -1.0, (gained - lost) / rows
-    while high - low > 1e-9:  # the statistic falls as the difference rises
+    if role == "champion":
+        return NormalDist().inv_cdf(1 - CHAMPION * (1 - confidence))
+    level = 1 - BEST * (1 - confidence)
+    ours = np.linspace(-8, 8, 801)
+    weights = np.exp(-(ours**2) / 2) / np.exp(-(ours**2) / 2).sum()
+    low, high = 0.0, 20.0
+    while high - low > 1e-6:
         middle = (low + high) / 2
-        if _score(gained, lost, rows, middle) > z:
-            low = middle
-        else:
-            high = middle
-    return low
+        others = np.array([NormalDist().cdf(x + middle) for x in ours]) ** reigns
+        low, high = (middle, high) if float(weights @ others) < level else (low, middle)
+    return max(low, 1e-6) / math.sqrt(2)
 
 
-def _score(gained: int, lost: int, rows: int, difference: float) -> float:
-    """How far the observed difference is above an assumed one, in standard errors."""
-    a = 2 * rows
-    b = (2 * rows - gained + lost) * difference - gained - lost
-    c = -lost * difference * (1 - difference)
-    share_lost = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # the constrained estimate
-    variance = rows * max(2 * share_lost + difference * (1 - difference), 0.0)
-    distance = gained - lost - rows * difference
-    return distance / math.sqrt(variance) if variance else math.copysign(math.inf, distance)
+def _change(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
+    """How much an answer changes in the mean, in the metric's units."""
+    if metric == "log_loss":
+        first, second = (losses(each.probabilities, y) for each in (ours, theirs))
+        return float(np.abs(first - second).mean())
+    return min(sum(paired.discordant(ours, theirs, y)) / len(y), MOST_CHANGE)
+
+
+def _widened(seen: Difference, width: float) -> Difference:
+    """The interval with another, independent source of doubt added to each half."""
+    low = seen.value - math.hypot(seen.value - seen.low, width)
+    high = seen.value + math.hypot(seen.high - seen.value, width)
+    return replace(seen, low=low, high=high)
+
+
+def _outcome(seen: Difference, margin: float) -> Outcome:
+    if seen.low > 0:
+        return "better"
+    if seen.high < 0:
+        return "worse"
+    if seen.value == 0 == seen.half_width or seen.low > -margin:
+        return "no worse"
+    return "cannot tell"
+
+
+def _rows_needed(
+    seen: Difference, resolution: float, margin: float | None, rows: int
+) -> int | None:
+    """The number of rows whose resolution is the given margin, or else the difference seen."""
+    size = max(abs(seen.value), margin or 0.0)
+    return math.ceil(rows * (resolution / size) ** 2) if size else None
 
 
 def _floors(
     accuracy: float, recalls: Mapping[int | str, float], rules: Rules
 ) -> list[tuple[bool, str]]:
-    findings = []
+    applied = []
     if rules.min_accuracy is not None:
         passed = accuracy >= rules.min_accuracy
         words = "reaches" if passed else "is below"
-        told = f"Test accuracy {accuracy:.4f} {words} the floor of {rules.min_accuracy:.4f}."
-        findings.append((passed, told))
+        text = f"Test accuracy {accuracy:.4f} {words} the floor of {rules.min_accuracy:.4f}."
+        applied.append((passed, text))
     if rules.min_recall is not None:
         label, worst = min(recalls.items(), key=lambda item: item[1])
         passed = worst >= rules.min_recall
         words = "reaches" if passed else "is below"
-        told = f"The lowest recall, {worst:.4f} of class {str(label)[:60]}, {words} the floor of "
-        findings.append((passed, told + f"{rules.min_recall:.4f}."))
-    return findings
+        text = f"The lowest recall, {worst:.4f} of class {str(label)[:60]}, {words} the floor of "
+        applied.append((passed, text + f"{rules.min_recall:.4f}."))
+    return applied
 
 
-def _told(comparison: Comparison, name: str, rules: Rules) -> str:
-    """The comparison in a sentence, in percentage points."""
-    return (
-        f"Against {name}, on the same {comparison.rows:,} test rows: "
-        f"{100 * comparison.difference:+.2f} points of accuracy ({comparison.gained:,} rows "
-        f"gained, {comparison.lost:,} lost), at least {100 * comparison.lower_bound:+.2f} with "
-        f"{100 * rules.confidence:g} % confidence, which is "
-        f"{'above' if comparison.passed else 'not above'} {-100 * rules.margin:+.2f}."
+def _reason(comparison: Comparison, name: str, rules: Rules) -> str:
+    """The comparison in a sentence; shares in percentage points."""
+    points = comparison.metric != "log_loss"
+    scale, unit = (100, " points") if points else (1, " nats")
+    digits = 2 if points else 4
+
+    def signed(value: float | None) -> str:
+        return f"{scale * (value or 0.0):+.{digits}f}"
+
+    text = (
+        f"{str(comparison.outcome).capitalize()} {_against(comparison)} {name}, on the same "
+        f"{comparison.rows:,} test rows: {signed(comparison.difference)}{unit} of "
+        f"{TITLES[comparison.metric]} ({comparison.gained:,} rows gained, {comparison.lost:,} "
+        f"lost), between {signed(comparison.lower_bound)} and {signed(comparison.upper_bound)}."
     )
+    if comparison.outcome != "cannot tell":
+        return text
+    needed = comparison.rows_needed
+    rows = f" About {needed:,} test rows would tell." if needed else ""
+    decided = "promotes" if rules.when_unsure == "promote" else "keeps the champion"
+    return f"{text}{rows} --when-unsure {rules.when_unsure} {decided}."
+
+
+def _against(comparison: Comparison) -> str:
+    return "against" if comparison.outcome == "cannot tell" else "than"

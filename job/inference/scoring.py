@@ -52,7 +52,7 @@ def evaluate(
     with scratch() as folder:
         rows, y = test_rows(manifest, data, test_data=test_data, folder=folder, warn=warn)
         said = probabilities(load(versions, manifest, folder), rows, manifest.schema)
-    return manifest, evaluation.evaluate(said, y, manifest.classes)
+    return manifest, evaluation.evaluate(said, y, manifest.classes, threshold=manifest.threshold)
 
 
 def test_rows(

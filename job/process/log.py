@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Form = Literal["json", "text"]
 
-WARNING, ERROR = logging.WARNING, logging.ERROR
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
 logger = logging.getLogger("mlp_job")
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from job.config.gate import Metric
 from job.data.dataset import Classes, Dataset
 from job.data.schema import Schema
+from job.evaluation.threshold import Threshold
 from job.registry.verdict import Verdict
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -61,11 +63,43 @@ def input_of(dataset: Dataset) -> InputRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The headline of `metrics.json`: accuracy with its 95 % interval, and the loss in nats."""
+    """What ranks versions; see `job.evaluation.scores.Scores`. None in old manifests.
+
+    Attributes:
+        accuracy_interval: 95 % interval of the accuracy.
+        loss: Log loss, nats.
+        training_auc: ROC AUC on the training and validation rows.
+        baseline: Score → what a model reaches that knows the classes' shares only.
+    """
 
     accuracy: float
     accuracy_interval: tuple[float, float]
     loss: float
+    balanced_accuracy: float | None = None
+    roc_auc: float | None = None
+    average_precision: float | None = None
+    f1: float | None = None
+    brier: float | None = None
+    matthews: float | None = None
+    training_auc: float | None = None
+    baseline: Mapping[str, float | None] | None = None
+
+    def named(self) -> dict[str, float | None]:
+        """Every score by its name; None where it is not on record."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "balanced_accuracy": self.balanced_accuracy,
+            "roc_auc": self.roc_auc,
+            "average_precision": self.average_precision,
+            "f1": self.f1,
+            "brier": self.brier,
+            "matthews": self.matthews,
+        }
+
+    def value(self, metric: str) -> float | None:
+        """One score by its name, as `--metric` has it; None when it is not on record."""
+        return self.loss if metric == "log_loss" else self.named()[metric]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +124,8 @@ class Draft:
             the source. See `job.registry.fingerprint`.
         source: The same, as known before the data was read; None in old manifests.
         schema: The columns of a table; `input` is then what its layers make of them.
+        metric: What versions are compared by; None in old manifests.
+        threshold: How a class is decided for, of two; None for the most probable one.
     """
 
     run_id: str
@@ -108,6 +144,8 @@ class Draft:
     fingerprint: str | None = None
     source: str | None = None
     schema: Schema | None = None
+    metric: Metric | None = None
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,13 @@ def _figures(
     gauge(
         "mlp_job_test_accuracy_ratio", "Its accuracy on the test rows.", manifest.metrics.accuracy
     )
+    for score, value in manifest.metrics.named().items():
+        if value is not None:
+            gauge("mlp_job_test_score", "Its scores on the test rows.", value, score=score)
+    for score, value in (manifest.metrics.baseline or {}).items():
+        if value is not None:
+            about = "The scores of a model that knows the classes' shares only."
+            gauge("mlp_job_test_baseline_score", about, value, score=score)
     resumed = float(manifest.exact is not None)
     gauge("mlp_job_resumed", "1 when its run went on from a checkpoint, 0 when not.", resumed)
     rows = manifest.data

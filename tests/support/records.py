@@ -14,6 +14,7 @@ from job import data, evaluation, training
 from job.config import Config
 from job.data.dataset import Dataset, Split
 from job.device import DeviceInfo
+from job.evaluation.paired import Answers
 from job.gate import decision
 from job.models import mlp, plan
 from job.record import Record
@@ -133,10 +134,15 @@ def record(
             "metrics": metrics,
             "probabilities": probabilities,
             "verdict": decision.decide(
-                accuracy=metrics.accuracy,
+                answers=Answers(
+                    probabilities=probabilities, predicted=probabilities.argmax(axis=1)
+                ),
+                y=dataset.test.y,
                 recalls={},
                 rules=decision.Rules(min_accuracy=config.gate.min_accuracy),
             ),
+            "metric": "accuracy",
+            "training_auc": 0.9,
         }
         | changes
     )

@@ -1,0 +1,239 @@
+"""The metrics besides accuracy: ROC AUC, average precision, log loss, Brier, F1, and baselines.
+
+Every function takes probabilities (rows, classes), float32, and true classes (rows,), int32, as
+indices. A mean over classes takes the classes that have test rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.config.gate import Metric
+
+LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
+
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "f1": "macro F1",
+    "brier": "Brier score",
+    "matthews": "Matthews correlation",
+}
+"""Name of a score → its name in a sentence; the order in which scores are shown."""
+
+EPSILON = 1e-7
+"""Probabilities are clipped to this for the logarithm, as Keras does."""
+
+UNEVEN = 0.5
+"""Classes are uneven when the rarest has less than this part of its even share of the rows."""
+
+Probabilities = NDArray[np.float32]
+Indices = NDArray[np.int32] | NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Every score that ranks versions; see TITLES. None where the test rows do not define it.
+
+    Attributes:
+        accuracy: Share of rows whose predicted class is the true one.
+        balanced_accuracy: Mean recall of the classes.
+        roc_auc: Area under the ROC curve; of more than two classes, one against the rest, mean.
+        average_precision: Of the rarer of two classes; of more, one against the rest, mean.
+        log_loss: Mean negative log-likelihood, nats.
+        f1: Mean F1 of the classes.
+        brier: Mean squared distance of the probabilities from the truth, 0 to 2.
+        matthews: Correlation of predicted and true classes, -1 to 1.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    roc_auc: float | None
+    average_precision: float | None
+    log_loss: float
+    f1: float
+    brier: float
+    matthews: float
+
+
+def scores(probabilities: Probabilities, y: Indices, predicted: Indices) -> Scores:
+    """Scores predictions.
+
+    Args:
+        probabilities: (rows, classes), float32.
+        y: (rows,); the true classes.
+        predicted: (rows,); the classes that the model decides for.
+
+    Sources:
+        ROC AUC: Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27
+            (2006); one against the rest without weights.
+        average precision: sum of precision times the step in recall, without interpolation
+            (Manning, Raghavan, Schütze, Introduction to Information Retrieval, 2008, chapter 8).
+        balanced accuracy: Brodersen et al., ICPR 2010.
+        Brier: Brier, Monthly Weather Review 78 (1950), the form for several classes.
+        Matthews: Gorodkin, Computational Biology and Chemistry 28 (2004), for several classes.
+    """
+    count = probabilities.shape[1]
+    confusion = confusion_matrix(y, predicted, count)
+    return Scores(
+        accuracy=float((predicted == y).mean()),
+        balanced_accuracy=balanced_accuracy(confusion),
+        roc_auc=_over_classes(roc_auc, probabilities, y),
+        average_precision=_over_classes(average_precision, probabilities, y),
+        log_loss=float(losses(probabilities, y).mean()),
+        f1=macro_f1(confusion),
+        brier=_brier(probabilities, y),
+        matthews=_matthews(confusion),
+    )
+
+
+def baseline(y: Indices, shares: NDArray[np.float64]) -> Scores:
+    """What a model reaches that knows nothing but the classes' shares.
+
+    It predicts the most common class, and its probabilities are the shares.
+
+    Args:
+        y: (rows,); the true classes of the test rows.
+        shares: (classes,); each class's share of the training rows.
+    """
+    probabilities, predicted = constant(len(y), shares)
+    return scores(probabilities, y, predicted)
+
+
+def constant(rows: int, shares: NDArray[np.float64]) -> tuple[Probabilities, NDArray[np.int64]]:
+    """The probabilities and predicted classes of a model that knows the classes' shares only."""
+    probabilities = np.tile(shares.astype(np.float32), (rows, 1))
+    return probabilities, np.full(rows, int(shares.argmax()))
+
+
+def default_metric(counts: NDArray[np.int64] | NDArray[np.float64]) -> Metric:
+    """The metric for classes with so many rows, or such shares of them.
+
+    Balanced accuracy for uneven classes: a model that ignores one of them loses all of its part.
+    """
+    even_share = counts.sum() / len(counts)
+    return "balanced_accuracy" if counts.min() < UNEVEN * even_share else "accuracy"
+
+
+def better_by(metric: str, ours: float, theirs: float) -> float:
+    """How much better one score is than another, in the metric's units; negative when worse."""
+    return theirs - ours if metric in LOWER_IS_BETTER else ours - theirs
+
+
+def confusion_matrix(y: Indices, predicted: Indices, classes: int) -> NDArray[np.int64]:
+    """(classes, classes): rows by [true class, predicted class]."""
+    cells = y.astype(np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def losses(probabilities: Probabilities, y: Indices) -> NDArray[np.float64]:
+    """(rows,): the negative log-likelihood of each row, nats."""
+    true = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return -np.log(np.clip(true, EPSILON, 1 - EPSILON))
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Mean recall of the classes that have rows."""
+    support = confusion.sum(axis=1)
+    there = support > 0
+    return float((confusion.diagonal()[there] / support[there]).mean())
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Mean F1 of the classes that have rows."""
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    there = support > 0
+    return float((2 * confusion.diagonal()[there] / (support + predicted)[there]).mean())
+
+
+class Ranking:
+    """One class's scores in descending order, for areas under curves with weighted rows.
+
+    Args:
+        score: (rows,); higher for rows that rather belong to the class.
+        positive: (rows,), bool; whether they do.
+    """
+
+    def __init__(self, score: NDArray[np.float32], positive: NDArray[np.bool_]) -> None:
+        self.order = np.argsort(-score, kind="stable")
+        ranked = score[self.order]
+        self.ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # ties are one step
+        self.positive = positive[self.order]
+        self.thresholds = ranked[self.ends]
+
+    def counts(
+        self, weights: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """True and false positives at each threshold, descending.
+
+        Args:
+            weights: (rows,); how often each row counts; once by default.
+        """
+        weight = np.ones(len(self.order)) if weights is None else weights[self.order]
+        found = np.cumsum(weight * self.positive)[self.ends]
+        return found, np.cumsum(weight)[self.ends] - found
+
+    def roc_auc(self, weights: NDArray[np.float64] | None = None) -> float | None:
+        """The area under the ROC curve; None when one side has no rows."""
+        true, false = self.counts(weights)
+        if not true[-1] or not false[-1]:
+            return None
+        steps = np.diff(false, prepend=0.0)
+        before = np.concatenate([[0.0], true[:-1]])
+        return float((steps * (true + before) / 2).sum() / (true[-1] * false[-1]))
+
+    def average_precision(self, weights: NDArray[np.float64] | None = None) -> float | None:
+        """Average precision; None when no row is positive."""
+        true, false = self.counts(weights)
+        if not true[-1]:
+            return None
+        precision = true / np.maximum(true + false, 1e-12)
+        return float((np.diff(true, prepend=0.0) * precision).sum() / true[-1])
+
+
+def rankings(probabilities: Probabilities, y: Indices) -> list[Ranking]:
+    """One ranking for two classes, of the rarer one, and one for each class of more."""
+    count = probabilities.shape[1]
+    rarer = int(2 * (y == 1).sum() <= len(y))
+    return [Ranking(probabilities[:, k], y == k) for k in ([rarer] if count == 2 else range(count))]
+
+
+def roc_auc(ranking: Ranking) -> float | None:
+    """See `Ranking.roc_auc`."""
+    return ranking.roc_auc()
+
+
+def average_precision(ranking: Ranking) -> float | None:
+    """See `Ranking.average_precision`."""
+    return ranking.average_precision()
+
+
+def mean(values: list[float | None]) -> float | None:
+    """The mean of those that are defined, or None."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _over_classes(
+    area: Callable[[Ranking], float | None], probabilities: Probabilities, y: Indices
+) -> float | None:
+    return mean([area(ranking) for ranking in rankings(probabilities, y)])
+
+
+def _brier(probabilities: Probabilities, y: Indices) -> float:
+    squares = (probabilities.astype(np.float64) ** 2).sum(axis=1)
+    true = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return float((squares - 2 * true + 1).mean())
+
+
+def _matthews(confusion: NDArray[np.int64]) -> float:
+    support, predicted = (confusion.sum(axis=axis).astype(float) for axis in (1, 0))
+    rows = support.sum()
+    covariance = confusion.trace() * rows - support @ predicted
+    spread = (rows**2 - support @ support) * (rows**2 - predicted @ predicted)
+    return float(covariance / np.sqrt(spread)) if spread else 0.0
