@@ -189,6 +189,12 @@ def train_and_score(
         TrainingDiverged, DeviceOutOfMemory: Training failed.
         Preempted: A signal came, and the state was saved.
     """
+    if config.training.threshold and len(dataset.classes) != 2:
+        raise UsageError(
+            "--threshold: expected two classes to decide between. Received: "
+            f"{len(dataset.classes)}.",
+            hint="Leave --threshold out: the most probable class is the answer.",
+        )
     state = None
     if checkpoints:
         with clock.phase("resume"):
@@ -262,17 +268,11 @@ def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Thr
     """The threshold that `--threshold` gives on rows that the model was not trained on.
 
     Raises:
-        UsageError: More than two classes, or no such rows.
+        UsageError: There are no such rows.
     """
     rule = config.training.threshold
     if rule is None:
         return None
-    if len(dataset.classes) != 2:
-        raise UsageError(
-            "--threshold: expected two classes to decide between. Received: "
-            f"{len(dataset.classes)}.",
-            hint="Leave --threshold out: the most probable class is the answer.",
-        )
     seen = fitted.validation
     rows = seen.rows if seen else dataset.validation_rows
     if not len(rows) and not is_number(rule):

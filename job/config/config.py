@@ -70,9 +70,13 @@ class Config:
                 "Received: --validation-split 0.",
                 hint="Leave --patience out, or hold out some rows with --validation-split 0.2.",
             )
-
         rule = self.training.threshold
-        if rule and self.data.validation_split == 0 and parse_threshold(rule)[0] != "value":
+        if (
+            alone
+            and rule
+            and self.data.validation_split == 0
+            and parse_threshold(rule)[0] != "value"
+        ):
             raise UsageError(
                 f"--threshold: expected validation rows to choose it on. Received: {rule!r} and "
                 "--validation-split 0.",
