@@ -199,11 +199,17 @@ def conclude(config: Config, published: Published, clock: Clock) -> Mapping[str,
         raise GateRejected(
             "Expected a model that may become the champion. Received: version "
             f"{published.manifest.version}. " + " ".join(published.verdict.reasons),
-            hint=f"`mlp-job compare champion {outcome['version']}` shows the two side by side; "
-            f"`mlp-job promote {outcome['version']}` decides by hand.",
+            hint=_after_rejection(published),
             details=outcome,
         )
     return outcome
+
+
+def _after_rejection(published: Published) -> str:
+    name, version = published.manifest.name, published.manifest.version
+    compare = f"`mlp-job compare champion {version} --name {name}` shows both side by side; "
+    promote = f"`mlp-job promote {version} --name {name}` makes it the champion by hand."
+    return promote if published.verdict.champion is None else compare + promote
 
 
 def _bind(run_id: str, attempt: str) -> None:
