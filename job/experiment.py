@@ -19,7 +19,7 @@ from job.errors import DataError, DataNotFound, UsageError
 from job.evaluation.metrics import Metrics
 from job.evaluation.scores import mean, rankings
 from job.evaluation.threshold import Threshold, choose, is_number, positive_class
-from job.models import plan
+from job.models import mlp, plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
 from job.process.timing import Clock
@@ -59,6 +59,11 @@ class Fit:
     exact: bool | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights."""
+        return mlp.parameters(self.network)
+
 
 def _ignore(*_: object, **__: object) -> None:
     pass
@@ -73,15 +78,32 @@ class Watch:
         epoch_ended: With the result of each epoch, and `epochs`, how many there are at most.
         member_dropped: With the number of a member that diverged, and how many are left.
         time_limited: With what came of training when the time limit ended it.
+        checkpoint: With what happens to checkpoints.
     """
 
     planned: Callable[[plan.Plan], None] = _ignore
     epoch_ended: Callable[..., None] = _ignore
     member_dropped: Callable[[int, int], None] = _ignore
     time_limited: Callable[[training.Fitted], None] = _ignore
+    checkpoint: Callable[[Notice], None] = _ignore
 
 
 QUIET = Watch()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saves:
+    """Where the checkpoints of a run go.
+
+    Attributes:
+        store: The store; while it fails, a folder below TMPDIR.
+        name: The model's name.
+        run_id: The run.
+    """
+
+    store: Store
+    name: str
+    run_id: str
 
 
 def inherited(versions: Versions, published: Manifest | None = None) -> Recipe | None:
@@ -144,34 +166,13 @@ def prepare(
         return info, reading.result()
 
 
-def checkpoints_of(
-    config: Config,
-    store: Store,
-    run_id: str,
-    dataset: Dataset,
-    info: device.DeviceInfo,
-    report: Callable[[Notice], None],
-) -> Checkpoints:
-    """Where a run's training is saved: the store, and while that fails a folder below TMPDIR."""
-    return Checkpoints(
-        store,
-        f"{config.model_name}/runs/{run_id}",
-        spare=open_store(str(spare(store.uri))),
-        run_id=run_id,
-        fingerprint=lambda chosen: run_fingerprint(plan.resumed(config, chosen), dataset.digest),
-        made_on={**library_versions(), "device": info.identity},
-        every=config.training.checkpoint_every,
-        report=report,
-    )
-
-
 def train_and_score(
     config: Config,
     dataset: Dataset,
     info: device.DeviceInfo,
     *,
     clock: Clock,
-    checkpoints: Checkpoints | None = None,
+    saves: Saves | None = None,
     watch: Watch = QUIET,
 ) -> Fit:
     """Trains a model and scores it on the test rows; the device must be prepared.
@@ -181,7 +182,7 @@ def train_and_score(
         dataset: The data.
         info: The device.
         clock: Gets the seconds of each phase.
-        checkpoints: Where training resumes and is saved; by default nowhere.
+        saves: Where training resumes and is saved; by default nowhere.
         watch: Called while training goes on.
 
     Raises:
@@ -195,6 +196,7 @@ def train_and_score(
             f"{len(dataset.classes)}.",
             hint="Leave --threshold out: the most probable class is the answer.",
         )
+    checkpoints = _checkpoints(config, dataset, info, saves, watch) if saves else None
     state = None
     if checkpoints:
         with clock.phase("resume"):
@@ -299,3 +301,18 @@ def _training_auc(dataset: Dataset, network: Any) -> float | None:
 def _part(x: Any, rows: NDArray[np.int64]) -> Any:
     """Some rows of an array, or of several by name."""
     return {name: each[rows] for name, each in x.items()} if isinstance(x, Mapping) else x[rows]
+
+
+def _checkpoints(
+    config: Config, dataset: Dataset, info: device.DeviceInfo, saves: Saves, watch: Watch
+) -> Checkpoints:
+    return Checkpoints(
+        saves.store,
+        f"{saves.name}/runs/{saves.run_id}",
+        spare=open_store(str(spare(saves.store.uri))),
+        run_id=saves.run_id,
+        fingerprint=partial(run_fingerprint, config, dataset.digest),
+        made_on={**library_versions(), "device": info.identity},
+        every=config.training.checkpoint_every,
+        report=watch.checkpoint,
+    )

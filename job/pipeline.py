@@ -12,9 +12,8 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.drift import changes
 from job.errors import GateRejected
-from job.experiment import Watch, checkpoints_of, inherited, prepare, read, train_and_score
+from job.experiment import Saves, Watch, inherited, prepare, read, train_and_score
 from job.gate import contest
-from job.models import mlp
 from job.process import log, shutdown
 from job.process.scratch import scratch
 from job.process.timing import Clock
@@ -36,6 +35,7 @@ WATCH = Watch(
     epoch_ended=events.epoch_ended,
     member_dropped=events.member_dropped,
     time_limited=events.time_limited,
+    checkpoint=events.report,
 )
 """Logs what happens in training."""
 
@@ -134,12 +134,8 @@ def make(
         events.device_ready(info)
         events.data_loaded(dataset)
         events.data_changed(*changes.since_champion(versions, dataset))
-        checkpoints = checkpoints_of(
-            config, versions.store, identity.run_id, dataset, info, events.report
-        )
-        fit = train_and_score(
-            config, dataset, info, clock=clock, checkpoints=checkpoints, watch=WATCH
-        )
+        saves = Saves(store=versions.store, name=versions.name, run_id=identity.run_id)
+        fit = train_and_score(config, dataset, info, clock=clock, saves=saves, watch=WATCH)
         events.evaluated(fit.metrics)
         with clock.phase("export"):
             schema = dataset.table.schema if dataset.table else None
@@ -170,7 +166,7 @@ def make(
             seconds=dict(clock.seconds),
             exact=fit.exact,
             created=datetime.now(UTC),
-            parameters=mlp.parameters(fit.network),
+            parameters=fit.parameters,
             rows_per_second=fit.fitted.rows_per_second,
             peak_memory_mb=device.peak_memory_mb(),
             gpu_peak_memory_mb=device.gpu_peak_memory_mb(),
@@ -190,10 +186,10 @@ def make(
 
 def conclude(config: Config, published: Published, clock: Clock) -> Mapping[str, object]:
     """Reports how a run ended; returns and raises as `run`."""
-    events.published(published, config.publishing.store)
-    events.run_ended(clock.seconds)
     promoted = published.verdict.promote
     prometheus.report(config.process, published.manifest, promoted=promoted, seconds=clock.seconds)
+    events.published(published, config.publishing.store)
+    events.run_ended(clock.seconds)
     outcome = record.outcome(published)
     if not promoted and not config.gate.rejection_ok:
         raise GateRejected(

@@ -68,14 +68,16 @@ def fingerprint(config: Config, digest: str, library_versions: Mapping[str, str]
     )
 
 
-def run_fingerprint(config: Config, digest: str) -> str:
+def run_fingerprint(config: Config, digest: str, chosen: Mapping[str, object] | None) -> str:
     """SHA-256 (hex) of what decides a run's bits, library versions and device apart.
 
     Args:
         config: The options; only those that make the model count.
         digest: Of the data's contents.
+        chosen: What the run chose for options that are open; see `plan.resumed`.
     """
-    return _hash({"data": digest, "config": config.model_options()})
+    options = plan.resumed(config, chosen).model_options()
+    return _hash({"data": digest, "config": options})
 
 
 def expect_same(config: Config, digest: str, manifest: Manifest) -> None:
@@ -85,8 +87,9 @@ def expect_same(config: Config, digest: str, manifest: Manifest) -> None:
         UsageError: They are others.
     """
     recorded = Config.recorded(manifest.config)
-    config = plan.resumed(config, recorded.flat())  # what is left open is as the run chose it
-    if run_fingerprint(config, digest) != run_fingerprint(recorded, manifest.data.digest):
+    chosen = recorded.flat()  # what is left open is as the run chose it
+    ours = run_fingerprint(config, digest, chosen)
+    if ours != run_fingerprint(recorded, manifest.data.digest, chosen):
         raise UsageError(
             f"--run-id: expected the options and the data of version {manifest.version}, which "
             f"run {manifest.run_id} has published. Received: others.",
