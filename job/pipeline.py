@@ -149,7 +149,7 @@ def make(
             verdict = contest.judge(versions, challenger, versions.champion(), config)
             past = versions.recent(TREND)
         events.decided(verdict, reasons=verdict.promote or config.gate.rejection_ok)
-        events.publishing_started(config.publishing.store)
+        events.publishing_started(versions.store.uri)
         made = Record(
             **vars(identity),
             config=fit.config,
