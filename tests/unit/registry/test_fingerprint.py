@@ -1,59 +1,56 @@
-"""What is read to recognise the data of a run: nothing, unless contents are asked for."""
+"""Whether a retry has the options and the data of what its run has published."""
 
 import dataclasses
-import os
-from pathlib import Path
+from datetime import UTC, datetime
 
+import drafts
 import pytest
-from drafts import draft
-from registries import Registry
 
-from job.config import Config
-from job.data import Dataset
+from job.config import MODEL_OPTIONS, OPTIONS, Config
 from job.errors import UsageError
-from job.registry import fingerprint
+from job.registry.fingerprint import expect_same
 from job.registry.manifest import Manifest
-from job.storage import open_store
 
-VERSIONS = {"mlp-job": "1"}
-
-
-def never() -> Dataset:
-    raise AssertionError("the data was read")
-
-
-def published(tmp_path: Path, config: Config) -> Manifest:
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files/model.keras").write_bytes(b"a model")
-    plain = draft("run-1")
-    data = dataclasses.replace(plain.data, uri=config.data.data)
-    made = dataclasses.replace(plain, config=config.flat(), data=data)
-    registry = Registry(open_store(str(tmp_path / "store")), "mnist")
-    return registry.publish(tmp_path / "files", made).manifest
+FIRST = {
+    "hidden": [350, 50], "activation": "relu", "dropout": 0.0, "epochs": 10, "batch_size": 250,
+    "learning_rate": 0.001, "validation_split": 0.2, "patience": None, "seed": 0,
+    "precision": "float32", "xla": True, "class_weights": False, "label": None, "columns": [],
+    "exclude": [], "number": [], "category": [], "group": None, "test_split": 0.2,
+    "image_size": [],
+}  # fmt: skip
+"""What the first version recorded of the options that make a model, at its defaults."""
 
 
-def test_a_local_file_is_told_apart_without_reading_it(tmp_path: Path) -> None:
-    path = tmp_path / "rows.npz"
-    path.touch()
-    os.truncate(path, 1 << 42)  # reading 4 TiB would take hours
-    config = Config.of(data=str(path), name="n")
-    before = fingerprint.source(config, VERSIONS)
-    assert fingerprint.sources_of(config, VERSIONS, open_store) == [before]
-    os.utime(path, ns=(1, 1))
-    assert fingerprint.source(config, VERSIONS) != before
+def manifest(config: dict[str, object]) -> Manifest:
+    draft = dataclasses.replace(drafts.draft("r"), config=config)
+    fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
+    return Manifest(
+        **fields, schema_version=1, name="mnist", version=3, created=datetime.now(UTC), files={}
+    )
 
 
-def test_a_retry_of_a_published_run_reads_no_data(tmp_path: Path) -> None:
-    config = Config.of(data=str(tmp_path / "gone.npz"), name="n", epochs=3)
-    manifest = published(tmp_path, config)
-    fingerprint.expect_same_source(config, manifest, open_store, never)
+@pytest.mark.parametrize("unknown", [None, *FIRST])
+def test_a_retry_after_an_upgrade_is_the_run_of_before(unknown):
+    """The old version knew none of today's newer options, or lacked one of its own."""
+    recorded = {name: value for name, value in FIRST.items() if name != unknown}
+    published = manifest(recorded)
+    expect_same(Config(), published.data.digest, published)
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"epochs": 11}, {"hidden": (8,)}])
+def test_another_configuration_is_rejected(changed):
+    published = manifest(FIRST)
     with pytest.raises(UsageError, match="--run-id: expected the options and the data"):
-        fingerprint.expect_same_source(config.replaced(seed=1), manifest, open_store, never)
+        expect_same(Config.of(**changed), published.data.digest, published)
 
 
-def test_data_elsewhere_is_read_to_compare_it(tmp_path: Path) -> None:
-    config = Config.of(data=str(tmp_path / "here.npz"), name="n", epochs=3)
-    manifest = published(tmp_path, config)
-    elsewhere = config.replaced(data=str(tmp_path / "there.npz"))
-    with pytest.raises(AssertionError, match="the data was read"):
-        fingerprint.expect_same_source(elsewhere, manifest, open_store, never)
+def test_other_data_is_rejected():
+    published = manifest(FIRST)
+    with pytest.raises(UsageError, match="--run-id"):
+        expect_same(Config(), "1" * 64, published)
+
+
+def test_an_option_that_is_newer_than_fingerprints_is_left_out_as_old_versions_behaved():
+    newer = [name for name in MODEL_OPTIONS if name not in FIRST]
+    behaved = {name: OPTIONS[name].recorded for name in newer}
+    assert set(Config().replaced(**behaved).model_options()) == set(FIRST)
