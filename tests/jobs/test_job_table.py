@@ -107,9 +107,12 @@ def test_a_retraining_tells_what_changed(trained, tmp_path):
         "--exclude", "household", *where(place),
     )  # fmt: skip
     [told] = [e for e in events(done.stdout) if e["event.name"] == "data.changed"]
-    gone, moved = told["changes"]
-    assert gone == "column 'paperless' is gone"
-    assert moved.startswith("test rows have moved"), moved
+    assert told["changes"] == ["column 'paperless' is gone"]
+    codes = [e["code"] for e in events(done.stdout) if e["event.name"] == "data.warned"]
+    assert "split-moved" in codes  # it chose the test rows
+    [verdict] = [e for e in events(done.stdout) if e["event.name"] == "verdict"]
+    assert not verdict["promote"]
+    assert any("Not comparable" in reason for reason in verdict["reasons"])
 
 
 def test_bad_values_are_missing_ones_everywhere(trained, tmp_path):
@@ -120,7 +123,7 @@ def test_bad_values_are_missing_ones_everywhere(trained, tmp_path):
     out = tmp_path / "out.csv"
     for words, code in (
         (("predict", "champion", data, "-o", out, *where(place)), "bad-values"),
-        (("evaluate", "champion", "--data", data, *where(place), "--json"), "bad-values"),
+        (("evaluate", "champion", "--test-data", data, *where(place)), "bad-values"),
         (("train", *QUICK, "--data", data, "--label", "churned", "--name", "c", "--store",
           tmp_path / "s", "--epochs=1"), "odd-values"),
     ):  # fmt: skip
