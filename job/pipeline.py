@@ -139,7 +139,13 @@ def make(
         events.evaluated(fit.metrics)
         with clock.phase("export"):
             schema = dataset.table.schema if dataset.table else None
-            export.write(fit.network, folder, schema)
+            export.write(
+                fit.network,
+                folder,
+                schema,
+                classes=dataset.classes,
+                threshold=fit.metrics.threshold,
+            )
             check.submit(folder, dataset.raw_test(CHECKED_ROWS), schema)
         with clock.phase("compare"):
             made_from = fingerprint(fit.config, dataset.digest, library_versions())

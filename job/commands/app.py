@@ -1,7 +1,10 @@
 """The Typer app that every command registers with, and the parameters that commands share."""
 
+import getpass
 import importlib
+import os
 import pkgutil
+import socket
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -84,3 +87,12 @@ def _root(
         raise UsageError(
             "Expected a command. Received: none.", hint="`mlp-job train` is the main job."
         )
+
+
+def person() -> str:
+    """Who runs a command: the user and the host, for the pointer's history."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from job.commands.app import VERSIONS, WRITING, Reason, Ref, app, example, versions_of
+from job.commands.app import VERSIONS, WRITING, Reason, Ref, app, example, person, versions_of
 from job.config.options import from_config
 
 
@@ -17,7 +17,7 @@ def promote(ref: Ref, reason: Reason = "", **store: Any) -> None:
 
     versions = versions_of(**store)
     before = versions.champion()
-    moved = promotion.promote(versions, ref, reason=reason)
+    moved = promotion.promote(versions, ref, reason=reason or promotion.BY_HAND, actor=person())
     if before and before.version == moved.after:
         print(f"champion: {moved.after}, as it was")
         return

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from job.commands.app import VERSIONS, WRITING, Reason, app, example, versions_of
+from job.commands.app import VERSIONS, WRITING, Reason, app, example, person, versions_of
 from job.config.options import from_config
 
 
@@ -15,5 +15,7 @@ def rollback(reason: Reason = "", **store: Any) -> None:
     """Make the previous champion the champion again; it works when all else is broken."""
     from job.registry import promotion
 
-    moved = promotion.rollback(versions_of(**store), reason=reason)
+    moved = promotion.rollback(
+        versions_of(**store), reason=reason or promotion.BY_HAND, actor=person()
+    )
     print(f"champion: {moved.before} → {moved.after}")

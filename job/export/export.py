@@ -16,7 +16,9 @@ from typing import IO, Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data.dataset import Classes
 from job.data.schema import Schema
+from job.evaluation.threshold import Threshold
 from job.models.inputs import published
 
 TOLERANCE = 1e-4
@@ -53,18 +55,29 @@ class ExportMismatch(Exception):
     """A published file does not reload to the trained model: a bug, here or in a library."""
 
 
-def write(model: Any, folder: Path, schema: Schema | None = None) -> None:
-    """Writes `model.keras` and `saved_model/`; both take raw rows.
+def write(
+    model: Any,
+    folder: Path,
+    schema: Schema | None = None,
+    *,
+    classes: Classes = (),
+    threshold: Threshold | None = None,
+) -> None:
+    """Writes `model.keras`, `saved_model/` and `labels.txt`; the models take raw rows.
 
     Args:
         model: Built `keras.Sequential` with one input, or a Functional model.
         folder: An existing folder.
         schema: The columns, when the data is a table.
+        classes: The labels, in the order of the outputs; without them, nothing names the outputs.
+        threshold: How one of two classes is decided for; by default the most probable one.
 
     `model.keras` is a plain model that shares the trained layers, without optimizer: a Sequential,
     or for a table a Functional one that takes its columns by name. `saved_model/` has one
     signature, `serving_default`: `rows` (any number, *shape) in the dtype of the data, or each
-    column (any number,) by `Schema.identifiers` → `probabilities` (rows, classes), float32.
+    column (any number,) by `Schema.identifiers` → `probabilities` (rows, classes), float32, and
+    `classes` (rows,), the label decided for, string or int64.
+    `labels.txt`, also as an asset of the SavedModel, has one label a line, in their order.
     """
     plain = published(model, schema) if schema else _sequential(model)
     unfinished = folder / ".unfinished.keras"  # Keras writes straight to its destination
@@ -72,7 +85,13 @@ def write(model: Any, folder: Path, schema: Schema | None = None) -> None:
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(folder / "model.keras")
-    _write_saved_model(plain, folder / "saved_model", schema)
+    _write_saved_model(plain, folder / "saved_model", schema, classes, threshold)
+    if classes:
+        lines = "".join(" ".join(str(label).splitlines()) + "\n" for label in classes)
+        extra = folder / "saved_model" / "assets.extra"
+        extra.mkdir()
+        for path in (folder / "labels.txt", extra / "labels.txt"):
+            path.write_text(lines, encoding="utf-8", errors="replace")
 
 
 def _sequential(model: Any) -> Any:
@@ -98,8 +117,29 @@ def tolerance(model: Any) -> float:
     return LOW_PRECISION_TOLERANCE if halves or on_gpu else TOLERANCE
 
 
-def _write_saved_model(model: Any, folder: Path, schema: Schema | None) -> None:
+def _write_saved_model(
+    model: Any,
+    folder: Path,
+    schema: Schema | None,
+    classes: Classes,
+    threshold: Threshold | None,
+) -> None:
     import tensorflow as tf
+
+    outputs = [
+        label if isinstance(label, int) else label.encode(errors="replace") for label in classes
+    ]
+    positive = classes.index(threshold.label) if threshold else 0
+
+    def answers(probabilities: Any) -> dict[str, Any]:
+        if not outputs:
+            return {"probabilities": probabilities}
+        best = tf.argmax(probabilities, axis=-1)
+        if threshold:
+            above = probabilities[:, positive] >= tf.constant(threshold.value, tf.float32)
+            best = tf.where(above, positive, 1 - positive)
+        labels = tf.constant(outputs, tf.int64 if isinstance(outputs[0], int) else tf.string)
+        return {"probabilities": probabilities, "classes": tf.gather(labels, best)}
 
     if schema:
         names, inputs = schema.identifiers(), schema.inputs()
@@ -108,16 +148,16 @@ def _write_saved_model(model: Any, folder: Path, schema: Schema | None) -> None:
             for column in schema.columns
         }
 
-        def probabilities(**columns: Any) -> dict[str, Any]:
+        def answered(**columns: Any) -> dict[str, Any]:
             rows = {inputs[name]: tf.expand_dims(columns[names[name]], 1) for name in names}
-            return {"probabilities": model(rows, training=False)}
+            return answers(model(rows, training=False))
     else:
         specs = {"rows": tf.TensorSpec(model.input_shape, model.inputs[0].dtype, name="rows")}
 
-        def probabilities(**columns: Any) -> dict[str, Any]:
-            return {"probabilities": model(columns["rows"], training=False)}
+        def answered(**columns: Any) -> dict[str, Any]:
+            return answers(model(columns["rows"], training=False))
 
-    serve = tf.function(probabilities, autograph=False)
+    serve = tf.function(answered, autograph=False)
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
     module.tables = [each.lookup_table for each in model.layers if hasattr(each, "lookup_table")]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from job.data.dataset import Classes
 from job.data.files.listing import WILD
 from job.errors import StoreError, UsageError
+from job.evaluation.threshold import Threshold, decide
 from job.storage.uri import plain
 
 Block = NDArray[np.float32]
@@ -82,7 +83,14 @@ def _is_read(output: str, part: str) -> bool:
     return written[: len(read)] == read
 
 
-def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: Files = None) -> int:
+def write(
+    output: str,
+    blocks: Iterable[Block],
+    classes: Classes,
+    *,
+    threshold: Threshold | None = None,
+    files: Files = None,
+) -> int:
     """Writes one row for each row of the blocks: its class and the probability of every class.
 
     The output appears whole or not at all.
@@ -91,6 +99,7 @@ def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: File
         output: A path or an s3:// URI.
         blocks: Arrays of probabilities, each (rows, classes), float32.
         classes: The labels, in the order of the columns.
+        threshold: How a class is decided for; by default the most probable one.
         files: Of each row, written in front of it; it may grow while the blocks are made.
 
     Returns:
@@ -102,7 +111,7 @@ def write(output: str, blocks: Iterable[Block], classes: Classes, *, files: File
     opened = _WRITERS[check_format(output)]
     with _destination(output) as path:
         count = 0
-        with opened(path, classes, files is not None) as write_block:
+        with opened(path, classes, threshold, files is not None) as write_block:
             for block in blocks:
                 write_block(block, files and files[count : count + len(block)])
                 count += len(block)
@@ -136,31 +145,36 @@ def _destination(output: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _csv(path: Path, classes: Classes, named: bool) -> Iterator[Write]:
+def _csv(path: Path, classes: Classes, threshold: Threshold | None, named: bool) -> Iterator[Write]:
     import pyarrow.csv
 
     schema = _schema(classes, named)
     with path.open("wb") as file, pyarrow.csv.CSVWriter(file, schema) as writer:
-        yield lambda block, files: writer.write_table(_table(block, classes, files))
+        yield lambda block, files: writer.write_table(_table(block, classes, threshold, files))
 
 
 @contextlib.contextmanager
-def _parquet(path: Path, classes: Classes, named: bool) -> Iterator[Write]:
+def _parquet(
+    path: Path, classes: Classes, threshold: Threshold | None, named: bool
+) -> Iterator[Write]:
     import pyarrow.parquet
 
     schema = _schema(classes, named)
     with path.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
-        yield lambda block, files: writer.write_table(_table(block, classes, files))
+        yield lambda block, files: writer.write_table(_table(block, classes, threshold, files))
 
 
 @contextlib.contextmanager
-def _json_lines(path: Path, classes: Classes, _named: bool) -> Iterator[Write]:
+def _json_lines(
+    path: Path, classes: Classes, threshold: Threshold | None, _named: bool
+) -> Iterator[Write]:
     names = [str(label) for label in classes]
     with path.open("w", encoding="utf-8") as file:
 
         def write_block(block: Block, files: Files) -> None:
             rounded = block.astype(np.float64).round(7).tolist()
-            for i, (best, row) in enumerate(zip(block.argmax(axis=1), rounded, strict=True)):
+            decided = decide(block, classes, threshold)
+            for i, (best, row) in enumerate(zip(decided, rounded, strict=True)):
                 said = dict(zip(names, row, strict=True))
                 record = {"class": classes[best], "probabilities": said}
                 if files:
@@ -179,10 +193,10 @@ def _schema(classes: Classes, named: bool):  # type: ignore[no-untyped-def]
     return pa.schema([*[("file", pa.string())] * named, ("class", label), *probabilities])
 
 
-def _table(block: Block, classes: Classes, files: Files):  # type: ignore[no-untyped-def]
+def _table(block: Block, classes: Classes, threshold: Threshold | None, files: Files):  # type: ignore[no-untyped-def]
     import pyarrow as pa
 
-    best = pa.array(classes).take(pa.array(block.argmax(axis=1)))
+    best = pa.array(classes).take(pa.array(decide(block, classes, threshold)))
     columns = [*([files] if files else []), best, *block.T]
     schema = _schema(classes, files is not None)
     return pa.Table.from_arrays(list(map(pa.array, columns)), schema=schema)

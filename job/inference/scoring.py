@@ -136,14 +136,21 @@ def predict(versions: Versions, ref: str, rows: str, output: str, *, warn: Warn)
         if manifest.schema:
             columns = _columns(rows, manifest, manifest.schema, folder, warn)
             model = load(versions, manifest, folder)
-            return predictions.write(output, _probabilities(model, columns), manifest.classes)
+            return predictions.write(
+                output,
+                _probabilities(model, columns),
+                manifest.classes,
+                threshold=manifest.threshold,
+            )
         reading = Config.recorded(manifest.config).data
         if pictures := labelled.images_of(rows, folder, reading):
             files: list[str] = []
             blocks = _pictures(pictures, manifest, files, warn)
             model = load(versions, manifest, folder)
             said = _probabilities(model, blocks)
-            return predictions.write(output, said, manifest.classes, files=files)
+            return predictions.write(
+                output, said, manifest.classes, threshold=manifest.threshold, files=files
+            )
         blocks = labelled.rows(
             rows,
             shape=manifest.input.shape,
@@ -152,7 +159,9 @@ def predict(versions: Versions, ref: str, rows: str, output: str, *, warn: Warn)
             block_rows=BLOCK_ROWS,
         )
         model = load(versions, manifest, folder)
-        return predictions.write(output, _probabilities(model, blocks), manifest.classes)
+        return predictions.write(
+            output, _probabilities(model, blocks), manifest.classes, threshold=manifest.threshold
+        )
 
 
 def _pictures(

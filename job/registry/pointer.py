@@ -33,6 +33,7 @@ class Move:
         reason: Why, in the words of the gate or of the user.
         fingerprint: What `after` was made from, so that a rollback needs no manifest to tell;
             None when it is not known.
+        actor: Who moved it: the run, or the user and host; None in old histories.
     """
 
     at: datetime
@@ -43,6 +44,7 @@ class Move:
     command: str
     reason: str
     fingerprint: str | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,9 @@ from job.registry.versions import Versions
 SWAPS = 100
 """A swap is lost only to another's move; so many in a row mean that something else is wrong."""
 
+BY_HAND = "by hand"
+"""The reason of a move by hand when none is given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -71,12 +74,20 @@ def carry_out(
         return True
     reason = " ".join(verdict.reasons)
     move = _move(
-        champion, manifest, published.sha256, command="train", reason=reason, run_id=manifest.run_id
+        champion,
+        manifest,
+        published.sha256,
+        command="train",
+        reason=reason,
+        actor=f"run {manifest.run_id}",
+        run_id=manifest.run_id,
     )
     return versions.pointer.move(champion, etag, move)
 
 
-def promote(versions: Versions, ref: str, *, reason: str = "") -> Move:
+def promote(
+    versions: Versions, ref: str, *, reason: str = BY_HAND, actor: str | None = None
+) -> Move:
     """Makes a version champion by hand, after hashing every file of it.
 
     Returns:
@@ -94,13 +105,13 @@ def promote(versions: Versions, ref: str, *, reason: str = "") -> Move:
         named = champion and (champion.version, champion.manifest_sha256)
         if champion and named == (manifest.version, sha256):
             return champion.history[-1]
-        move = _move(champion, manifest, sha256, command="promote", reason=reason)
+        move = _move(champion, manifest, sha256, command="promote", reason=reason, actor=actor)
         if versions.pointer.move(champion, etag, move):
             return move
     raise never_still(versions.name)
 
 
-def rollback(versions: Versions, *, reason: str = "") -> Move:
+def rollback(versions: Versions, *, reason: str = BY_HAND, actor: str | None = None) -> Move:
     """Makes the previous champion champion again; the present one may be in any state.
 
     Raises:
@@ -120,7 +131,7 @@ def rollback(versions: Versions, *, reason: str = "") -> Move:
     manifest, sha256 = versions.vouched(before.after, before.manifest_sha256)
     _expect_whole(versions, manifest)
     versions.pointer.probe()
-    move = _move(champion, manifest, sha256, command="rollback", reason=reason)
+    move = _move(champion, manifest, sha256, command="rollback", reason=reason, actor=actor)
     if not versions.pointer.move(champion, etag, move):
         raise StoreError(
             f"Expected the champion to be still version {move.before}. "
@@ -168,6 +179,7 @@ def _move(
     *,
     command: str,
     reason: str,
+    actor: str | None,
     run_id: str | None = None,
 ) -> Move:
     return Move(
@@ -179,4 +191,5 @@ def _move(
         command=command,
         reason=reason,
         fingerprint=manifest.fingerprint,
+        actor=actor,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from job.evaluation.threshold import decide
 from job.record import Record
 
 SCHEMA_VERSION = 1
@@ -73,7 +74,9 @@ def _write_predictions(path: Path, record: Record) -> None:
         {
             "row": pa.array(np.arange(len(y))),
             "label": labels.take(pa.array(y)),
-            "predicted": labels.take(pa.array(probabilities.argmax(axis=1))),
+            "predicted": labels.take(
+                pa.array(decide(probabilities, record.dataset.classes, record.metrics.threshold))
+            ),
             "probabilities": pa.FixedSizeListArray.from_arrays(
                 pa.array(probabilities.ravel()), probabilities.shape[1]
             ),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tiny
 
 from job import device, export, training
 from job.config import Config
+from job.evaluation.threshold import Threshold, decide
 from job.models import mlp
 
 
@@ -40,6 +42,30 @@ def test_both_files_reload_in_a_fresh_process_and_predict_the_same(kind, request
         check.result(training.predict(net, rows), export.tolerance(net))
     assert capfd.readouterr().out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved_model"]
+
+
+@pytest.mark.parametrize("classes", [("ok", "frød"), (7, -3)])
+@pytest.mark.parametrize("value", [None, 0.2])
+def test_the_saved_model_answers_with_labels(classes, value, tmp_path):
+    import tensorflow as tf
+
+    dataset = dataclasses.replace(tiny.corners(), classes=classes)
+    dataset = dataclasses.replace(
+        dataset,
+        train=dataclasses.replace(dataset.train, y=dataset.train.y % 2),
+        test=dataclasses.replace(dataset.test, y=dataset.test.y % 2),
+    )
+    net, rows = trained(dataset)
+    threshold = value and Threshold(label=classes[1], value=value, rule="0.2")
+    export.write(net, tmp_path, classes=classes, threshold=threshold)
+    served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    said = served(rows=tf.constant(rows))
+    labels = [label.encode() if isinstance(label, str) else label for label in classes]
+    expected = decide(said["probabilities"].numpy(), classes, threshold)
+    assert said["classes"].numpy().tolist() == [labels[k] for k in expected]
+    lines = (tmp_path / "labels.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == [str(label) for label in classes]
+    assert (tmp_path / "saved_model/assets.extra/labels.txt").exists()
 
 
 def test_other_predictions_are_a_mismatch(pixels, tmp_path):
