@@ -229,21 +229,30 @@ def averaged(model: Any, temperature: float = 1.0) -> Any:
     return keras.Model(given.get("rows", given), mean, name=model.name)
 
 
-def dense(x: Any, units: int, members: int, dtype: str) -> Any:
+def dense(x: Any, units: int, members: int, dtype: str, *, glorot: bool = False) -> Any:
     """(rows[, members], width) → (rows, members, units), each member with weights of its own.
 
-    The initial weights are uniform within ±1/√width.
+    Args:
+        x: What the layer is called on.
+        units: Of each member.
+        members: How many there are.
+        dtype: The layer's.
+        glorot: Whether each member begins as Keras's `Dense` does; else its weights and biases are
+            uniform within ±1/√width.
     """
     import keras
 
-    expect_room(members, int(x.shape[-1]), units)
-    near = x.shape[-1] ** -0.5
+    width = int(x.shape[-1])
+    expect_room(members, width, units)
+    # Keras's own Glorot would read a kernel of three axes as a convolution.
+    most = (6 / (width + units)) ** 0.5 if glorot else width**-0.5
+    near = keras.initializers.RandomUniform(-most, most)
     return keras.layers.EinsumDense(
         "bi,kio->bko" if len(x.shape) == 2 else "bki,kio->bko",
         (members, units),
         bias_axes="ko",
-        kernel_initializer=keras.initializers.RandomUniform(-near, near),
-        bias_initializer=keras.initializers.RandomUniform(-near, near),
+        kernel_initializer=near,
+        bias_initializer="zeros" if glorot else keras.initializers.RandomUniform(-most, most),
         dtype=dtype,
     )(x)
 

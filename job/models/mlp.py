@@ -80,11 +80,11 @@ def _ensemble(config: Config, dataset: Dataset) -> Any:
         for layer in layers:
             hidden = layer(hidden)
     for units in config.model.hidden or ():
-        hidden = dense(hidden, units, members, precision)
+        hidden = dense(hidden, units, members, precision, glorot=True)
         hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
         if config.model.dropout:
             hidden = keras.layers.Dropout(config.model.dropout, dtype=precision)(hidden)
-    logits = dense(hidden, len(dataset.classes), members, "float32")
+    logits = dense(hidden, len(dataset.classes), members, "float32", glorot=True)
     model = side_by_side(
         keras.Model(rows, logits, name="mlp"),
         independent=True,

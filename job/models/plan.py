@@ -7,6 +7,7 @@ from typing import Any
 from job.config import Config
 from job.data import splits
 from job.data.dataset import Dataset
+from job.errors import UsageError
 
 REFERENCE: Mapping[str, Any] = {
     "members": 1,
@@ -119,8 +120,16 @@ def decide(config: Config, dataset: Dataset, *, gpu: bool) -> Plan:
         config: The options.
         dataset: What is trained on.
         gpu: Whether the device is one; a processor is given a smaller network on many rows.
+
+    Raises:
+        UsageError: The network for tables, and data that is no table.
     """
     kind = network(config, table=dataset.table is not None)
+    if kind == "tabular" and dataset.table is None:
+        raise UsageError(
+            "--model: expected auto or mlp, since --data is no table. Received: 'tabular'.",
+            hint="Leave --model out.",
+        )
     rows, flat = len(dataset.train), config.flat()
     share = holdout(config)
     held = share(dataset.table is not None, rows) if callable(share) else share

@@ -91,7 +91,8 @@ def build(config: Config, dataset: Dataset) -> Any:
     import keras
 
     keras.utils.set_random_seed(config.training.seed)
-    schema = _schema(dataset)
+    assert dataset.table is not None  # noqa: S101 - as `plan.decide` has seen to
+    schema = dataset.table.schema
     members, rows = int(config.model.members or 1), inputs.tensors(schema)
     alone = plan.independent(config, len(dataset.train))
     features = encoded(schema, rows, dataset, embed=not alone)
@@ -216,14 +217,3 @@ class _Independent:
 
     def head(self, x: Any, classes: int) -> Any:
         return dense(x, classes, self._members, "float32")
-
-
-def _schema(dataset: Dataset) -> Schema:
-    if dataset.table is None:
-        from job.errors import UsageError
-
-        raise UsageError(
-            "--model: expected auto or mlp, since --data is no table. Received: 'tabular'.",
-            hint="Leave --model out.",
-        )
-    return dataset.table.schema

@@ -33,9 +33,8 @@ def test_few_rows_have_few_bins(rows):
 
 def test_the_network_of_a_table_wants_a_table():
     dataset = tiny.corners()
-    settled = plan.decide(Config.of(model="tabular"), dataset, gpu=False).config
     with pytest.raises(UsageError, match="--data is no table"):
-        models.build(settled, dataset)
+        plan.decide(Config.of(model="tabular"), dataset, gpu=False)
 
 
 def test_auto_is_the_reference_network_for_arrays():
