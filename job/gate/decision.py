@@ -119,8 +119,7 @@ def compare(
         z * RETRAINING * _change(rules.metric, answers, rival.answers, y),
     )
     resolution = seen.half_width * (1 + POWER / z) if z else 0.0
-    margin = resolution if rules.margin is None else rules.margin
-    outcome = _outcome(seen, margin)
+    outcome = _outcome(seen, resolution, rules.margin)
     return Comparison(
         version=rival.version,
         role=rival.role,
@@ -183,13 +182,15 @@ def _widened(seen: Difference, width: float) -> Difference:
     return replace(seen, low=low, high=high)
 
 
-def _outcome(seen: Difference, margin: float) -> Outcome:
+def _outcome(seen: Difference, resolution: float, margin: float | None) -> Outcome:
+    """What the interval shows; a loss within a given margin is never worse."""
     if seen.low > 0:
         return "better"
-    if seen.high < 0:
-        return "worse"
-    if seen.value == 0 == seen.half_width or seen.low > -margin:
+    allowed = resolution if margin is None else margin
+    if seen.value == 0 == seen.half_width or seen.low > -allowed:
         return "no worse"
+    if seen.high < 0 and seen.value < -(margin or 0.0):
+        return "worse"
     return "cannot tell"
 
 
@@ -232,7 +233,8 @@ def _reason(comparison: Comparison, name: str, rules: Rules) -> str:
         f"{str(comparison.outcome).capitalize()} {_against(comparison)} {name}, on the same "
         f"{comparison.rows:,} test rows: {signed(comparison.difference)}{unit} of "
         f"{TITLES[comparison.metric]} ({comparison.gained:,} rows gained, {comparison.lost:,} "
-        f"lost), between {signed(comparison.lower_bound)} and {signed(comparison.upper_bound)}."
+        f"lost), between {signed(comparison.lower_bound)} and {signed(comparison.upper_bound)}"
+        f"{_allowed(rules.margin)}."
     )
     if comparison.outcome != "cannot tell":
         return text
@@ -240,6 +242,10 @@ def _reason(comparison: Comparison, name: str, rules: Rules) -> str:
     rows = f" About {needed:,} test rows would tell." if needed else ""
     decided = "promotes" if rules.when_unsure == "promote" else "keeps the champion"
     return f"{text}{rows} --when-unsure {rules.when_unsure} {decided}."
+
+
+def _allowed(margin: float | None) -> str:
+    return "" if margin is None else f", with --margin {margin:g}"
 
 
 def _against(comparison: Comparison) -> str:

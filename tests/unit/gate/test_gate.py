@@ -100,6 +100,24 @@ def test_the_margin_is_in_the_metric():
     assert compare(ours, rival, Y, Rules(margin=0.001, **keep)).outcome == "cannot tell"
 
 
+@pytest.mark.parametrize(
+    ("margin", "outcome"),
+    [
+        (None, "worse"),
+        (0.0, "worse"),
+        (0.005, "worse"),  # a smaller loss than the one measured
+        (0.012, "cannot tell"),
+        (0.05, "no worse"),
+    ],
+)
+def test_a_sure_loss_within_the_margin_is_not_worse(margin, outcome):
+    ours, rival = pair(100, 200)  # 1 point, and surely more than none
+    got = compare(ours, rival, Y, Rules(margin=margin))
+    assert got.upper_bound < 0
+    assert got.outcome == outcome
+    assert verdict(ours, [rival], rules=Rules(margin=margin)).promote == (outcome != "worse")
+
+
 def test_it_names_the_rows_that_would_tell():
     """A quarter of the difference needs sixteen times the rows."""
     ours, rival = pair(100, 130)
