@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from job.config import OPTIONS, flag
+from job.evaluation.scores import TITLES
 from job.record import Record
 from job.report import conversion, drawing, pictures, plots, wording
 
@@ -62,6 +63,7 @@ def _context(record: Record) -> dict[str, Any]:
         "dataset": dataset,
         "metrics": metrics,
         "wording": wording,
+        "titles": TITLES,
         "themes": (drawing.LIGHT, drawing.DARK),
         "images": pictures.are_images(dataset.test.x),
         "wrong": metrics.rows - sum(row[i] for i, row in enumerate(metrics.confusion_matrix)),
