@@ -4,6 +4,7 @@ The source tells files apart without reading them: by ETag in S3, and on a disk 
 change, or by their contents where asked for.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,6 @@ from dataclasses import replace
 
 from job.config import Config, GateOptions
 from job.data import Dataset, identity
-from job.data.files.staging import is_s3
 from job.errors import DataError, DataNotFound, UsageError
 from job.models import plan
 from job.registry.manifest import Manifest
@@ -111,12 +111,14 @@ def expect_same_source(
     Raises:
         UsageError: They are others.
     """
-    uris = [config.data.data, config.data.test_data]
-    same = uris == [manifest.data.uri, manifest.data.test_uri]
-    if same and any(uri and is_s3(uri) for uri in uris):
-        known = {manifest.source, manifest.fingerprint} - {None}
-        same = not known or source(config, manifest.library_versions, opener) in known
-    expect_same(config, manifest.data.digest if same else read().digest, manifest)
+    expect_same(config, manifest.data.digest, manifest)
+    known = {manifest.source, manifest.fingerprint} - {None}
+    same = [config.data.data, config.data.test_data] == [manifest.data.uri, manifest.data.test_uri]
+    if same and known:
+        with contextlib.suppress(DataNotFound):  # data that is gone is not other data
+            same = not known.isdisjoint(sources_of(config, manifest.library_versions, opener))
+    if not same:
+        expect_same(config, read().digest, manifest)
 
 
 def unchanged(versions: Versions, config: Config, sources: Iterable[str]) -> Manifest | None:

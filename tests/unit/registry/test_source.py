@@ -57,3 +57,19 @@ def test_data_elsewhere_is_read_to_compare_it(tmp_path: Path) -> None:
     elsewhere = config.replaced(data=str(tmp_path / "there.npz"))
     with pytest.raises(AssertionError, match="the data was read"):
         fingerprint.expect_same_source(elsewhere, manifest, open_store, never)
+
+
+def test_a_local_file_that_was_changed_is_read_to_compare_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    path.write_bytes(b"rows")
+    config = Config.of(data=str(path), name="n", epochs=3)
+    made_from = fingerprint.source(config, VERSIONS)
+    manifest = dataclasses.replace(
+        published(tmp_path, config), source=made_from, library_versions=VERSIONS
+    )
+    fingerprint.expect_same_source(config, manifest, open_store, never)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(AssertionError, match="the data was read"):
+        fingerprint.expect_same_source(config, manifest, open_store, never)
+    path.unlink()
+    fingerprint.expect_same_source(config, manifest, open_store, never)
