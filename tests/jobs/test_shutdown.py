@@ -18,7 +18,8 @@ from kill import EVENT, PROGRAM
 
 A_COMMAND = """
 import ctypes, sys, threading, time
-from job import cli, log, shutdown
+from job import cli
+from job.process import log, shutdown
 
 @cli.app.command()
 def wait():
