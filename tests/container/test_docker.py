@@ -24,8 +24,8 @@ from containers import (
 from seaweed import SeaweedFS
 
 UNIT_TESTS = (
-    "config/test_config", "gate/test_gate", "data/test_data_idx", "data/test_data_npz",
-    "device/test_device", "models/test_mlp",
+    "config/test_config", "data/test_data_idx", "data/test_data_npz", "data/test_files",
+    "device/test_device", "models/test_mlp", "registry/test_fingerprint",
 )  # fmt: skip
 """What runs inside the image as well: its Python is another one than this."""
 
