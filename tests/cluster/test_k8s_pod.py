@@ -27,7 +27,10 @@ from seaweed import SeaweedFS
 
 from job.errors import JobError
 
-pytestmark = needs_kubectl
+pytestmark = [
+    needs_kubectl,
+    pytest.mark.timeout(1800),  # whichever test comes first builds the image
+]
 
 
 class Cluster:

@@ -23,6 +23,8 @@ from containers import (
 )
 from seaweed import SeaweedFS
 
+pytestmark = pytest.mark.timeout(1800)  # whichever test comes first builds the image
+
 UNIT_TESTS = (
     "config/test_config", "data/test_data_idx", "data/test_data_npz", "data/test_files",
     "device/test_device", "models/test_mlp", "registry/test_fingerprint",
@@ -122,7 +124,6 @@ def test_a_gpu_that_was_asked_for_and_is_missing_is_69(image, folder, message, o
     assert_refused_for_want_of_a_gpu(done, folder, message)
 
 
-@pytest.mark.timeout(1800)
 def test_the_gpu_image_asks_for_a_gpu_unasked(gpu_image, folder, message, options):
     done = run(gpu_image, "train", options=options)
     assert_refused_for_want_of_a_gpu(done, folder, message)

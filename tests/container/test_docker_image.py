@@ -10,6 +10,8 @@ from containers import DOCKERFILE, REPOSITORY, docker, inspect, mount, needs_eng
 
 from job import __version__
 
+pytestmark = pytest.mark.timeout(1800)  # whichever test comes first builds the image
+
 PLAIN_BYTES = 7_038_757_805
 """The same packages by plain pip on the same base, as `tests/bench/image.py --plain` found it."""
 
@@ -95,7 +97,6 @@ def test_hadolint_passes():
     subprocess.run(command, check=True, timeout=60)
 
 
-@pytest.mark.timeout(1800)
 def test_the_gpu_image_has_every_cuda_library_that_tensorflow_opens(gpu_image):
     script = mount(REPOSITORY / "tests/support/cuda_libraries.py", "/cuda_libraries.py")
     done = run(gpu_image, "/cuda_libraries.py", options=(script,), entrypoint="python")
@@ -105,7 +106,6 @@ def test_the_gpu_image_has_every_cuda_library_that_tensorflow_opens(gpu_image):
     assert {"libcublasLt.so.12", "libnvJitLink.so.12"} <= set(told["loaded"])
 
 
-@pytest.mark.timeout(1800)
 def test_the_gpu_image_has_xlas_assembler_and_device_library(gpu_image):
     code = (
         "import pathlib, subprocess, tensorflow\n"
@@ -121,7 +121,6 @@ def test_the_gpu_image_has_xlas_assembler_and_device_library(gpu_image):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.timeout(1800)
 def test_the_gpu_image_takes_three_quarters_of_a_plain_installation(gpu_image):
     assert inspect(gpu_image)["Size"] <= 0.75 * PLAIN_BYTES
     environment = "\n".join(inspect(gpu_image)["Config"]["Env"])
