@@ -40,7 +40,9 @@ PHASES = {
     "compile": Kill(signal=TERM, event="data.loaded", delay=0.4),
     "train": Kill(signal=TERM, event="epoch.ended", count=2),
     "export": Kill(signal=TERM, event="evaluated"),
-    "compare": Kill(signal=TERM, method="GET", put="/champion.json", count=2, fault=Fault.STALL),
+    "compare": Kill(
+        signal=TERM, event="evaluated", method="GET", put="/champion.json", fault=Fault.STALL
+    ),
     "report": Kill(signal=TERM, event="verdict", delay=0.05),
     "publish": Kill(signal=TERM, put="/README.md", fault=Fault.STALL),
 }
@@ -294,7 +296,7 @@ def test_a_store_that_stalls_for_good_ends_the_job_in_time(bench):
     for kill, rest in ((in_training, PATIENCE + evaluating), (in_uploading, ending)):
         ended = bench.train("stalled-for-good", kill, f"--store-timeout={budget}")
         assert (ended.code, ended.said["error"]) == (74, "StoreError"), ended
-        assert "--run-id stalled-for-good goes on" in ended.said["hint"]
+        assert "--run-id stalled-for-good resumes" in ended.said["hint"]
         assert "timeout" in ended.said["message"].lower()
         assert ended.seconds < budget + beyond + rest, ended
         bench.proxy.fault = lambda request: Fault.NONE

@@ -23,7 +23,7 @@ def expect_a_way_on(ended, code, received):
     """The end says what was received, and how to publish what is trained."""
     assert ended.code == code, ended
     assert received in ended.said["message"], ended.said
-    assert "--run-id disk goes on" in ended.said["hint"], ended.said
+    assert "--run-id disk resumes" in ended.said["hint"], ended.said
     assert "not trained again" in ended.said["hint"], ended.said
     assert ended.said["checkpoint"]["epoch"] == 12, ended.said
     assert "Traceback" not in ended.errors, ended

@@ -43,7 +43,8 @@ class Kill:
     Attributes:
         signal: SIGTERM or SIGKILL; SIGSTOP puts it to sleep; None sends none.
         event: It happens `delay` seconds after this event's `count`th occurrence,
-        put: or at the first PUT of a key that ends so; "#7" is the seventh PUT of all,
+        put: or at the first PUT of a key that ends so; "#7" is the seventh PUT of all; with an
+            event as well, at the first one after it,
         method: which may be another method,
         count: and another one than the first,
         fault: and suffers this: CUT, nothing was written; SWALLOW, it was and nobody knows;
@@ -61,7 +62,7 @@ class Kill:
     meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
 
     def __str__(self) -> str:
-        where = f"{self.event}×{self.count}+{self.delay:.2f}s" if self.event else self.put
+        where = self.put or f"{self.event}×{self.count}+{self.delay:.2f}s"
         return f"{self.signal and self.signal.name}, {where}, {self.fault.name}"
 
 
@@ -146,9 +147,12 @@ class Bench:
             broken.append(promise)
             process.kill()
 
-        if kill and kill.put:
+        def wait_for_put() -> None:
             self.proxy.released.clear()
             self.proxy.fault = self.at(kill, end, give_up)
+
+        if kill and kill.put and not kill.event:
+            wait_for_put()
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
         reader.start()
@@ -157,7 +161,9 @@ class Bench:
             events.append(json.loads(line))
             if kill and kill.event == events[-1][EVENT]:
                 seen += 1
-                if seen == kill.count and not killed_at:
+                if kill.put and seen == 1:
+                    wait_for_put()
+                elif not kill.put and seen == kill.count and not killed_at:
                     time.sleep(kill.delay)
                     end()
         code = process.wait(timeout=120)
