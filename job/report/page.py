@@ -56,6 +56,7 @@ def render(folder: Path, record: Record) -> None:
 def _context(record: Record) -> dict[str, Any]:
     """What the templates see besides pictures: the record's values and what follows from them."""
     metrics, dataset = record.metrics, record.dataset
+    options = record.config.flat().items()
     scored = [score for score in metrics.per_class if score.support]
     return {
         "record": record,
@@ -74,9 +75,8 @@ def _context(record: Record) -> dict[str, Any]:
         "open_rows": _OPEN_ROWS,
         "column_rows": _COLUMN_ROWS,
         "confusions": wording.top_confusions(metrics),
-        "options": [
-            (flag(name), value, OPTIONS[name]) for name, value in record.config.flat().items()
-        ],
+        "changed": [(name, value) for name, value in options if value != OPTIONS[name].default],
+        "unchanged": [(name, value) for name, value in options if value == OPTIONS[name].default],
     }
 
 
@@ -98,6 +98,7 @@ def _environment(*, autoescape: bool) -> Any:
     )
     environment.filters |= {
         "count": wording.count,
+        "flag": flag,
         "percent": wording.percent,
         "duration": wording.duration,
         "shown": wording.shown,

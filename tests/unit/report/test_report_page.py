@@ -79,7 +79,8 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     uri = str(churn.write_csv(folder / "churn.csv", churn.rows(400)))
-    config = Config.of(data=uri, name="churn", label="churned", exclude=("household",))
+    options = {"label": "churned", "exclude": ("household",), "model": "mlp", "hidden": (350, 50)}
+    config = Config.of(data=uri, name="churn", **options)
     dataset = data.load(
         uri,
         test_uri=None,
