@@ -115,8 +115,15 @@ def expect_same_source(
     known = {manifest.source, manifest.fingerprint} - {None}
     same = [config.data.data, config.data.test_data] == [manifest.data.uri, manifest.data.test_uri]
     if same and known:
+        # Earlier versions hashed the contents, and the options as this one reads them.
+        recorded = Config.recorded(manifest.config)
+        sources = (
+            source(each, manifest.library_versions, opener, contents=contents)
+            for contents in (False, True)
+            for each in (config, recorded)
+        )
         with contextlib.suppress(DataNotFound):  # data that is gone is not other data
-            same = not known.isdisjoint(sources_of(config, manifest.library_versions, opener))
+            same = any(each in known for each in sources)
     if not same:
         expect_same(config, read().digest, manifest)
 

@@ -73,3 +73,22 @@ def test_a_local_file_that_was_changed_is_read_to_compare_it(tmp_path: Path) -> 
         fingerprint.expect_same_source(config, manifest, open_store, never)
     path.unlink()
     fingerprint.expect_same_source(config, manifest, open_store, never)
+
+
+def test_a_version_of_an_earlier_program_is_recognised_by_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    path.write_bytes(b"rows")
+    config = Config.of(data=str(path), name="n", epochs=3)
+    old = {"data": str(path), "name": "n", "epochs": 3, "hidden": [512], "dropout": 0.2}
+    recorded = Config.recorded(old)
+    assert recorded.model_options() != config.model_options()  # `--hidden` was left open
+    manifest = dataclasses.replace(
+        published(tmp_path, config),
+        config=old,
+        fingerprint=fingerprint.source(recorded, VERSIONS, contents=True),
+        library_versions=VERSIONS,
+    )
+    fingerprint.expect_same_source(config, manifest, open_store, never)
+    path.write_bytes(b"other rows")
+    with pytest.raises(AssertionError, match="the data was read"):
+        fingerprint.expect_same_source(config, manifest, open_store, never)
