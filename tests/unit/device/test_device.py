@@ -46,7 +46,8 @@ def test_auto_falls_back_to_the_cpu_and_says_why(caplog):
 @without_gpu
 def test_the_first_operation_may_come_before_the_gpu_is_given_up():
     code = (
-        "from job import device, gpu\n"
+        "from job import device\n"
+        "from job.device import gpu\n"
         "import tensorflow as tf\n"
         "tf.constant(1) + 1\n"  # now TensorFlow refuses to change what is visible
         "gpu.forget()\n"
