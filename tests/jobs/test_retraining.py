@@ -328,6 +328,6 @@ def test_tables_are_compared_on_their_raw_columns(tmp_path: Path) -> None:
     churn.write_csv(tmp_path / "churn.csv", table)
     third = mlp_job(*words, "--margin=0.5")
     assert third.returncode == 3, third.stdout + third.stderr
-    assert "it takes columns that are not there ('city')" in json.loads(
+    assert "chose the test rows are not there any more ('city')" in json.loads(
         third.stdout.splitlines()[-1]
     )["message"]  # fmt: skip
