@@ -14,8 +14,8 @@ from job.data.table import dialect
 from job.data.table.frame import Part
 from job.errors import DataError
 
-BATCH_ROWS, BATCH_VALUES = 65_536, 1 << 20
-"""Rows of a block at most, and its values, which more columns than 16 keep it to."""
+BATCH_ROWS, BATCH_VALUES = 65_536, 1 << 19
+"""Rows of a block at most, and its values, which more columns than 8 keep it to."""
 
 DAMAGE = (OSError, UnicodeDecodeError, OverflowError, MemoryError)
 """What pyarrow raises for damaged files besides its own exceptions."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import drafts
 import pytest
 from program import mlp_job
+from registries import Registry
 
-from job.registry import Registry
 from job.storage import open_store
 
 FILES = {

@@ -235,7 +235,8 @@ def test_memory_stays_flat(tmp_path, name, megabytes):
     code = """
 import re, sys
 from pathlib import Path
-import numpy, pyarrow, pyarrow.csv, pyarrow.parquet
+import numpy, pyarrow.compute, pyarrow.csv, pyarrow.parquet
+import job.data.table.load
 from job import data
 def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
