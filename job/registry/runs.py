@@ -14,10 +14,12 @@ from datetime import datetime
 from typing import Literal
 
 from job.errors import (
+    AccessDenied,
     DataError,
     DataNotFound,
     DeviceOutOfMemory,
     JobError,
+    StoreError,
     TrainingDiverged,
     UsageError,
 )
@@ -103,6 +105,8 @@ def marked(
 ) -> Iterator[None]:
     """Keeps other jobs from resuming the run if the block fails for a reason that lies in it.
 
+    The record of a run that failed without a checkpoint is removed where the policy allows it.
+
     Args:
         versions: The model's versions and runs.
         run_id: The run.
@@ -111,12 +115,15 @@ def marked(
     """
     try:
         yield
+    except (StoreError, AccessDenied):
+        raise
     except Exception as error:
         own = isinstance(error, RUNS_OWN) or not isinstance(error, JobError)
-        if own and shutdown.reason() is None:  # not a signal that a library turned into an error
+        exit_code = getattr(error, "exit_code", BUG) if own else None
+        if shutdown.reason() is None:  # not a signal that a library turned into an error
             try:
                 with versions.store.within(PATIENCE):
-                    _mark(versions, run_id, fingerprint, getattr(error, "exit_code", BUG))
+                    _mark(versions, run_id, fingerprint, exit_code)
             except JobError as exc:
                 on_error(exc)
         raise
@@ -127,9 +134,15 @@ def _resumed_by(versions: Versions, run_id: str) -> str:
     return (known and known.resumes) or run_id
 
 
-def _mark(versions: Versions, run_id: str, fingerprint: str, exit_code: int) -> None:
+def _mark(versions: Versions, run_id: str, fingerprint: str, exit_code: int | None) -> None:
+    """Records why a run failed, or forgets one that there is nothing to resume of."""
     known = _read(versions, run_id)
-    if known and known.fingerprint == fingerprint:
+    if known is None or known.fingerprint != fingerprint:
+        return
+    if not _has_checkpoint(versions, run_id):
+        with contextlib.suppress(AccessDenied):
+            versions.store.delete(_key(versions, run_id))
+    elif exit_code is not None:
         versions.store.write(_key(versions, run_id), encode(replace(known, failed=exit_code)))
 
 
