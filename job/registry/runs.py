@@ -117,7 +117,9 @@ def marked(
         yield
     except (StoreError, AccessDenied):
         raise
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # also a bug, which would end the next job the same way; raised again
         own = isinstance(error, RUNS_OWN) or not isinstance(error, JobError)
         exit_code = getattr(error, "exit_code", BUG) if own else None
         if shutdown.reason() is None:  # not a signal that a library turned into an error
