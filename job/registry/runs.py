@@ -7,7 +7,7 @@ Job, and one version comes out.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +37,10 @@ BUG = 1
 RUNS_OWN = (UsageError, TrainingDiverged, DeviceOutOfMemory)
 """Errors that lie in the run, not in its surroundings: it would end so again."""
 
+RESUMPTIONS = 2
+"""Other jobs that may resume a run from one checkpoint. A run that they left there was killed at
+the same place again, most likely for want of memory, and would be killed once more."""
+
 PATIENCE = 10.0
 """Seconds for which the store may fail while a failed run is marked."""
 
@@ -51,6 +55,7 @@ class Run:
         fingerprint: Of data, options and versions; see `job.registry.fingerprint`.
         created: UTC; the newest unfinished run is resumed.
         resumes: The run that the job resumes in place of a new one.
+        resumed_from: The ETags of that run's checkpoints when the job began.
         failed: The exit code that keeps other jobs from resuming the run.
     """
 
@@ -59,6 +64,7 @@ class Run:
     fingerprint: str
     created: datetime
     resumes: str | None = None
+    resumed_from: Sequence[str] = ()
     failed: int | None = None
 
 
@@ -87,12 +93,14 @@ def begin(versions: Versions, run_id: str, fingerprint: str, *, resume: bool) ->
         The id of the run to work on; the same for all pods that have this `run_id`.
     """
     if _read(versions, run_id) is None:
+        resumes, checkpoints = _unfinished(versions, fingerprint) if resume else (None, [])
         run = Run(
             schema_version=1,
             run_id=run_id,
             fingerprint=fingerprint,
             created=now(),
-            resumes=_unfinished(versions, fingerprint) if resume else None,
+            resumes=resumes,
+            resumed_from=checkpoints,
         )
         with contextlib.suppress(Conflict):  # another pod was faster, and its choice counts
             versions.store.write(_key(versions, run_id), encode(run), if_none_match=True)
@@ -141,31 +149,37 @@ def _mark(versions: Versions, run_id: str, fingerprint: str, exit_code: int | No
     known = _read(versions, run_id)
     if known is None or known.fingerprint != fingerprint:
         return
-    if not _has_checkpoint(versions, run_id):
+    if not _checkpoints(versions, run_id):
         with contextlib.suppress(AccessDenied):
             versions.store.delete(_key(versions, run_id))
     elif exit_code is not None:
         versions.store.write(_key(versions, run_id), encode(replace(known, failed=exit_code)))
 
 
-def _unfinished(versions: Versions, fingerprint: str) -> str | None:
-    """The newest run with this fingerprint that has a checkpoint, no version and no failure."""
+def _unfinished(versions: Versions, fingerprint: str) -> tuple[str | None, Sequence[str]]:
+    """The newest run with this fingerprint that another job may resume, and its checkpoints.
+
+    It has a checkpoint, no version and no failure, and was not resumed from there too often.
+    """
     ids = list(versions.store.folders(f"{versions.name}/runs"))
     with ThreadPoolExecutor(READERS) as pool:
         runs = [run for run in pool.map(lambda each: _readable(versions, each), ids) if run]
     same = [r for r in runs if r.fingerprint == fingerprint and not (r.resumes or r.failed)]
     for run in sorted(same, key=lambda run: run.created, reverse=True):
-        if _has_checkpoint(versions, run.run_id) and not _is_published(versions, run.run_id):
-            return run.run_id
-    return None
+        checkpoints = _checkpoints(versions, run.run_id)
+        tries = [r for r in runs if r.resumes == run.run_id and r.resumed_from == checkpoints]
+        if checkpoints and len(tries) < RESUMPTIONS and not _is_published(versions, run.run_id):
+            return run.run_id, checkpoints
+    return None, []
 
 
-def _has_checkpoint(versions: Versions, run_id: str) -> bool:
+def _checkpoints(versions: Versions, run_id: str) -> Sequence[str]:
+    """The ETags of a run's checkpoints."""
+    found = []
     for slot in SLOTS:
         with contextlib.suppress(DataNotFound):
-            versions.store.entry(f"{versions.name}/runs/{run_id}/{slot}")
-            return True
-    return False
+            found.append(versions.store.entry(f"{versions.name}/runs/{run_id}/{slot}").etag)
+    return found
 
 
 def _is_published(versions: Versions, run_id: str) -> bool:

@@ -68,6 +68,15 @@ def test_only_when_asked(registry):
     assert begin(registry, "b", resume=True) == "b"  # it has begun by itself
 
 
+def test_a_run_that_makes_no_progress_is_resumed_twice(registry):
+    begin(registry, "a")
+    save(registry, "a")
+    assert [begin(registry, each) for each in "bcd"] == ["a", "a", "d"]
+    registry.store.write("mnist/runs/a/checkpoint-a", b"a later checkpoint")
+    assert [begin(registry, each) for each in "efg"] == ["a", "a", "g"]
+    assert begin(registry, "c") == "a"  # a pod of a job that has resumed it goes on
+
+
 def test_a_run_without_a_checkpoint_is_not_resumed(registry):
     begin(registry, "a")
     assert begin(registry, "b") == "b"
