@@ -13,7 +13,7 @@ from job.process import log
     rich_help_panel=USE,
     epilog=example("mlp-job predict champion new.csv -o predictions.csv --name churn"),
 )
-@from_config((*READING, *STORE))
+@from_config(("keep", *READING, *STORE))
 def predict(
     ref: Ref,
     rows: Annotated[
@@ -27,6 +27,7 @@ def predict(
         str, typer.Option("--output", "-o", metavar="OUT", help=".csv, .parquet or .jsonl.")
     ],
     *,
+    keep: tuple[str, ...],
     requester_pays: bool,
     unsigned_data: bool,
     **store: Any,
@@ -37,5 +38,6 @@ def predict(
 
     read_with(rows, requester_pays=requester_pays, unsigned_data=unsigned_data)
     versions = versions_of(**store)
-    count = scoring.predict(versions, ref, rows, output, warn=events.data_warned)
+    warn = events.data_warned
+    count = scoring.predict(versions, ref, rows, output, keep=tuple(keep), warn=warn)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)

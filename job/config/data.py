@@ -23,6 +23,9 @@ class DataOptions(Options):
     label: str | None = option(None, "Column of a table that is predicted.", everyday=True)
     columns: tuple[str, ...] = option((), "The only columns of a table to learn from.")
     exclude: tuple[str, ...] = option((), "Columns of a table to leave out.", everyday=True)
+    keep: tuple[str, ...] = option(
+        (), "Columns of a table that predictions carry, such as a key; they are not learned from."
+    )
     number: tuple[str, ...] = option((), "Columns that are numbers, whatever they look like.")
     category: tuple[str, ...] = option((), "Columns that are categories, whatever they look like.")
     text: tuple[str, ...] = option((), "Columns of free text, whose words are learned from.")
@@ -92,7 +95,7 @@ class DataOptions(Options):
 
     def trimmed(self) -> "DataOptions":
         """The same with names as columns have them, without blanks around them."""
-        lists = ("columns", "exclude", "number", "category", "text")
+        lists = ("columns", "exclude", "keep", "number", "category", "text")
         names: dict[str, Any] = {
             key: tuple(name.strip() or name for name in getattr(self, key)) for key in lists
         }
@@ -103,6 +106,6 @@ class DataOptions(Options):
 
     def named(self) -> frozenset[str]:
         """The columns that options name."""
-        lists = (self.columns, self.exclude, self.number, self.category, self.text)
+        lists = (self.columns, self.exclude, self.keep, self.number, self.category, self.text)
         names = {name for each in lists for name in each} | {self.label, self.group}
         return frozenset(name for name in names if name)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,10 @@ missing, `codes`, (rows, m) int32, `times`, (rows, k) int64, and `words`, (rows,
 Raw = Mapping[str, NDArray[Any]]
 """Column → (rows,) values, as a published model of a table takes them."""
 
+Kept = Mapping[str, Any]
+"""Column → (rows,) Arrow or NumPy values that predictions carry: those of --keep as the file has
+them, and of images the name of each file as `file`."""
+
 Part = Literal["train", "test"]
 
 
@@ -40,6 +44,7 @@ class Labelled:
         labels: (rows,), integers, strings or bytes.
         of: How many were there, if a hash chose some of them.
         findings: What was assumed.
+        kept: What predictions carry of them.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Labelled:
     labels: NDArray[Any]
     of: int | None = None
     findings: tuple[Finding, ...] = ()
+    kept: Kept = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +119,7 @@ class Dataset:
         held_out_of: Rows that a hash held the test rows out of; None when they came apart.
         findings: What a person should know of the data.
         table: The columns, when the data is a table; `x` is then `Compact`.
+        kept: What predictions carry of the test rows.
     """
 
     uri: str
@@ -126,6 +133,7 @@ class Dataset:
     held_out_of: int | None = None
     findings: tuple[Finding, ...] = ()
     table: Tabular | None = None
+    kept: Kept = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:

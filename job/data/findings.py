@@ -258,6 +258,10 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     "new-columns": lambda f: (
         f"Columns that training did not have, and that are ignored: {_some(f)}."
     ),
+    "kept-missing": lambda f: (
+        f"{_name(f)} of --keep is not there, and is empty in the predictions of "
+        f"{_rows(f.count)}{f'; the nearest columns are {_some(f)}' if f.values else ''}."
+    ),
     "unseen-values": lambda f: (
         f"{_name(f)}: {_share(f)} of the values were not seen in training ({_some(f)})."
     ),

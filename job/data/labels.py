@@ -135,6 +135,7 @@ def without_unknown(rows: Labelled, classes: Classes) -> Labelled:
         rows,
         x=x,
         labels=rows.labels[kept],
+        kept={name: values.take(kept) for name, values in rows.kept.items()},
         findings=(*rows.findings, *findings),
     )
 

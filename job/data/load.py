@@ -123,6 +123,7 @@ def _load(
         # MNIST's are known to be apart.
         duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
         held_out_of=test_rows.of,
+        kept=test_rows.kept,
         findings=tuple(findings),
     )
 
@@ -268,7 +269,8 @@ def _found(uri: str, scratch: Path, opener: Open = open_store) -> Found | None:
 
 
 def _refuse_table_options(reading: Reading, uri: str) -> None:
-    for name in ("label", "columns", "exclude", "number", "category", "text", "csv", "group"):
+    lists = ("columns", "exclude", "keep", "number", "category", "text", "csv")
+    for name in ("label", *lists, "group"):
         if getattr(reading, name):
             raise UsageError(
                 f"--{name}: expected a table, .csv or .parquet, as --data. Received: {uri!r}.",

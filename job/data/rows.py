@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from job.data.dataset import Inputs, Raw
+from job.data.dataset import Inputs, Kept, Raw
 from job.data.files import opening
 from job.data.files.listing import ARRAYS, Found, find, look
 from job.data.findings import Finding
@@ -88,7 +88,7 @@ def _raw(found: Found, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[An
 
 def table_rows(
     uri: str, schema: Schema, scratch: Path, reading: Reading = READING
-) -> Iterator[tuple[Raw, Sequence[Finding]]]:
+) -> Iterator[tuple[Raw, Kept, Sequence[Finding]]]:
     """Streams the rows of a table as a published model takes them; see `table.load.rows`."""
     from job.data.table import load as table
 

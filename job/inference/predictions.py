@@ -2,25 +2,27 @@
 
 import contextlib
 import fnmatch
+import itertools
 import json
+import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data.dataset import Classes
+from job.data.dataset import Classes, Kept
 from job.data.files.listing import WILD
-from job.errors import StoreError, UsageError
+from job.errors import DataError, StoreError, UsageError
 from job.evaluation.threshold import Threshold, decide
 from job.storage.uri import plain
 
 Block = NDArray[np.float32]
-Files = Sequence[str] | None
-"""What each row of a block was read from, when the rows are images."""
-Write = Callable[[Block, Files], None]
+Write = Callable[[Block, NDArray[np.int64], Kept], None]
+"""Takes probabilities, the classes decided for, and what predictions carry of the rows."""
 
 
 def check_format(output: str) -> str:
@@ -85,37 +87,50 @@ def _is_read(output: str, part: str) -> bool:
 
 def write(
     output: str,
-    blocks: Iterable[Block],
+    blocks: Iterable[tuple[Block, Kept]],
     classes: Classes,
     *,
     threshold: Threshold | None = None,
-    files: Files = None,
 ) -> int:
-    """Writes one row for each row of the blocks: its class and the probability of every class.
+    """Writes one row for each row of the blocks: what it carries, its class, and probabilities.
 
     The output appears whole or not at all.
 
     Args:
         output: A path or an s3:// URI.
-        blocks: Arrays of probabilities, each (rows, classes), float32.
+        blocks: Probabilities, (rows, classes) float32, and what predictions carry of these rows,
+            the same columns in all blocks.
         classes: The labels, in the order of the columns.
         threshold: How a class is decided for; by default the most probable one.
-        files: Of each row, written in front of it; it may grow while the blocks are made.
 
     Returns:
         The number of rows written.
 
     Raises:
+        DataError: A column that is carried has other types in other files.
         StoreError: The output cannot be written.
     """
     opened = _WRITERS[check_format(output)]
+    rest = iter(blocks)
+    nothing: tuple[Block, Kept] = np.empty((0, len(classes)), np.float32), {}
+    first = next(rest, nothing)
     with _destination(output) as path:
         count = 0
-        with opened(path, classes, threshold, files is not None) as write_block:
-            for block in blocks:
-                write_block(block, files and files[count : count + len(block)])
+        with opened(path, classes, first[1]) as write_block:
+            for block, kept in itertools.chain([first], rest):
+                write_block(block, decide(block, classes, threshold), kept)
                 count += len(block)
     return count
+
+
+def without_clash(kept: Kept, taken: Collection[str]) -> dict[str, Any]:
+    """The same columns, with `kept_` before a name that is taken."""
+    found = {}
+    for name, values in kept.items():
+        while name in taken or name in found:
+            name = f"kept_{name}"
+        found[name] = values
+    return found
 
 
 @contextlib.contextmanager
@@ -145,61 +160,112 @@ def _destination(output: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _csv(path: Path, classes: Classes, threshold: Threshold | None, named: bool) -> Iterator[Write]:
+def _csv(path: Path, classes: Classes, kept: Kept) -> Iterator[Write]:
     import pyarrow.csv
 
-    schema = _schema(classes, named)
+    schema = _schema(classes, _as_text(kept))
     with path.open("wb") as file, pyarrow.csv.CSVWriter(file, schema) as writer:
-        yield lambda block, files: writer.write_table(_table(block, classes, threshold, files))
 
-
-@contextlib.contextmanager
-def _parquet(
-    path: Path, classes: Classes, threshold: Threshold | None, named: bool
-) -> Iterator[Write]:
-    import pyarrow.parquet
-
-    schema = _schema(classes, named)
-    with path.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
-        yield lambda block, files: writer.write_table(_table(block, classes, threshold, files))
-
-
-@contextlib.contextmanager
-def _json_lines(
-    path: Path, classes: Classes, threshold: Threshold | None, _named: bool
-) -> Iterator[Write]:
-    names = [str(label) for label in classes]
-    with path.open("w", encoding="utf-8") as file:
-
-        def write_block(block: Block, files: Files) -> None:
-            rounded = block.astype(np.float64).round(7).tolist()
-            decided = decide(block, classes, threshold)
-            for i, (best, row) in enumerate(zip(decided, rounded, strict=True)):
-                said = dict(zip(names, row, strict=True))
-                record = {"class": classes[best], "probabilities": said}
-                if files:
-                    record = {"file": files[i], **record}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        def write_block(block: Block, decided: NDArray[np.int64], kept: Kept) -> None:
+            writer.write_table(_table(block, decided, _as_text(kept), classes, schema))
 
         yield write_block
 
 
-def _schema(classes: Classes, named: bool):  # type: ignore[no-untyped-def]
-    """Columns of CSV and Parquet: file if rows have one, class, probability_LABEL of each class."""
+@contextlib.contextmanager
+def _parquet(path: Path, classes: Classes, kept: Kept) -> Iterator[Write]:
+    import pyarrow.parquet
+
+    schema = _schema(classes, kept)
+    with path.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+
+        def write_block(block: Block, decided: NDArray[np.int64], kept: Kept) -> None:
+            writer.write_table(_table(block, decided, kept, classes, schema))
+
+        yield write_block
+
+
+@contextlib.contextmanager
+def _json_lines(path: Path, classes: Classes, _kept: Kept) -> Iterator[Write]:
+    names = [str(label) for label in classes]
+    with path.open("w", encoding="utf-8") as file:
+
+        def write_block(block: Block, decided: NDArray[np.int64], kept: Kept) -> None:
+            rounded = block.astype(np.float64).round(7).tolist()
+            carried = {
+                name: [_finite(value) for value in _arrow(values).to_pylist()]
+                for name, values in without_clash(kept, ("class", "probabilities")).items()
+            }
+            for i, (best, row) in enumerate(zip(decided, rounded, strict=True)):
+                record = {name: values[i] for name, values in carried.items()}
+                record["class"] = classes[best]
+                record["probabilities"] = dict(zip(names, row, strict=True))
+                file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+        yield write_block
+
+
+def _schema(classes: Classes, kept: Kept) -> Any:
+    """Columns of CSV and Parquet: what is kept, class, probability_LABEL of each class."""
     import pyarrow as pa
 
-    label = pa.array(classes[:1]).type
     probabilities = [(f"probability_{name}", pa.float32()) for name in classes]
-    return pa.schema([*[("file", pa.string())] * named, ("class", label), *probabilities])
+    own = [("class", pa.array(classes[:1]).type), *probabilities]
+    columns = without_clash(kept, dict(own))
+    types = {name: _arrow(values).type for name, values in columns.items()}
+    return pa.schema(
+        [*((n, pa.string() if pa.types.is_null(t) else t) for n, t in types.items()), *own]
+    )
 
 
-def _table(block: Block, classes: Classes, threshold: Threshold | None, files: Files):  # type: ignore[no-untyped-def]
+def _table(
+    block: Block, decided: NDArray[np.int64], kept: Kept, classes: Classes, schema: Any
+) -> Any:
     import pyarrow as pa
 
-    best = pa.array(classes).take(pa.array(decide(block, classes, threshold)))
-    columns = [*([files] if files else []), best, *block.T]
-    schema = _schema(classes, files is not None)
-    return pa.Table.from_arrays(list(map(pa.array, columns)), schema=schema)
+    best = pa.array(classes).take(pa.array(decided))
+    columns = [*kept.values(), best, *block.T]
+    return pa.Table.from_arrays(
+        [_cast(values, field) for values, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def _cast(values: Any, field: Any) -> Any:
+    """The values of a column in its type, which is that of the first block."""
+    import pyarrow as pa
+
+    array = _arrow(values)
+    try:
+        return array if array.type == field.type else array.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+        raise DataError(
+            f"--keep: expected column {field.name[:80]!r} to be {field.type} in all files. "
+            f"Received: {array.type}.",
+            hint="Write a .jsonl, or predict the files one by one.",
+        ) from exc
+
+
+def _arrow(values: Any) -> Any:
+    import pyarrow as pa
+
+    return values if isinstance(values, pa.ChunkedArray) else pa.array(values)
+
+
+def _finite(value: Any) -> Any:
+    """A value that JSON has; infinity as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _as_text(kept: Kept) -> Kept:
+    """The same columns, with lists and structures as JSON, which CSV needs."""
+    import pyarrow as pa
+
+    return {
+        name: pa.array([v and json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
+        if isinstance(values, pa.ChunkedArray) and pa.types.is_nested(values.type)
+        else values
+        for name, values in kept.items()
+    }
 
 
 _WRITERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}

@@ -1,7 +1,8 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from job import data as labelled
 from job import device, evaluation
 from job.config import Config
+from job.data.dataset import Kept
 from job.data.findings import Finding, merged
+from job.data.reading import Reading
 from job.data.schema import Schema
-from job.data.sources.imageset import ImageSet
-from job.errors import DataError
+from job.errors import DataError, UsageError
 from job.evaluation.metrics import Metrics
 from job.inference import predictions
 from job.process.scratch import scratch
@@ -99,7 +101,7 @@ def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.f
         rows: As `test_rows` gives them.
         schema: The model's columns, when it takes a table.
     """
-    blocks: Iterator[Any]
+    blocks: Iterator[Rows]
     if isinstance(rows, Mapping):
         names = schema.inputs() if schema else {}
         count = len(next(iter(rows.values())))
@@ -109,10 +111,18 @@ def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.f
         )
     else:
         blocks = (rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS))
-    return np.concatenate(list(_probabilities(model, blocks)))
+    return np.concatenate([_answer(model, block) for block in blocks])
 
 
-def predict(versions: Versions, ref: str, rows: str, output: str, *, warn: Warn) -> int:
+def predict(
+    versions: Versions,
+    ref: str,
+    rows: str,
+    output: str,
+    *,
+    keep: tuple[str, ...] = (),
+    warn: Warn,
+) -> int:
     """Writes class and probabilities of new rows, block by block.
 
     Args:
@@ -120,79 +130,85 @@ def predict(versions: Versions, ref: str, rows: str, output: str, *, warn: Warn)
         ref: A version number, champion or latest.
         rows: Path or URI of the raw rows.
         output: Path or URI of the result; its ending says the format.
+        keep: Columns that it carries; by default those of the version's training.
         warn: Gets what is not as in training, once for each column.
 
     Returns:
         The number of rows written.
 
     Raises:
-        UsageError: An output of no known format, in no folder, or that is the input.
+        UsageError: An output of no known format, in no folder, or that is the input; or a column
+            to keep that is not there.
         DataNotFound: No such version or input.
         DataError: Rows that do not fit the model's input.
     """
     predictions.check(output, rows)
     manifest = versions.resolve(ref)
+    reading = Config.recorded(manifest.config).data
+    reading = replace(reading, keep=keep or reading.keep).trimmed()
     with scratch() as folder:
-        if manifest.schema:
-            columns = _columns(rows, manifest, manifest.schema, folder, warn)
-            model = load(versions, manifest, folder)
-            return predictions.write(
-                output,
-                _probabilities(model, columns),
-                manifest.classes,
-                threshold=manifest.threshold,
-            )
-        reading = Config.recorded(manifest.config).data
-        if pictures := labelled.images_of(rows, folder, reading):
-            files: list[str] = []
-            blocks = _pictures(pictures, manifest, files, warn)
-            model = load(versions, manifest, folder)
-            said = _probabilities(model, blocks)
-            return predictions.write(
-                output, said, manifest.classes, threshold=manifest.threshold, files=files
-            )
-        blocks = labelled.rows(
-            rows,
-            shape=manifest.input.shape,
-            dtype=manifest.input.dtype,
-            scratch=folder,
-            block_rows=BLOCK_ROWS,
-        )
+        blocks = _blocks(rows, manifest, reading, folder)
+        first = list(itertools.islice(blocks, 1))  # bad rows end before the model is loaded
+        _expect_kept(keep, [finding for _, _, findings in first for finding in findings], rows)
         model = load(versions, manifest, folder)
-        return predictions.write(
-            output, _probabilities(model, blocks), manifest.classes, threshold=manifest.threshold
+        found: list[Finding] = []
+
+        def answered() -> Iterator[tuple[NDArray[np.float32], Kept]]:
+            for block, kept, findings in itertools.chain(first, blocks):
+                found.extend(findings)
+                _expect_kept(keep, findings, rows)
+                yield _answer(model, block), kept
+
+        count = predictions.write(
+            output, answered(), manifest.classes, threshold=manifest.threshold
         )
-
-
-def _pictures(
-    found: ImageSet, manifest: Manifest, files: list[str], warn: Warn
-) -> Iterator[NDArray[Any]]:
-    """The blocks of images; adds the names of their files to `files`."""
-    findings: list[Finding] = []
-    reading = Config.recorded(manifest.config).data
-    for block, names, said in labelled.unlabelled(
-        found, shape=manifest.input.shape, reading=reading
-    ):
-        # A name that is no text is shown as well as can be.
-        files += [os.fsencode(name).decode(errors="replace") for name in names]
-        findings += said
-        yield block.astype(manifest.input.dtype, copy=False)
-    for finding in merged(findings):
-        warn(finding)
-
-
-def _columns(
-    uri: str, manifest: Manifest, schema: Schema, folder: Path, warn: Warn
-) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """The blocks of a table; what is not as in training is reported after the last one."""
-    found: list[Finding] = []
-    inputs = schema.inputs()
-    reading = Config.recorded(manifest.config).data
-    for columns, findings in labelled.table_rows(uri, schema, folder, reading):
-        found += findings
-        yield {inputs[name]: values for name, values in columns.items()}
     for finding in merged(found):
         warn(finding)
+    return count
+
+
+def _blocks(
+    uri: str, manifest: Manifest, reading: Reading, folder: Path
+) -> Iterator[tuple[Rows, Kept, Sequence[Finding]]]:
+    """Blocks of new rows as a version takes them, what predictions carry, and findings."""
+    if schema := manifest.schema:
+        inputs = schema.inputs()
+        for columns, kept, findings in labelled.table_rows(uri, schema, folder, reading):
+            yield {inputs[name]: values for name, values in columns.items()}, kept, findings
+        return
+    shape, dtype = manifest.input.shape, manifest.input.dtype
+    if pictures := labelled.images_of(uri, folder, reading):
+        for pixels, carried, findings in labelled.unlabelled(
+            pictures, shape=shape, reading=reading
+        ):
+            kept, gone = _completed(carried, reading.keep, len(pixels))
+            yield pixels.astype(dtype, copy=False), kept, (*findings, *gone)
+        return
+    for block in labelled.rows(
+        uri, shape=shape, dtype=dtype, scratch=folder, block_rows=BLOCK_ROWS
+    ):
+        yield block, *_completed({}, reading.keep, len(block))
+
+
+def _completed(kept: Kept, keep: Sequence[str], count: int) -> tuple[Kept, Sequence[Finding]]:
+    """The columns to keep, with empty ones for those that are not there, and findings on these."""
+    gone = [name for name in keep if name not in kept]
+    empty = {name: np.full(count, None) for name in gone}
+    return {**kept, **empty}, [
+        Finding(code="kept-missing", column=name, count=count, of=count) for name in gone
+    ]
+
+
+def _expect_kept(keep: tuple[str, ...], findings: Sequence[Finding], rows: str) -> None:
+    """Rejects rows without a column that the user wants kept."""
+    gone = next((each for each in findings if keep and each.code == "kept-missing"), None)
+    if gone:
+        raise UsageError(
+            f"--keep: expected columns of {rows}. Received: {gone.column!r}, no such column.",
+            hint=f"The nearest columns are {', '.join(map(repr, gone.values))}."
+            if gone.values
+            else "Leave it out.",
+        )
 
 
 def load(versions: Versions, manifest: Manifest, folder: Path) -> Any:
@@ -224,10 +240,6 @@ def loaded(versions: Versions, manifest: Manifest, folder: Path) -> Any:
         ) from exc
 
 
-def _probabilities(
-    model: Any,
-    blocks: Iterator[NDArray[Any]] | Iterator[Mapping[str, NDArray[Any]]],
-) -> Iterator[NDArray[np.float32]]:
-    for block in blocks:
-        given = dict(block) if isinstance(block, Mapping) else block
-        yield np.asarray(model.predict_on_batch(given), dtype=np.float32)
+def _answer(model: Any, block: Rows) -> NDArray[np.float32]:
+    given = dict(block) if isinstance(block, Mapping) else block
+    return np.asarray(model.predict_on_batch(given), dtype=np.float32)

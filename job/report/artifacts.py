@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from job.evaluation.threshold import decide
+from job.inference.predictions import without_clash
 from job.record import Record
 
 SCHEMA_VERSION = 1
@@ -20,7 +21,8 @@ def write(folder: Path, record: Record) -> None:
     config.json has every option's value and the classes in the order of the model's outputs;
     metrics.json the scores on the test set and the figures of the run; history.csv one row an
     epoch, with empty cells where there was no validation; predictions.parquet for each test row
-    its label, the predicted class and the probabilities.
+    its label, the predicted class, the probabilities, and what it carries: the columns of --keep,
+    and the file of an image.
 
     Args:
         folder: Where they go.
@@ -70,16 +72,14 @@ def _write_predictions(path: Path, record: Record) -> None:
 
     labels = pa.array(record.dataset.classes)
     y, probabilities = record.dataset.test.y, record.probabilities
-    table = pa.table(
-        {
-            "row": pa.array(np.arange(len(y))),
-            "label": labels.take(pa.array(y)),
-            "predicted": labels.take(
-                pa.array(decide(probabilities, record.dataset.classes, record.metrics.threshold))
-            ),
-            "probabilities": pa.FixedSizeListArray.from_arrays(
-                pa.array(probabilities.ravel()), probabilities.shape[1]
-            ),
-        }
-    )
-    pq.write_table(table, path)
+    columns = {
+        "row": pa.array(np.arange(len(y))),
+        "label": labels.take(pa.array(y)),
+        "predicted": labels.take(
+            pa.array(decide(probabilities, record.dataset.classes, record.metrics.threshold))
+        ),
+        "probabilities": pa.FixedSizeListArray.from_arrays(
+            pa.array(probabilities.ravel()), probabilities.shape[1]
+        ),
+    }
+    pq.write_table(pa.table({**columns, **without_clash(record.dataset.kept, columns)}), path)

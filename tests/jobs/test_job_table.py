@@ -25,7 +25,7 @@ def trained(tmp_path_factory):
     place = tmp_path_factory.mktemp("job")
     data = churn.write_csv(place / "churn.csv", churn.rows())
     done = mlp_job(
-        "train", *QUICK, "--data", data, "--label", "churned", "--exclude", "household",
+        "train", *QUICK, "--data", data, "--label", "churned", "--keep", "household",
         "--name", "churn", "--store", place / "store", "--class-weights",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +52,12 @@ def test_the_manifest_holds_the_schema_and_the_report_the_columns(trained):
     columns = {column["name"]: column for column in manifest["schema"]["columns"]}
     assert columns["city"]["categories"] == ["Köln", "Osaka", "San Juan, PR"]
     assert manifest["schema"]["label"] == "churned"
+    assert manifest["config"]["keep"] == ["household"]
+    assert "household" not in columns
     files = version / manifest["attempt"]
+    carried = pyarrow.parquet.read_table(files / "predictions.parquet")
+    pairs = {(row["household"], row["churned"]) for row in churn.rows()}
+    assert set(zip(*(carried[n].to_pylist() for n in ("household", "label")), strict=True)) <= pairs
     page = (files / "report.html").read_text()
     assert "tenure/months" in page
     assert "Köln" in page
@@ -87,13 +92,19 @@ def test_predict_takes_raw_rows_by_name(trained, tmp_path, suffix):
     rows = [dict(reversed(row.items())) | {"extra": "e"} for row in rows]
     write = churn.write_parquet if suffix == "parquet" else churn.write_csv
     out = tmp_path / "out.csv"
-    done = mlp_job(
-        "predict", "champion", write(tmp_path / f"new.{suffix}", rows), "-o", out, *where(place)
-    )
+    new = write(tmp_path / f"new.{suffix}", rows)
+    done = mlp_job("predict", "champion", new, "-o", out, *where(place))
     assert done.returncode == 0, done.stderr
-    said = pyarrow.csv.read_csv(out)["class"].to_pylist()
+    answers = pyarrow.csv.read_csv(out)
+    said = answers["class"].to_pylist()
+    assert answers["household"].to_pylist() == [row["household"] for row in rows]
     assert np.mean([a == b for a, b in zip(said, labels, strict=True)]) > 0.7
     assert any("'extra'" in e["message"] for e in events(done.stderr))
+    for name, code in (("extra", 0), ("extr", 2)):
+        done = mlp_job("predict", "champion", new, "-o", out, "--keep", name, *where(place))
+        assert done.returncode == code, done.stderr
+    assert "'extra'" in done.stderr
+    assert pyarrow.csv.read_csv(out).column_names[:2] == ["extra", "class"]
 
 
 def test_a_retraining_tells_what_changed(trained, tmp_path):
@@ -178,6 +189,9 @@ def test_images_train_score_and_predict(tmp_path):
         table = read(out)
         assert table["class"].to_pylist().count("red") > 50
         assert table["file"].to_pylist() == files
+    [carried] = (tmp_path / "store/hue/versions/1").glob("*/predictions.parquet")
+    told = pyarrow.parquet.read_table(carried).to_pylist()
+    assert all(f"/{row['label']}/" in row["file"] for row in told)
     one = tmp_path / "one.csv"
     mlp_job("predict", "champion", files[3], "-o", one, *store)
     assert pyarrow.csv.read_csv(one)["file"].to_pylist() == [files[3]]

@@ -1,8 +1,9 @@
 """Labelled images: folders of classes, or a table of file names and labels."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data import hashing
-from job.data.dataset import Labelled, Part
+from job.data.dataset import Kept, Labelled, Part
 from job.data.files import layout
 from job.data.files.listing import File, Found, fetch
 from job.data.findings import FEW, Finding
@@ -41,6 +42,7 @@ class ImageSet:
         parts: (n,) train or test; None when nothing says so.
         groups: (n,) hashes of what stays on one side of the split, 0 for none; None without one.
         findings: What was assumed.
+        kept: What predictions carry besides the names of the files, (n,) each.
     """
 
     uri: str
@@ -50,6 +52,14 @@ class ImageSet:
     parts: NDArray[np.str_] | None = None
     groups: hashing.Hashes | None = None
     findings: tuple[Finding, ...] = ()
+    kept: Kept = field(default_factory=dict)
+
+    def carried(self, rows: NDArray[np.int64]) -> Kept:
+        """What predictions carry of some images: the names of their files, and `kept`."""
+        # A name that is no text is shown as well as can be.
+        names = [os.fsencode(self.files[i].name).decode(errors="replace") for i in rows.tolist()]
+        of_table = {name: values.take(rows) for name, values in self.kept.items()}
+        return {"file": np.array(names, object), **of_table}
 
 
 def in_folders(found: Found) -> ImageSet:
@@ -149,6 +159,7 @@ def read(
             labels=source.labels[kept],
             of=len(files) if hashed else None,
             findings=tuple(findings if x is done[0][0] else ()),
+            kept=source.carried(kept),
         )
         for x, kept in done
     ]
@@ -162,7 +173,7 @@ def without_labels(found: Found) -> ImageSet:
 
 def unlabelled(
     source: ImageSet, *, shape: tuple[int, ...], reading: Reading
-) -> Iterator[tuple[NDArray[np.uint8], tuple[str, ...], tuple[Finding, ...]]]:
+) -> Iterator[tuple[NDArray[np.uint8], Kept, tuple[Finding, ...]]]:
     """Streams images to predict.
 
     Args:
@@ -171,7 +182,7 @@ def unlabelled(
         reading: The options of the model's training: its image_size and allow count.
 
     Yields:
-        (n, *shape), the names of their files, and what was assumed.
+        (n, *shape), what predictions carry, and what was assumed.
 
     Raises:
         DataError: The model takes no images, or some are damaged and training allowed none: all
@@ -200,8 +211,8 @@ def unlabelled(
             findings.append(Finding(code="damaged", count=counts[0], of=counts[1], values=some))
         if decoded.resized and not reading.image_size:
             findings.append(_resized(decoded.resized, len(names), shape))
-        kept = tuple(name for row, name in enumerate(names) if row not in decoded.damaged)
-        yield decoded.x, kept, tuple(findings)
+        kept = first + np.delete(np.arange(len(names)), list(decoded.damaged))
+        yield decoded.x, source.carried(kept), tuple(findings)
     if bad and ("damaged" not in reading.allow or len(bad) > BOUND * len(source.files)):
         raise damaged(source.uri, bad, len(source.files))
 

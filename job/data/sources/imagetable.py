@@ -55,9 +55,15 @@ def opened(found: Found, reading: Reading) -> ImageSet | None:
         paths = _texts(frame.columns[column])
         labels = _texts(_expect(frame.columns, reading.label, "label"))
         groups = _groups(_expect(frame.columns, reading.group, "group"), reading.group)
+        kept = {
+            name: _expect(frame.columns, name, "keep")
+            for name in reading.trimmed().keep
+            if reading.label is not None or name in frame.columns  # rows to predict may lack it
+        }
     rows = [i for i, path in enumerate(paths) if path and (not labels or labels[i])]
     findings = list(frame.findings)
-    others = [name for name in frame.columns if name not in (column, reading.label, reading.group)]
+    used = (column, reading.label, reading.group, *kept)
+    others = [name for name in frame.columns if name not in used]
     if others:
         findings.append(Finding(code="only-images", column=column, values=tuple(others[:FEW])))
     if len(rows) < len(paths):
@@ -69,6 +75,7 @@ def opened(found: Found, reading: Reading) -> ImageSet | None:
         labels=_classes([labels[i] for i in rows]) if labels else np.array([]),
         scratch=found.scratch,
         groups=None if groups is None else groups[rows],
+        kept={name: values.take(rows) for name, values in kept.items()},
         findings=tuple(findings),
     )
 

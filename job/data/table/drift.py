@@ -1,6 +1,6 @@
 """New rows against the schema of a model: what must not differ, and what is worth a word."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +16,13 @@ NOTABLE = 0.01
 """Share of unseen categories below which nothing is said."""
 
 
-def check(frame: Frame, schema: Schema) -> tuple[Finding, ...]:
+def check(frame: Frame, schema: Schema, kept: Sequence[str] = ()) -> tuple[Finding, ...]:
     """Compares the columns.
+
+    Args:
+        frame: The new rows.
+        schema: The model's columns.
+        kept: Columns that predictions carry.
 
     Returns:
         A finding about columns that are new, which are ignored.
@@ -35,7 +40,7 @@ def check(frame: Frame, schema: Schema) -> tuple[Finding, ...]:
             f"Received: {have}, …; without {shown}{more}.",
             hint="Add the columns (empty values are allowed), with their names as in training.",
         )
-    known = {c.name for c in schema.columns} | {schema.label, schema.group, *schema.ignored}
+    known = {c.name for c in schema.columns} | {schema.label, schema.group, *schema.ignored, *kept}
     written = {own: name for name, own in frame.written.items()}
     new = [
         name

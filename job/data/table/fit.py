@@ -78,8 +78,15 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
             f"--group: expected a column of {frame.name}. Received: {reading.group!r}.",
             hint=_advice(reading.group, names),
         )
+    for name in reading.keep:
+        if name not in frame.columns:
+            raise UsageError(
+                f"--keep: expected columns of {frame.name}. Received: {name!r}, no such column.",
+                hint=_advice(name, names),
+            )
     asked = {*reading.columns, *reading.number, *reading.category, *reading.text}
-    out = {reading.label, reading.group, *reading.exclude, *(set(frame.index) - asked)}
+    out = {reading.label, reading.group, *reading.exclude}
+    out |= {*reading.keep, *frame.index} - asked
     wanted = set(reading.columns or names) - out
     return tuple(name for name in names if name in wanted)
 
@@ -91,15 +98,25 @@ def _advice(name: str, names: list[str]) -> str:
             f"The first line looks like values, so the columns are called x0 to x{len(names) - 1}; "
             "if it has the names, add `--csv header=yes`."
         )
-    small = {each.casefold(): each for each in reversed(names)}
-    near = [small[each] for each in get_close_matches(name.casefold(), small, cutoff=0.5)]
+    near = nearest(name, names, 0.5)
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}? `mlp-job data` lists the columns."
-    nearest = [small[each] for each in get_close_matches(name.casefold(), small, cutoff=0)]
     return (
-        f"The nearest columns are {', '.join(map(repr, nearest))}; `mlp-job data` lists all. "
-        "Quote a name that holds a space."
+        f"The nearest columns are {', '.join(map(repr, nearest(name, names)))}; `mlp-job data` "
+        "lists all. Quote a name that holds a space."
     )
+
+
+def nearest(name: str, names: list[str], similar: float = 0.0) -> tuple[str, ...]:
+    """At most three names that are like a name, the most similar one first; capitals do not count.
+
+    Args:
+        name: What is looked for.
+        names: Those that there are.
+        similar: From 0 for any to 1 for equal ones.
+    """
+    small = {each.casefold(): each for each in reversed(names)}
+    return tuple(small[each] for each in get_close_matches(name.casefold(), small, cutoff=similar))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.data import hashing, splits
-from job.data.dataset import Classes, Dataset, Split, Tabular
+from job.data.dataset import Classes, Dataset, Kept, Split, Tabular
 from job.data.files.listing import Found
 from job.data.findings import LOST_SHARE, Finding, merged
 from job.data.reading import Reading
@@ -133,6 +133,8 @@ def _load(
         test_arrays, bad = encode.typed(source, schema)
         findings += [*bad, *drift.unseen(test_arrays, schema)]
         test_twins = _hashes(test_arrays, schema, {})
+    kept, odd = _kept(source, reading)
+    findings += odd
     if not len(test_y):
         raise DataError(
             f"{found.uri}: expected test rows whose labels also occur in training. Received: none.",
@@ -154,6 +156,7 @@ def _load(
         held_out_of=len(frame) if split_by else None,
         findings=merged(findings),
         table=Tabular(schema=schema, source=source, keys=train_twins if keys is None else keys),
+        kept=kept,
     )
 
 
@@ -228,21 +231,21 @@ def load_test(
 
 def rows(
     found: Found, schema: Schema, reading: Reading
-) -> Iterator[tuple[encode.Raw, tuple[Finding, ...]]]:
-    """Streams new rows as a model takes them, with what is not as in training.
+) -> Iterator[tuple[encode.Raw, Kept, tuple[Finding, ...]]]:
+    """Streams new rows as a model takes them, what predictions carry, and what is not as before.
 
     Raises:
         DataError: A column is missing, or a file is damaged.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     with arrow_errors(found.uri):
-        yield from _rows(found, schema, reading)
+        yield from _rows(found, schema, reading.trimmed())
 
 
 def _rows(
     found: Found, schema: Schema, reading: Reading
-) -> Iterator[tuple[encode.Raw, tuple[Finding, ...]]]:
-    last: tuple[encode.Raw, tuple[Finding, ...]] | None = None
+) -> Iterator[tuple[encode.Raw, Kept, tuple[Finding, ...]]]:
+    last: tuple[encode.Raw, Kept, tuple[Finding, ...]] | None = None
     loose: tuple[Finding, ...] = ()  # of parts without rows
     known = _names(schema)
     for key, name in zip(found.tables, found.names(found.tables), strict=True):
@@ -260,20 +263,41 @@ def _rows(
             )
             frame = _headless(frame, schema)
             loose = (*loose, *told)
-            odd = drift.check(frame, schema)
+            odd = drift.check(frame, schema, reading.keep)
             if table.num_rows:
                 columns, bad = encode.typed(frame, schema)
+                kept, gone = _kept(frame, reading)
                 if last:
                     yield last
-                said = (*loose, *odd, *bad, *drift.unseen(columns, schema))
-                last, loose = (encode.raw(columns, schema), said), ()
+                said = (*loose, *odd, *bad, *gone, *drift.unseen(columns, schema))
+                last, loose = (encode.raw(columns, schema), kept, said), ()
             before = total
     if last is None:
         raise DataError(
             f"{found.uri}: expected at least one row. Received: none.",
             hint="Check the program that wrote the file.",
         )
-    yield last[0], (*last[1], *loose)
+    yield last[0], last[1], (*last[2], *loose)
+
+
+def _kept(frame: Frame, reading: Reading) -> tuple[Kept, tuple[Finding, ...]]:
+    """The columns of --keep as the file has them; one that is not there is empty."""
+    kept, gone = {}, []
+    for name in reading.keep:
+        values = frame.column(name)
+        if values is None:
+            gone.append(
+                Finding(
+                    code="kept-missing",
+                    column=name,
+                    count=len(frame),
+                    of=len(frame),
+                    values=fit.nearest(name, list(frame.columns)),
+                )
+            )
+            values = pa.nulls(len(frame), pa.string())
+        kept[name] = values
+    return kept, tuple(gone)
 
 
 def _names(schema: Schema) -> frozenset[str]:
@@ -326,7 +350,7 @@ def _labelled(
 
 def _index(frame: Frame, reading: Reading) -> list[Finding]:
     asked = {*reading.columns, *reading.number, *reading.category, *reading.text}
-    asked |= {*reading.exclude, str(reading.label), str(reading.group)}
+    asked |= {*reading.exclude, *reading.keep, str(reading.label), str(reading.group)}
     return [Finding(code="index-column", column=n) for n in frame.index if n not in asked]
 
 

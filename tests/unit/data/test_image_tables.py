@@ -111,6 +111,26 @@ def test_other_columns_are_left_out_with_a_word(tmp_path):
     assert load(table, exclude=("file",)).table.schema.columns[0].name == "age"
 
 
+def test_predictions_carry_the_files_and_the_columns_to_keep(tmp_path):
+    write_images(tmp_path, FLAT)
+    labels = ["" if i == 5 else label(i) for i in range(COUNT)]
+    table = write_table(tmp_path / "labels.csv", FLAT, labels, age=list(range(COUNT)))
+    dataset = load(table, keep=("age",))
+    assert [f.code for f in dataset.findings] == ["unlabelled-rows"]
+    ages = [int(age) for age in dataset.kept["age"].to_pylist()]
+    assert dataset.kept["file"].tolist() == [str(tmp_path / FLAT[i]) for i in ages]
+    assert [x.tobytes() for x in dataset.test.x] == [pixels(i).tobytes() for i in ages]
+    with refused(UsageError, "--keep", "'agee'", "age"):
+        load(table, keep=("agee",))
+    found = data.images_of(str(table), tmp_path, Reading(keep=("age", "gone")))
+    [(_, kept, _)] = data.unlabelled(found, shape=(6, 5), reading=Reading())
+    assert kept["age"].to_pylist() == [str(i) for i in range(COUNT)]
+    assert set(kept) == {"file", "age"}
+    folder = data.images_of(str(tmp_path / "0*.png"), tmp_path, Reading(keep=("age",)))
+    [(_, kept, _)] = data.unlabelled(folder, shape=(6, 5), reading=Reading())
+    assert set(kept) == {"file"}
+
+
 def test_whole_numbers_are_labels_and_rows_without_one_are_left_out(tmp_path):
     write_images(tmp_path, FLAT)
     labels = ["" if i == 5 else i % 2 for i in range(COUNT)]

@@ -19,7 +19,7 @@ from data_files import refused
 from job import data
 from job.config.csv import Csv
 from job.config.data import DataOptions
-from job.data.findings import holding
+from job.data.findings import holding, sentence
 from job.data.schema import Parsing, Recipe
 from job.errors import DataError, UsageError
 
@@ -482,7 +482,8 @@ def excel(path, table, above=()):
 
 
 def test_other_files(tmp_path, plain):
-    table = rows()
+    table = [row | {"ref": f"r{i:04}"} for i, row in enumerate(rows())]
+    refs = {row["ref"]: row for row in table}
     text = write(tmp_path / "t.csv", table).read_bytes()
     lines = [json.dumps(row) for row in table]
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
@@ -505,18 +506,53 @@ def test_other_files(tmp_path, plain):
     write(tmp_path / "noending", table, delimiter=";")
     excel(tmp_path / "t.xlsx", table)
     for path in sorted(tmp_path.iterdir()):
-        dataset = load(path)
+        dataset = load(path, keep=("ref", "bought"))
         assert (path.name, dataset.digest) == (path.name, plain.digest)
         assert codes(dataset) == []
-        schema = dataset.table.schema
-        count = sum(len(raw["age"]) for raw, _ in data.table_rows(str(path), schema, tmp_path))
-        assert count == ROWS
-    dataset = load(excel(tmp_path / "titled.xlsx", table, above=(["Customers", "", ""], [])))
+        kept = [refs[ref] for ref in dataset.kept["ref"].to_pylist()]
+        assert [row["bought"] for row in kept] == dataset.kept["bought"].to_pylist()
+        assert [float(row["age"]) for row in kept] == dataset.table.test["age"].tolist()
+        schema, reading = dataset.table.schema, DataOptions(keep=(" ref",))
+        blocks = list(data.table_rows(str(path), schema, tmp_path, reading))
+        streamed = [ref for _, carried, _ in blocks for ref in carried["ref"].to_pylist()]
+        assert streamed == list(refs)
+        assert sum(len(raw["age"]) for raw, _, _ in blocks) == ROWS
+    titled = excel(tmp_path / "titled.xlsx", table, above=(["Customers", "", ""], []))
+    dataset = load(titled, keep=("ref",))
     assert codes(dataset) == ["title-lines"]
     assert dataset.digest == plain.digest
     (tmp_path / "broken.xlsx").write_bytes(b"PK\3\4nonsense")
     with refused(DataError, "broken.xlsx", "Excel"):
         load(tmp_path / "broken.xlsx")
+
+
+def test_columns_to_keep_are_not_learned_from_unless_named(tmp_path, plain):
+    path = changed(tmp_path, "ref", lambda i, _: f"r{i}")
+    for name in ("Ref", "reff"):
+        with pytest.raises(UsageError, match=f"--keep: .* Received: '{name}'") as caught:
+            load(path, keep=(name,))
+        assert caught.value.hint.startswith("Did you mean 'ref'")
+    excluded = load(path, keep=("ref",), exclude=("ref",))
+    assert excluded.digest == plain.digest
+    assert set(excluded.kept) == {"ref"}
+    assert "age" not in kinds(load(path, keep=("age",)))
+    both = load(path, keep=("age",), number=("age",))
+    assert kinds(both)["age"] == "number"
+    assert both.kept["age"].to_pylist() == [f"{age:.0f}" for age in both.table.test["age"]]
+
+
+def test_a_column_to_keep_that_is_not_there_is_empty(tmp_path):
+    path = changed(tmp_path, "ref", lambda i, _: f"r{i}")
+    dataset = load(path, write(tmp_path / "test.csv", rows(50, seed=1)), keep=("ref",))
+    assert codes(dataset) == ["kept-missing"]
+    assert dataset.kept["ref"].to_pylist() == [None] * 50
+    [(_, kept, found)] = data.table_rows(
+        str(tmp_path / "test.csv"), dataset.table.schema, tmp_path, DataOptions(keep=("scor",))
+    )
+    assert kept["scor"].to_pylist() == [None] * 50
+    [said] = [sentence(each) for each in found]
+    assert said.startswith("Column 'scor' of --keep is not there, and is empty")
+    assert "'score'" in said
 
 
 def test_labels_are_trimmed_and_blank_ones_missing(tmp_path, plain):

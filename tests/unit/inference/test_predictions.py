@@ -1,10 +1,16 @@
-"""Where predictions may be written: never among the rows that they are made from."""
+"""Where predictions may be written, and what they carry besides their classes."""
 
+import datetime as dt
+import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
-from job.errors import UsageError
+from job.errors import DataError, UsageError
 from job.inference import predictions
 
 
@@ -59,3 +65,54 @@ def test_an_output_among_the_rows_is_refused(rows: str, output: str) -> None:
 )
 def test_an_output_beside_the_rows_is_taken(rows: str, output: str) -> None:
     predictions.check(output, rows)
+
+
+SAID = np.array([[0.25, 0.75], [0.75, 0.25]], np.float32)
+DAY = dt.datetime(2026, 1, 31, 9, 30)
+KEPT = {
+    "id": [7, None],
+    "class": ["mine", "ours"],
+    "when": [DAY, None],
+    "tags": [["a", "b"], None],
+    "size": [float("inf"), 0.1],
+    "gone": [None, None],
+}
+
+
+def written(output: str, *blocks: dict) -> int:
+    made = (
+        (SAID, {name: pa.chunked_array([pa.array(v)]) for name, v in each.items()})
+        for each in blocks
+    )
+    return predictions.write(output, made, ("no", "yes"))
+
+
+def test_kept_columns_stand_before_the_class_with_their_types() -> None:
+    assert written("out.parquet", KEPT, KEPT) == 4
+    rows = pyarrow.parquet.read_table("out.parquet").to_pylist()
+    assert rows[:2] == rows[2:]
+    assert rows[0] == {
+        "id": 7, "kept_class": "mine", "when": DAY, "tags": ["a", "b"], "size": float("inf"),
+        "gone": None, "class": "yes", "probability_no": 0.25, "probability_yes": 0.75,
+    }  # fmt: skip
+    written("out.jsonl", KEPT)
+    first, second = map(json.loads, Path("out.jsonl").read_text().splitlines())
+    assert first == {
+        "id": 7, "kept_class": "mine", "when": "2026-01-31 09:30:00", "tags": ["a", "b"],
+        "size": "inf", "gone": None, "class": "yes", "probabilities": {"no": 0.25, "yes": 0.75},
+    }  # fmt: skip
+    assert (second["id"], second["class"]) == (None, "no")
+    written("out.csv", KEPT)
+    first, _ = pyarrow.csv.read_csv("out.csv").to_pylist()
+    assert (first["id"], first["kept_class"], first["tags"]) == (7, "mine", '["a", "b"]')
+
+
+def test_a_kept_column_keeps_the_type_of_its_first_rows() -> None:
+    assert written("out.parquet", {"id": [1.5, None]}, {"id": [2, 3]}) == 4
+    table = pyarrow.parquet.read_table("out.parquet")
+    assert table["id"].to_pylist() == [1.5, None, 2.0, 3.0]
+    for name in ("bad.parquet", "bad.csv"):
+        with pytest.raises(DataError, match=r"int64 in all files\. Received: string"):
+            written(name, {"id": [1, 2]}, {"id": ["x", "y"]})
+        assert not Path(name).exists()
+    assert written("mixed.jsonl", {"id": [1, 2]}, {"id": ["x", "y"]}) == 4
