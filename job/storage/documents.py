@@ -1,10 +1,13 @@
 """JSON documents in a store: a frozen dataclass to bytes and back, checked on the way in."""
 
+import threading
 from typing import TypeVar
 
 from job.errors import DataError
 
 T = TypeVar("T")
+
+_preparing = threading.Lock()
 
 
 def encode(document: object) -> bytes:
@@ -34,8 +37,10 @@ def decode(
     """
     import msgspec
 
+    with _preparing:  # a thread that meets a dataclass half prepared crashes inside msgspec
+        decoder = msgspec.json.Decoder(kind)
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise DataError(
             f"{uri}: expected a {kind.__name__.lower()} in JSON. Received: {exc}.",
