@@ -1,6 +1,6 @@
 """The events of a run: each as a machine reads it, and in one line for a person."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,34 +11,49 @@ from job.data.findings import Finding, sentence
 from job.errors import JobError
 from job.evaluation.metrics import Metrics
 from job.evaluation.scores import TITLES
+from job.experiment import Watch
+from job.process import log, shutdown
 from job.process.log import INFO, WARNING, event
 from job.registry.verdict import Verdict
 from job.storage.patient import Retry
+from job.track.prometheus import NotPushed, NotWritten
 from job.training.checkpoint import Notice, NotSaved, Resumed, Saved, Slow, Unusable
 
 if TYPE_CHECKING:
     from job.device import DeviceInfo
     from job.models.plan import Plan
-    from job.registry import Published
+    from job.record import Outcome
     from job.registry.manifest import Manifest
+    from job.registry.runs import Identity
     from job.training import Fitted
     from job.training.state import EpochResult, Position
 
 
-def run_started(config: Config, run_id: str) -> None:
-    """A run begins."""
+def run_started(config: Config, run: "Identity") -> None:
+    """A run begins; every following event names it."""
+    _bind(run)
     event(
         "run.started",
-        f"Run {run_id}: training {config.model_name} on {config.data.data}; "
+        f"Run {run.run_id}: training {config.model_name} on {config.data.data}; "
         f"the model goes to {config.publishing.store}.",
         model=config.model_name,
         config=config.flat(),
     )
 
 
-def run_continued(run_id: str) -> None:
-    """The job resumes an unfinished run in place of its own."""
-    event("run.continued", f"Resuming run {run_id}, which did not finish, in place of a new run.")
+def run_continued(run: "Identity") -> None:
+    """The job resumes an unfinished run in place of its own; every following event names that."""
+    _bind(run)
+    event(
+        "run.continued",
+        f"Resuming run {run.run_id}, which did not finish, in place of a new run.",
+    )
+
+
+def _bind(run: "Identity") -> None:
+    """Names the run in every following log line and in the termination message."""
+    log.bind({"run.id": run.run_id, "run.attempt": run.attempt})
+    shutdown.note(run_id=run.run_id)
 
 
 def run_unmarked(error: JobError) -> None:
@@ -308,8 +323,44 @@ def publishing_started(store: str) -> None:
     )
 
 
-def run_skipped(same: "Manifest") -> None:
-    """There is nothing to do."""
+def figures_failed(failures: Sequence[NotWritten | NotPushed]) -> None:
+    """Figures of the run did not reach Prometheus; that does not change the run's end."""
+    for failure in failures:
+        match failure:
+            case NotWritten(path=path, reason=reason):
+                event(
+                    "metrics_file.failed",
+                    "--metrics-file: expected a file that can be written. "
+                    f"Received: {path!r}: {reason}.",
+                    level=WARNING,
+                )
+            case NotPushed(url=url, reason=reason):
+                event(
+                    "metrics_push.failed",
+                    f"--metrics-gateway: expected a Pushgateway at {url}. Received: {reason}.",
+                    level=WARNING,
+                )
+
+
+def run_ended(outcome: "Outcome", store: str) -> None:
+    """The run ended well; its version is in the store."""
+    if outcome.verdict is None:
+        _skipped(outcome.manifest)
+        return
+    _published(outcome.manifest, store, promoted=outcome.verdict.promote)
+    seconds = outcome.seconds
+    longest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
+    event(
+        "run.ended",
+        f"Done in {sum(seconds.values()):.1f} s: "
+        + ", ".join(f"{phase} {value:.1f} s" for phase, value in longest)
+        + ".",
+        exit_code=0,
+        seconds=dict(seconds),
+    )
+
+
+def _skipped(same: "Manifest") -> None:
     event(
         "run.skipped",
         f"Nothing to do: data, configuration and versions are those of version {same.version} of "
@@ -320,9 +371,7 @@ def run_skipped(same: "Manifest") -> None:
     )
 
 
-def published(result: "Published", store: str) -> None:
-    """The version is complete in the store."""
-    manifest, promoted = result.manifest, result.verdict.promote
+def _published(manifest: "Manifest", store: str, *, promoted: bool) -> None:
     version = f"{manifest.name}/versions/{manifest.version}/{manifest.attempt}"
     report = f"{store.rstrip('/')}/{version}/report.html"
     event(
@@ -337,19 +386,16 @@ def published(result: "Published", store: str) -> None:
     )
 
 
-def run_ended(seconds: Mapping[str, float]) -> None:
-    """The run ended well; where its time went."""
-    longest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
-    event(
-        "run.ended",
-        f"Done in {sum(seconds.values()):.1f} s: "
-        + ", ".join(f"{phase} {value:.1f} s" for phase, value in longest)
-        + ".",
-        exit_code=0,
-        seconds=dict(seconds),
-    )
-
-
 def _counted(count: int, word: str) -> str:
     plural = word + ("es" if word.endswith("s") else "s")
     return f"{count:,} {word if count == 1 else plural}"
+
+
+WATCH = Watch(
+    planned=planned,
+    epoch_ended=epoch_ended,
+    member_dropped=member_dropped,
+    time_limited=time_limited,
+    checkpoint=report,
+)
+"""Logs what happens in training."""

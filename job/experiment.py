@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,53 +17,22 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.data.schema import Recipe
 from job.errors import DataError, DataNotFound, UsageError
-from job.evaluation.metrics import Metrics
 from job.evaluation.scores import mean, rankings
-from job.evaluation.threshold import Threshold, choose, is_number, positive_class
+from job.evaluation.threshold import Threshold, choose, positive_class
 from job.models import mlp, plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
 from job.process.timing import Clock
+from job.record import Fit
 from job.registry import Versions
 from job.registry.fingerprint import run_fingerprint
 from job.registry.manifest import Manifest
 from job.storage import Open, Store, open_store
 from job.training.checkpoint import Checkpoints, Notice
-from job.training.state import State
 from job.versions import library_versions
 
 SCORED_ROWS = 20_000
 """Training rows on which the fit is measured."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """A trained model and its scores.
-
-    Attributes:
-        config: The options, none of them open.
-        network: The trained model; takes what `dataset.train.x` holds.
-        fitted: What came of training.
-        probabilities: (test rows, classes), float32.
-        metrics: Scores on the test rows.
-        training_auc: ROC AUC on the training and validation rows.
-        exact: Whether it was resumed with the same bits; None when it was not resumed.
-        notes: What the device or the time limit decided of the network, in sentences.
-    """
-
-    config: Config
-    network: Any
-    fitted: training.Fitted
-    probabilities: NDArray[np.float32]
-    metrics: Metrics
-    training_auc: float | None
-    exact: bool | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained weights."""
-        return mlp.parameters(self.network)
 
 
 def _ignore(*_: object, **__: object) -> None:
@@ -201,7 +171,6 @@ def train_and_score(
     if checkpoints:
         with clock.phase("resume"):
             state = checkpoints.latest()
-        shutdown.note(checkpoint=checkpoints.last)
     if checkpoints and state:
         decided = plan.Plan(config=plan.resumed(config, checkpoints.chosen))
     else:
@@ -217,10 +186,6 @@ def train_and_score(
         data_bytes=dataset.nbytes,
     )
 
-    def save(state: State) -> None:
-        if checkpoints:
-            shutdown.note(checkpoint=checkpoints.save(state))
-
     with clock.phase("build"), memory():
         network = models.build(config, dataset)
     with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
@@ -233,7 +198,7 @@ def train_and_score(
             should_stop=shutdown.requested,
             resume=state,
             due=checkpoints.due if checkpoints else lambda: False,
-            save=save,
+            save=checkpoints.save if checkpoints else lambda _: None,
             on_drop=watch.member_dropped,
         )
     clock.add("trace", fitted.trace_seconds)
@@ -256,12 +221,20 @@ def train_and_score(
     exact = checkpoints.exact if checkpoints else None
     return Fit(
         config=config,
+        device=info,
+        library_versions=library_versions(),
+        created=datetime.now(UTC),
         network=fitted.network,
-        fitted=fitted,
+        parameters=mlp.parameters(fitted.network),
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        validation=fitted.validation_scores(dataset),
         probabilities=probabilities,
         metrics=metrics,
         training_auc=training_auc,
+        rows_per_second=fitted.rows_per_second,
         exact=exact if fitted.time_limited is None else False,
+        time_limited=fitted.time_limited,
         notes=notes,
     )
 
@@ -277,18 +250,13 @@ def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Thr
         return None
     seen = fitted.validation
     rows = seen.rows if seen else dataset.validation_rows
-    if not len(rows) and not is_number(rule):
-        raise UsageError(
-            f"--threshold: expected validation rows to choose it on. Received: {rule!r}, and none.",
-            hint="Hold out some rows with --validation-split 0.2, or name the threshold itself.",
-        )
-    said = (
+    probabilities = (
         seen.probabilities
         if seen
         else training.predict(fitted.network, _part(dataset.train.x, rows))
     )
     positive = positive_class(dataset.shares)
-    return choose(rule, said, dataset.train.y[rows], dataset.classes, positive)
+    return choose(rule, probabilities, dataset.train.y[rows], dataset.classes, positive)
 
 
 def _training_auc(dataset: Dataset, network: Any) -> float | None:

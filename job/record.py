@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,80 +13,76 @@ from job.config.gate import Metric
 from job.data.dataset import Dataset
 from job.device import DeviceInfo
 from job.evaluation.metrics import Metrics
-from job.registry import Published
 from job.registry.fingerprint import fingerprint
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
+from job.registry.runs import Identity
 from job.registry.verdict import Verdict
 from job.training.calibration import ValidationScores
 from job.training.state import EpochResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
-    """A run and one try at it.
+class Fit:
+    """A trained model and its scores.
 
     Attributes:
-        run_id: The run's identity.
-        attempt: The identity of this try.
-        source: See `job.registry.manifest.Draft`.
-    """
-
-    run_id: str
-    attempt: str
-    source: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record(Identity):
-    """A finished run: what the report, the data files and the manifest say of it.
-
-    Attributes:
-        config: What the run was told.
-        dataset: What it learned from and was tested on.
+        config: The options, none of them open.
+        device: The device that trained it.
+        library_versions: Library → version.
+        created: When it was evaluated, with its time zone.
+        network: The trained model; takes what `dataset.train.x` holds.
+        parameters: Number of its trained weights.
         history: One result for each epoch.
         best_epoch: The epoch with the lowest validation loss, counted from 1.
-        metrics: Scores on the test rows.
-        probabilities: (test rows, classes), float32; what the model said.
-        metric: What versions are compared by.
-        training_auc: ROC AUC on the training and validation rows.
-        verdict: Whether the model may be promoted, and why.
-        device: The device that trained.
-        library_versions: Library → version.
-        seconds: Phase → seconds, in the order of the phases.
-        exact: Whether it was resumed with the same bits; None when it was not resumed.
-        created: When the model was evaluated, with its time zone.
-        parameters: Number of trained weights.
-        rows_per_second: Training rows over the seconds of an epoch.
-        peak_memory_mb: The process's largest resident set, MB.
-        gpu_peak_memory_mb: The most memory that TensorFlow held on the GPU, MB; None on a CPU.
-        past: The versions before it, oldest first, for the trend; may be empty.
         validation: Scores on rows that the model was not trained on; None without such rows.
-        notes: What the device or the time limit decided of the network, in sentences.
+        probabilities: (test rows, classes), float32; what the model answers.
+        metrics: Scores on the test rows.
+        training_auc: ROC AUC on the training and validation rows.
+        rows_per_second: Training rows over the seconds of an epoch.
+        exact: Whether it was resumed with the same bits; None when it was not resumed.
         time_limited: Steps done when the time limit ended training; None when it did not.
+        notes: What the device or the time limit decided of the network, in sentences.
     """
 
     config: Config
-    dataset: Dataset
-    history: tuple[EpochResult, ...]
-    best_epoch: int
-    metrics: Metrics
-    probabilities: NDArray[np.float32]
-    metric: Metric
-    training_auc: float | None
-    verdict: Verdict
     device: DeviceInfo
     library_versions: Mapping[str, str]
-    seconds: Mapping[str, float]
-    exact: bool | None
     created: datetime
+    network: Any
     parameters: int
+    history: tuple[EpochResult, ...]
+    best_epoch: int
+    validation: ValidationScores | None = None
+    probabilities: NDArray[np.float32]
+    metrics: Metrics
+    training_auc: float | None
     rows_per_second: float
+    exact: bool | None = None
+    time_limited: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Identity, Fit):
+    """A finished run: what the report, the data files and the manifest describe.
+
+    Attributes:
+        dataset: What it was trained and tested on.
+        metric: What versions are compared by.
+        verdict: Whether the model may be promoted, and why.
+        seconds: Phase → seconds, in the order of the phases.
+        peak_memory_mb: The process's largest resident set, MB.
+        gpu_peak_memory_mb: The most memory that TensorFlow held on the GPU, MB; None on a CPU.
+        past: The versions before it, oldest first, for the trend; may be empty.
+    """
+
+    dataset: Dataset
+    metric: Metric
+    verdict: Verdict
+    seconds: Mapping[str, float]
     peak_memory_mb: float
     gpu_peak_memory_mb: float | None = None
     past: tuple[Manifest, ...] = ()
-    validation: ValidationScores | None = None
-    notes: tuple[str, ...] = ()
-    time_limited: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -132,30 +129,42 @@ class Record(Identity):
             time_limited=self.time_limited,
             metric=self.metric,
             threshold=metrics.threshold,
-            schema=dataset.table.schema if dataset.table else None,
+            schema=dataset.schema,
         )
 
 
-def outcome(published: Published) -> Mapping[str, object]:
-    """What a run came to, for the termination message (JSON values)."""
-    manifest = published.manifest
-    return {
-        "outcome": "promoted" if published.verdict.promote else "rejected",
-        "run_id": manifest.run_id,
-        "model": manifest.name,
-        "version": manifest.version,
-        "metric": manifest.metric,
-        "metrics": _rounded(manifest.metrics.named()),
-        "baseline": _rounded(manifest.metrics.baseline or {}),
-        "reasons": list(published.verdict.reasons),
-        "comparisons": [asdict(each) for each in published.verdict.comparisons],
-    }
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended, for trackers and the termination message.
+
+    Attributes:
+        run_id: The run.
+        manifest: The version that it published, or found to be unchanged.
+        verdict: The final decision; None when there was nothing to do.
+        seconds: Phase → seconds.
+    """
+
+    run_id: str
+    manifest: Manifest
+    seconds: Mapping[str, float]
+    verdict: Verdict | None = None
+
+    def details(self) -> Mapping[str, object]:
+        """As the termination message has it (JSON values)."""
+        manifest, verdict = self.manifest, self.verdict
+        which = {"run_id": self.run_id, "model": manifest.name, "version": manifest.version}
+        if verdict is None:
+            return {"outcome": "skipped", **which}
+        return {
+            "outcome": "promoted" if verdict.promote else "rejected",
+            **which,
+            "metric": manifest.metric,
+            "metrics": _rounded(manifest.metrics.named()),
+            "baseline": _rounded(manifest.metrics.baseline or {}),
+            "reasons": list(verdict.reasons),
+            "comparisons": [asdict(each) for each in verdict.comparisons],
+        }
 
 
 def _rounded(named: Mapping[str, float | None]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in named.items() if value is not None}
-
-
-def skipped(same: Manifest, run_id: str) -> Mapping[str, object]:
-    """What a run that had nothing to do came to, for the termination message (JSON values)."""
-    return {"outcome": "skipped", "run_id": run_id, "model": same.name, "version": same.version}

@@ -1,11 +1,16 @@
 """train: the main job."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from job.commands.app import TRAIN, app, example
 from job.config import Config
 from job.config.options import from_config
+from job.errors import GateRejected
+
+if TYPE_CHECKING:
+    from job.record import Outcome
+    from job.registry.verdict import Verdict
 
 
 @app.command(
@@ -21,6 +26,27 @@ from job.config.options import from_config
 @from_config()
 def train(**values: Any) -> Mapping[str, object]:
     """Train, evaluate and publish a model: the main job."""
-    from job import pipeline
+    from job import events, pipeline
+    from job.track import prometheus
 
-    return pipeline.run(Config.of(**values))
+    config = Config.of(**values)
+    prometheus.check(config.process.metrics_file)
+    outcome = pipeline.run(config)
+    events.figures_failed(prometheus.report(config.process, outcome))
+    events.run_ended(outcome, config.publishing.store)
+    verdict = outcome.verdict
+    if verdict and not verdict.promote and not config.gate.rejection_ok:
+        raise _rejected(outcome, verdict)
+    return outcome.details()
+
+
+def _rejected(outcome: "Outcome", verdict: "Verdict") -> GateRejected:
+    name, version = outcome.manifest.name, outcome.manifest.version
+    compare = f"`mlp-job compare champion {version} --name {name}` shows both side by side; "
+    promote = f"`mlp-job promote {version} --name {name}` makes it the champion by hand."
+    return GateRejected(
+        f"Expected a model that may become the champion. Received: version {version}. "
+        + " ".join(verdict.reasons),
+        hint=promote if verdict.champion is None else compare + promote,
+        details=outcome.details(),
+    )

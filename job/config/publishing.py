@@ -67,3 +67,8 @@ class PublishingOptions(Options):
         valid=lambda v: all(HEADER.fullmatch(each) for each in v),
         metavar="HEADERS",
     )
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether the job may go on with another job's unfinished run."""
+        return self.resume_unfinished and not self.run_id

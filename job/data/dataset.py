@@ -141,6 +141,11 @@ class Dataset:
         return tuple(map(sentence, self.findings))
 
     @property
+    def schema(self) -> Schema | None:
+        """The columns, when the data is a table."""
+        return self.table.schema if self.table else None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row; of a table, as the first layer of the reference MLP sees it."""
         if self.table:

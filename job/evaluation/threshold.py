@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.config.training import parse_threshold
+from job.errors import UsageError
 from job.evaluation.scores import Indices, Probabilities, Ranking
 
 
@@ -25,11 +26,6 @@ class Threshold:
     value: float
     rule: str
     reached: bool = True
-
-
-def is_number(rule: str) -> bool:
-    """Whether a rule is the threshold itself, and needs no rows."""
-    return parse_threshold(rule)[0] == "value"
 
 
 def positive_class(counts: NDArray[np.int64] | NDArray[np.float64]) -> int:
@@ -58,10 +54,18 @@ def choose(
         y: (rows,); the true classes.
         classes: The two labels.
         positive: Index of the class that the rule is about.
+
+    Raises:
+        UsageError: The rule needs rows, and there are none.
     """
     kind, numbers = parse_threshold(rule)
     if kind == "value":
         return Threshold(label=classes[positive], value=numbers[0], rule=rule)
+    if not len(y):
+        raise UsageError(
+            f"--threshold: expected validation rows to choose it on. Received: {rule!r}, and none.",
+            hint="Hold out some rows with --validation-split 0.2, or name the threshold itself.",
+        )
     ranking = Ranking(probabilities[:, positive], y == positive)
     true, false = ranking.counts()
     missed = true[-1] - true

@@ -1,5 +1,5 @@
 """Exports of a trained model: files that Keras and TensorFlow Serving load."""
 
-from job.export.export import Check, ExportMismatch, tolerance, write
+from job.export.export import CHECKED_ROWS, Check, ExportMismatch, tolerance, write
 
-__all__ = ["Check", "ExportMismatch", "tolerance", "write"]
+__all__ = ["CHECKED_ROWS", "Check", "ExportMismatch", "tolerance", "write"]

@@ -28,6 +28,9 @@ LOW_PRECISION_TOLERANCE = 2e-2
 """The same for a model with half-precision layers or trained on a GPU, whose TF32 products keep
 11 bits; the fresh process computes on the CPU."""
 
+CHECKED_ROWS = 1000
+"""Test rows on which the published files are compared with the trained model."""
+
 RELOAD_SECONDS = 300.0
 """Patience with the fresh process; it needs a few seconds."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +24,12 @@ from job.gate.decision import Rival
 from job.gate.rules import Rules
 from job.inference import scoring
 from job.process.scratch import scratch
+from job.record import Fit
 from job.registry import Published, Versions, promotion
+from job.registry.fingerprint import fingerprint
 from job.registry.manifest import InputRecord, Manifest, input_of
 from job.registry.pointer import Champion, reigned, second_chance
 from job.registry.verdict import Role, Verdict
-
-
-class Fit(Protocol):
-    """A trained model and its scores; see `job.experiment.Fit`."""
-
-    @property
-    def config(self) -> Config: ...  # noqa: D102
-    @property
-    def probabilities(self) -> NDArray[np.float32]: ...  # noqa: D102
-    @property
-    def metrics(self) -> Metrics: ...  # noqa: D102
-    @property
-    def training_auc(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +46,7 @@ class Challenger:
         y: (rows,), int32; their classes.
         answers: What it answers on these rows.
         metrics: Its scores on these rows.
-        metric: What versions are compared by.
+        rules: When it is promoted.
         shares: (classes,); each class's share of the training rows.
         training_auc: Its ROC AUC on its training and validation rows.
         options: The options that made it.
@@ -71,7 +60,7 @@ class Challenger:
     y: NDArray[np.int32]
     answers: Answers
     metrics: Metrics
-    metric: Metric
+    rules: Rules
     shares: NDArray[np.float64]
     training_auc: float | None
     options: Mapping[str, Any]
@@ -80,42 +69,40 @@ class Challenger:
     findings: tuple[Finding, ...] = ()
 
 
-def challenger(dataset: Dataset, fit: Fit, metric: Metric, made_from: str) -> Challenger:
-    """The model that was just trained.
+def challenger(dataset: Dataset, fit: Fit, metric: Metric) -> Challenger:
+    """A model that was just trained.
 
     Args:
         dataset: What it was trained and scored on.
         fit: The model and its scores.
         metric: What versions are compared by.
-        made_from: Its fingerprint.
     """
     return Challenger(
         classes=dataset.classes,
         input=input_of(dataset),
-        schema=dataset.table.schema if dataset.table else None,
+        schema=dataset.schema,
         rows=dataset.table.test if dataset.table else dataset.test.x,
         y=dataset.test.y,
         answers=_answers(fit.probabilities, dataset.classes, fit.metrics.threshold),
         metrics=fit.metrics,
-        metric=metric,
+        rules=Rules.of(fit.config, metric),
         shares=dataset.shares,
         training_auc=fit.training_auc,
         options=fit.config.model_options(),
-        fingerprint=made_from,
+        fingerprint=fingerprint(fit.config, dataset.digest, fit.library_versions),
         table=dataset.table,
         findings=dataset.findings,
     )
 
 
-def choose_metric(
-    config: Config, champion: Manifest | None, dataset: Dataset
-) -> tuple[Metric, str]:
+def choose_metric(versions: Versions, config: Config, dataset: Dataset) -> tuple[Metric, str]:
     """What versions are compared by, and why, in a few words.
 
     The option decides, or else the champion's, or else what suits the classes.
     """
     if config.gate.metric:
         return config.gate.metric, "--metric"
+    champion = reigning(versions)
     if champion and champion.metric:
         return champion.metric, f"as version {champion.version}, the champion"
     shares = dataset.shares
@@ -172,14 +159,16 @@ def settle(
         if verdict is None and published.verdict.champion == (champion and champion.version):
             verdict = published.verdict
         if verdict is None:
-            challenger = challenger or retrieved(versions, published.manifest, warn)
-            verdict = judge(versions, challenger, champion, config)
+            challenger = challenger or retrieved(versions, published.manifest, config, warn)
+            verdict = judge(versions, challenger, champion)
         if promotion.carry_out(versions, published, verdict, champion, etag):
             return replace(published, verdict=verdict)
     raise promotion.never_still(versions.name)
 
 
-def retrieved(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Challenger:
+def retrieved(
+    versions: Versions, manifest: Manifest, config: Config, warn: scoring.Warn
+) -> Challenger:
     """A published version as the gate sees it, scored on the data that its manifest names."""
     with scratch() as folder:
         rows, y = scoring.test_rows(
@@ -197,7 +186,7 @@ def retrieved(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Cha
         metrics=evaluation.evaluate(
             probabilities, y, manifest.classes, threshold=manifest.threshold
         ),
-        metric=manifest.metric or "accuracy",
+        rules=Rules.of(config, manifest.metric or "accuracy"),
         shares=np.bincount(y, minlength=len(manifest.classes)) / len(y),
         training_auc=manifest.metrics.training_auc,
         options=Config.recorded(manifest.config).model_options(),
@@ -205,22 +194,19 @@ def retrieved(versions: Versions, manifest: Manifest, warn: scoring.Warn) -> Cha
     )
 
 
-def judge(
-    versions: Versions, challenger: Challenger, champion: Champion | None, config: Config
-) -> Verdict:
+def judge(versions: Versions, challenger: Challenger, champion: Champion | None) -> Verdict:
     """The verdict on a new model against a champion; the device must be prepared.
 
     Args:
         versions: The model's versions.
         challenger: The new model.
         champion: What the pointer says; None when there is no champion.
-        config: The rules.
     """
     rivals: list[Rival] = []
     trail: tuple[float, ...] = ()
     reigns = 1
     findings = rules.useless(
-        challenger.metric,
+        challenger.rules.metric,
         challenger.answers,
         challenger.y,
         challenger.classes,
@@ -229,11 +215,11 @@ def judge(
     if champion:
         listed = versions.listed(sorted(reigned(champion)))
         earlier = [each.manifest for each in listed if each.manifest]
-        trail, reigns = _trail(earlier, champion, challenger.metric), len(reigned(champion))
+        trail, reigns = _trail(earlier, champion, challenger.rules.metric), len(reigned(champion))
         rivals.append(_champion(versions, champion, challenger))
         rivals += _best(versions, champion, challenger, earlier)
         findings += _shuffled(versions, challenger)
-        findings += holding(challenger.findings, config.data.allow)
+        findings += holding(challenger.findings, challenger.rules.allow)
     return decision.decide(
         answers=challenger.answers,
         y=challenger.y,
@@ -245,15 +231,7 @@ def judge(
         trail=trail,
         findings=findings,
         objection=second_chance(champion, challenger.fingerprint),
-        rules=Rules(
-            metric=challenger.metric,
-            min_accuracy=config.gate.min_accuracy,
-            min_recall=config.gate.min_recall,
-            margin=config.gate.margin,
-            confidence=config.gate.confidence,
-            when_unsure=config.gate.when_unsure,
-            allow=config.data.allow,
-        ),
+        rules=challenger.rules,
     )
 
 
@@ -302,7 +280,7 @@ def _best(
     Without it, every night's model could be a margin worse than the last one's.
     """
     manifests = [each for each in earlier if each.version != champion.version]
-    for manifest in sorted(manifests, key=partial(_rank, challenger.metric), reverse=True):
+    for manifest in sorted(manifests, key=partial(_rank, challenger.rules.metric), reverse=True):
         try:
             rival = _scored(versions, manifest, "best", challenger)
         except (DataError, DataNotFound):

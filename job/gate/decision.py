@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from job.data.findings import Finding, sentence
 from job.evaluation import paired
 from job.evaluation.paired import Answers, Difference
-from job.evaluation.scores import TITLES, Indices, losses
+from job.evaluation.scores import TITLES, Indices
 from job.gate import rules as rule
 from job.gate.rules import Rules
 from job.registry.verdict import Comparison, Outcome, Role, Verdict
@@ -22,13 +22,6 @@ POWER = NormalDist().inv_cdf(0.8)
 CHAMPION, TREND, BEST = 0.2, 0.2, 0.6
 """Parts of the doubt, 1 - confidence: of the comparison with the champion, of the trend of the last
 champions, and of the comparison with the best."""
-
-RETRAINING = 0.12
-"""Retrained models differ in truth, too, not only on the test rows: by about this part of the share
-of rows on which they differ, one standard deviation; measured with tests/bench/gate.py."""
-
-MOST_CHANGE = 0.03
-"""Models that differ on more rows than this differ for other reasons than retraining."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +107,8 @@ def compare(
         raise ValueError(f"Expected a rival with answers. Received: {rival.obstacle!r}.")
     z = quantile(rules.confidence, rival.role, reigns)
     gained, lost = paired.discordant(answers, rival.answers, y)
-    seen = _widened(
-        paired.difference(rules.metric, answers, rival.answers, y, z),
-        z * RETRAINING * _change(rules.metric, answers, rival.answers, y),
+    seen = paired.difference(rules.metric, answers, rival.answers, y, z).widened(
+        z * paired.retraining(rules.metric, answers, rival.answers, y)
     )
     resolution = seen.half_width * (1 + POWER / z) if z else 0.0
     outcome = _outcome(seen, resolution, rules.margin)
@@ -165,21 +157,6 @@ def quantile(confidence: float, role: Role, reigns: int) -> float:
         others = np.array([NormalDist().cdf(x + middle) for x in ours]) ** reigns
         low, high = (middle, high) if float(weights @ others) < level else (low, middle)
     return max(low, 1e-6) / math.sqrt(2)
-
-
-def _change(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
-    """How much an answer changes in the mean, in the metric's units."""
-    if metric == "log_loss":
-        first, second = (losses(each.probabilities, y) for each in (ours, theirs))
-        return float(np.abs(first - second).mean())
-    return min(sum(paired.discordant(ours, theirs, y)) / len(y), MOST_CHANGE)
-
-
-def _widened(seen: Difference, width: float) -> Difference:
-    """The interval with another, independent source of doubt added to each half."""
-    low = seen.value - math.hypot(seen.value - seen.low, width)
-    high = seen.value + math.hypot(seen.high - seen.value, width)
-    return replace(seen, low=low, high=high)
 
 
 def _outcome(seen: Difference, resolution: float, margin: float | None) -> Outcome:

@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config import Config
 from job.config.gate import Metric, WhenUnsure
 from job.data.dataset import Classes
 from job.data.findings import Finding
@@ -47,6 +48,20 @@ class Rules:
     confidence: float = 0.95
     when_unsure: WhenUnsure = "promote"
     allow: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, config: Config, metric: Metric) -> "Rules":
+        """The rules that the options set."""
+        gate = config.gate
+        return cls(
+            metric=metric,
+            min_accuracy=gate.min_accuracy,
+            min_recall=gate.min_recall,
+            margin=gate.margin,
+            confidence=gate.confidence,
+            when_unsure=gate.when_unsure,
+            allow=config.data.allow,
+        )
 
 
 def useless(

@@ -17,11 +17,12 @@ from job.models import plan
 from job.registry.manifest import Manifest
 from job.registry.versions import Versions
 from job.storage import Open, open_store
+from job.versions import library_versions
 
 
 def source(
     config: Config,
-    library_versions: Mapping[str, str],
+    versions: Mapping[str, str],
     opener: Open = open_store,
     *,
     contents: bool = False,
@@ -30,7 +31,7 @@ def source(
 
     Args:
         config: The options.
-        library_versions: Library → version.
+        versions: Library → version.
         opener: Opens the stores in S3.
         contents: Whether local files count by their contents, and are read for that.
 
@@ -43,27 +44,31 @@ def source(
             "data": identity(data, config.data, opener, contents=contents),
             "test_data": identity(test, config.data, opener, contents=contents) if test else None,
             "config": config.model_options(),
-            "library_versions": dict(library_versions),
+            "library_versions": dict(versions),
         }
     )
 
 
-def sources_of(config: Config, library_versions: Mapping[str, str], opener: Open) -> list[str]:
-    """The sources by which an unchanged version is recognised; the last one is recorded.
+def recognized(versions: Versions, config: Config, opener: Open) -> tuple[str, Manifest | None]:
+    """The source of a new version, and the version because of which there is nothing to do.
 
-    Local files are read for it with `--skip-unchanged` only.
+    With `--skip-unchanged` only, local files are read, and such a version is looked for.
     """
-    ways = (False, True) if config.publishing.skip_unchanged else (False,)
-    return [source(config, library_versions, opener, contents=contents) for contents in ways]
+    if not config.publishing.skip_unchanged:
+        return source(config, library_versions(), opener), None
+    sources = [
+        source(config, library_versions(), opener, contents=contents) for contents in (False, True)
+    ]
+    return sources[-1], unchanged(versions, config, sources)
 
 
-def fingerprint(config: Config, digest: str, library_versions: Mapping[str, str]) -> str:
+def fingerprint(config: Config, digest: str, versions: Mapping[str, str]) -> str:
     """SHA-256 (hex) of the data's contents, the options that make the model, and all versions."""
     return _hash(
         {
             "contents": digest,
             "config": config.model_options(),
-            "library_versions": dict(library_versions),
+            "library_versions": dict(versions),
         }
     )
 

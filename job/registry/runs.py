@@ -1,4 +1,4 @@
-"""Unfinished runs: which one a job resumes, and which ones failed for good.
+"""Runs: their identity, which unfinished one a job resumes, and which ones failed for good.
 
 `runs/{run id}/run.json` says what a run is made from. It is created once, before training, and
 the first pod of a Job that creates it decides for all of them whether the Job resumes an earlier
@@ -7,12 +7,14 @@ Job, and one version comes out.
 """
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
+from job.config.publishing import PublishingOptions
 from job.errors import (
     AccessDenied,
     DataError,
@@ -46,6 +48,30 @@ PATIENCE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Identity:
+    """A run and one try at it.
+
+    Attributes:
+        run_id: The run, shared by its retries.
+        attempt: This try.
+        source: What the run is made from; None before that is known. See
+            `job.registry.fingerprint`.
+    """
+
+    run_id: str
+    attempt: str
+    source: str | None = None
+
+    @classmethod
+    def of(cls, options: PublishingOptions) -> "Identity":
+        """A job's own run, of the id that it is given or else of a new one, and a new try."""
+        new = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        # A container that is started again in its pod has the pod's name, and files of its own.
+        tried = filter(None, (options.attempt, secrets.token_hex(4)))
+        return cls(run_id=options.run_id or options.default_run_id or new, attempt="-".join(tried))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run, or one job that resumes another job's run.
 
@@ -68,7 +94,7 @@ class Run:
     failed: int | None = None
 
 
-def check(versions: Versions, run_id: str) -> tuple[str, Published | None]:
+def check(versions: Versions, own: Identity) -> tuple[Identity, Published | None]:
     """Proves that publishing will work, before any training; as `publish.check`.
 
     Returns:
@@ -76,53 +102,56 @@ def check(versions: Versions, run_id: str) -> tuple[str, Published | None]:
         what that run has published already, if it has.
     """
     publish.check(versions, None)
-    run_id = _resumed_by(versions, run_id)
-    return run_id, publish.published_by(versions, run_id)
+    run = _resumed_by(versions, own)
+    published = publish.published_by(versions, run.run_id)
+    return (replace(run, source=published.manifest.source) if published else run), published
 
 
-def begin(versions: Versions, run_id: str, fingerprint: str, *, resume: bool) -> str:
+def begin(versions: Versions, own: Identity, *, resume: bool) -> Identity:
     """Records a run before it trains.
 
     Args:
         versions: The model's versions and runs.
-        run_id: The job's own run id.
-        fingerprint: Of data, options and versions.
-        resume: Whether to take the newest unfinished run with the same fingerprint instead.
+        own: The job's own run; its source is known.
+        resume: Whether to take the newest unfinished run with the same source instead.
 
     Returns:
-        The id of the run to work on; the same for all pods that have this `run_id`.
+        The run to work on; the same for all pods that have this run id.
     """
-    if _read(versions, run_id) is None:
+    if _read(versions, own.run_id) is None:
+        fingerprint = own.source or ""
         resumes, checkpoints = _unfinished(versions, fingerprint) if resume else (None, [])
         run = Run(
             schema_version=1,
-            run_id=run_id,
+            run_id=own.run_id,
             fingerprint=fingerprint,
             created=now(),
             resumes=resumes,
             resumed_from=checkpoints,
         )
         with contextlib.suppress(Conflict):  # another pod was faster, and its choice counts
-            versions.store.write(_key(versions, run_id), encode(run), if_none_match=True)
-    return _resumed_by(versions, run_id)
+            versions.store.write(_key(versions, own.run_id), encode(run), if_none_match=True)
+    return _resumed_by(versions, own)
 
 
 @contextlib.contextmanager
 def marked(
-    versions: Versions, run_id: str, fingerprint: str, on_error: Callable[[JobError], None]
+    versions: Versions, run: Identity, on_error: Callable[[JobError], None]
 ) -> Iterator[None]:
     """Keeps other jobs from resuming the run if the block fails for a reason that lies in it.
+
+    Other errors get a hint how to resume it; see `shutdown.resumable`.
 
     The record of a run that failed without a checkpoint is removed where the policy allows it.
 
     Args:
         versions: The model's versions and runs.
-        run_id: The run.
-        fingerprint: Of data, options and versions; a run that was begun with others is not marked.
+        run: A run that was begun with another source is not marked.
         on_error: Called when the store does not take the mark.
     """
     try:
-        yield
+        with shutdown.resumable():
+            yield
     except (StoreError, AccessDenied):
         raise
     except (
@@ -133,27 +162,28 @@ def marked(
         if shutdown.reason() is None:  # not a signal that a library turned into an error
             try:
                 with versions.store.within(PATIENCE):
-                    _mark(versions, run_id, fingerprint, exit_code)
+                    _mark(versions, run, exit_code)
             except JobError as exc:
                 on_error(exc)
         raise
 
 
-def _resumed_by(versions: Versions, run_id: str) -> str:
-    known = _read(versions, run_id)
-    return (known and known.resumes) or run_id
+def _resumed_by(versions: Versions, own: Identity) -> Identity:
+    known = _read(versions, own.run_id)
+    return replace(own, run_id=known.resumes) if known and known.resumes else own
 
 
-def _mark(versions: Versions, run_id: str, fingerprint: str, exit_code: int | None) -> None:
+def _mark(versions: Versions, run: Identity, exit_code: int | None) -> None:
     """Records why a run failed, or forgets one that there is nothing to resume of."""
-    known = _read(versions, run_id)
-    if known is None or known.fingerprint != fingerprint:
+    known = _read(versions, run.run_id)
+    if known is None or known.fingerprint != run.source:
         return
-    if not _checkpoints(versions, run_id):
+    key = _key(versions, run.run_id)
+    if not _checkpoints(versions, run.run_id):
         with contextlib.suppress(AccessDenied):
-            versions.store.delete(_key(versions, run_id))
+            versions.store.delete(key)
     elif exit_code is not None:
-        versions.store.write(_key(versions, run_id), encode(replace(known, failed=exit_code)))
+        versions.store.write(key, encode(replace(known, failed=exit_code)))
 
 
 def _unfinished(versions: Versions, fingerprint: str) -> tuple[str | None, Sequence[str]]:

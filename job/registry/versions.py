@@ -16,6 +16,8 @@ from job.storage import Store
 from job.storage.documents import decode
 
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+RECENT = 20
+"""Versions that a report's trend line goes back."""
 READERS = 8
 """Manifests that are read at a time for a listing."""
 
@@ -107,9 +109,9 @@ class Versions:
         """Downloads and hashes every file of a version."""
         return self.hashed(self.resolve(ref))
 
-    def recent(self, count: int) -> tuple[Manifest, ...]:
+    def recent(self) -> tuple[Manifest, ...]:
         """The newest versions' manifests, oldest first; damaged ones are left out."""
-        listed = self.listed(self.numbers()[-count:])
+        listed = self.listed(self.numbers()[-RECENT:])
         return tuple(each.manifest for each in reversed(listed) if each.manifest)
 
     def versions(self) -> tuple[Listed, ...]:

@@ -6,15 +6,14 @@ Names and units: https://prometheus.io/docs/practices/naming/.
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job.config.process import ProcessOptions
 from job.errors import UsageError
-from job.process.log import WARNING, event
-from job.registry.manifest import Manifest
+from job.record import Outcome
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -23,6 +22,22 @@ TIMEOUT = 10.0
 """Seconds for which a Pushgateway may keep the run from ending."""
 
 LAST_SUCCESS = "mlp_job_last_success_timestamp_seconds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotWritten:
+    """The figures could not be written to a file."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotPushed:
+    """The figures could not be pushed to a gateway."""
+
+    url: str
+    reason: str
 
 
 def check(path: str | None) -> None:
@@ -41,56 +56,44 @@ def check(path: str | None) -> None:
         )
 
 
-def report(
-    options: ProcessOptions,
-    manifest: Manifest,
-    *,
-    promoted: bool | None,
-    seconds: Mapping[str, float],
-) -> None:
-    """Writes and pushes the figures, as asked for; a failure does not change the run's end.
+def report(options: ProcessOptions, outcome: Outcome) -> list[NotWritten | NotPushed]:
+    """Writes and pushes the figures, as asked for.
 
     Args:
         options: They name the file and the gateway.
-        manifest: The version that the run published, or found to be unchanged.
-        promoted: Whether the gate let it through; None when there was nothing to do. The time of
-            the last success is now, but for a rejection, after which it stays what it was.
-        seconds: Phase → seconds.
+        outcome: The time of the last success is now, but for a rejection, after which it stays
+            what it was.
+
+    Returns:
+        What failed; it does not change the run's end.
     """
     from prometheus_client import pushadd_to_gateway, write_to_textfile
 
-    now = None if promoted is False else time.time()
+    failures: list[NotWritten | NotPushed] = []
+    rejected = outcome.verdict is not None and not outcome.verdict.promote
+    now = None if rejected else time.time()
     path, url = options.metrics_file, options.metrics_gateway
     if path:
-        figures = _figures(manifest, promoted, seconds, now or _last_success(path))
+        figures = _figures(outcome, now or _last_success(path))
         try:
             write_to_textfile(path, figures)
         except OSError as exc:
-            event(
-                "metrics_file.failed",
-                f"--metrics-file: expected a file that can be written. Received: "
-                f"{path!r}: {exc.strerror}.",
-                level=WARNING,
-            )
+            failures.append(NotWritten(path=path, reason=str(exc.strerror)))
     if url:
-        figures = _figures(manifest, promoted, seconds, now)
-        where = {"model": manifest.name}
+        figures = _figures(outcome, now)
+        where = {"model": outcome.manifest.name}
         try:  # keeps the figures at the gateway that are not pushed
             pushadd_to_gateway(url, "mlp-job", figures, grouping_key=where, timeout=TIMEOUT)
         except (OSError, HTTPException) as exc:
-            event(
-                "metrics_push.failed",
-                f"--metrics-gateway: expected a Pushgateway at {url}. Received: {exc}.",
-                level=WARNING,
-            )
+            failures.append(NotPushed(url=url, reason=str(exc)))
+    return failures
 
 
-def _figures(
-    manifest: Manifest, promoted: bool | None, seconds: Mapping[str, float], last: float | None
-) -> "CollectorRegistry":
+def _figures(outcome: Outcome, last: float | None) -> "CollectorRegistry":
     """The run's figures; without the time of the last success when there is none."""
     from prometheus_client import CollectorRegistry, Gauge
 
+    manifest = outcome.manifest
     registry = CollectorRegistry()
 
     def gauge(name: str, about: str, value: float, **labels: str) -> None:
@@ -101,8 +104,8 @@ def _figures(
     gauges: dict[str, Gauge] = {}
     if last:
         gauge(LAST_SUCCESS, "When a run last promoted a model or had nothing to do.", last)
-    passed = manifest.verdict.promote if promoted is None else promoted
-    gauge("mlp_job_gate_passed", "1 when the last model was promoted, 0 when not.", float(passed))
+    passed = float((outcome.verdict or manifest.verdict).promote)
+    gauge("mlp_job_gate_passed", "1 when the last model was promoted, 0 when not.", passed)
     gauge("mlp_job_version", "Number of the last model.", manifest.version)
     gauge(
         "mlp_job_test_accuracy_ratio", "Its accuracy on the test rows.", manifest.metrics.accuracy
@@ -123,7 +126,7 @@ def _figures(
         ("test", rows.test_rows),
     ):
         gauge("mlp_job_data_rows", "Rows of its data.", count, split=split)
-    for phase, value in seconds.items():
+    for phase, value in outcome.seconds.items():
         name = phase.replace(" ", "_")
         gauge("mlp_job_phase_duration_seconds", "Time of the last run.", value, phase=name)
     versions = {k.replace("-", "_"): v for k, v in sorted(manifest.library_versions.items())}

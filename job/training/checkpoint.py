@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError, UsageError
+from job.process import shutdown
 from job.process.shutdown import GRACE
 from job.storage import Conflict, Store
 from job.training.packed import REFUSED, Header, pack, unpack
@@ -97,7 +98,6 @@ class Checkpoints:
     Attributes:
         exact: Whether the run has always been where it was begun; None when nothing was resumed.
         chosen: What the run chose for options that were left open; None before it did.
-        last: The place of the last one that was written: key, epoch, step; None before the first.
     """
 
     def __init__(
@@ -121,7 +121,6 @@ class Checkpoints:
         self._sequence = 0
         self._cost = 0.0
         self._saved_at = time.monotonic()
-        self.last: Mapping[str, object] | None = None
 
     def due(self) -> bool:
         """True when it is time for the next checkpoint."""
@@ -148,7 +147,7 @@ class Checkpoints:
             )
         self._sequence, self.chosen = header.sequence, header.chosen
         self.exact = header.exact and dict(header.made_on) == self._made_on
-        self.last = self._where(self._store, header)
+        self._noted(self._store, header)
         self._report(Resumed(position=header.position, exact=self.exact))
         if newest is away:
             self.save(state)
@@ -158,7 +157,7 @@ class Checkpoints:
         """Writes the next checkpoint; a failure is reported and costs no more than itself.
 
         Returns:
-            `last`.
+            Its place: key, epoch, step, which any end of this process tells; None when it failed.
         """
         began = time.monotonic()
         sequence = self._sequence + 1
@@ -180,16 +179,17 @@ class Checkpoints:
         else:
             written = self._written(store, sequence, data)
         self._saved_at = time.monotonic()
+        place = None
         first, self._cost = self._cost == 0, self._saved_at - began
         if written:
             self._sequence = sequence
-            self.last = self._where(store, header)
+            place = self._noted(store, header)
             self._report(
                 Saved(position=state.position, size=len(data), seconds=self._cost, store=store.uri)
             )
         if first and self._cost > GRACE:
             self._report(Slow(size=len(data), seconds=self._cost, grace=GRACE))
-        return self.last
+        return place
 
     def _written(self, store: Store, sequence: int, data: bytes) -> bool:
         key = f"{self._folder}/{SLOTS[sequence % 2]}"
@@ -242,11 +242,14 @@ class Checkpoints:
             return None
         return header, state
 
-    def _where(self, store: Store, header: Header) -> Mapping[str, object]:
+    def _noted(self, store: Store, header: Header) -> Mapping[str, object]:
+        """The checkpoint's place, which any end of this process names from now on."""
         key = f"{self._folder}/{SLOTS[header.sequence % 2]}"
         if store is self._spare:
             key = f"{store.uri}/{key}"
-        return {"key": key, "epoch": header.position.epoch, "step": header.position.step}
+        place = {"key": key, "epoch": header.position.epoch, "step": header.position.step}
+        shutdown.note(checkpoint=place)
+        return place
 
 
 def discard(store: Store, folder: str) -> None:

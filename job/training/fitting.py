@@ -94,7 +94,7 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     resume: State | None = None,
     due: Callable[[], bool] = lambda: False,
-    save: Callable[[State], None] = lambda _: None,
+    save: Callable[[State], object] = lambda _: None,
     on_drop: Callable[[int, int], None] = lambda _member, _left: None,
 ) -> Fitted:
     """Trains a model that a module of `job.models` built, in place.

@@ -80,7 +80,7 @@ def saving(
     memory: Memory,
     resume: State | None,
     due: Callable[[], bool],
-    save: Callable[[State], None],
+    save: Callable[[State], object],
     should_stop: Callable[[], bool],
 ) -> Any:
     """A callback that saves when it is time, and saves and raises Preempted when told to stop.

@@ -199,8 +199,8 @@ def test_a_damaged_champion_is_not_beaten_by_default(place: Path, registry: Regi
     [model] = place.glob("store/corners/versions/2/*/model.keras")
     model.write_bytes(b"not a model")
     found = registry.check("night-1")
-    challenger = contest.retrieved(registry, found.manifest, print)
-    verdict = contest.judge(registry, challenger, registry.champion(), Config())
+    challenger = contest.retrieved(registry, found.manifest, Config(), print)
+    verdict = contest.judge(registry, challenger, registry.champion())
     assert not verdict.promote
     assert "Not comparable with the champion, version 2: " in verdict.reasons[0]
 
@@ -285,10 +285,10 @@ def test_nothing_heavy_is_imported_to_find_nothing_to_do(place: Path, registry: 
         "import sys\n"
         "from job import pipeline\n"
         "from job.config import Config\n"
-        "said = pipeline.run(Config.of(data='corners.npz', name='corners', store='store',"
+        "outcome = pipeline.run(Config.of(data='corners.npz', name='corners', store='store',"
         " skip_unchanged=True))\n"
         "assert not {'tensorflow', 'keras', 'pyarrow', 'matplotlib'} & set(sys.modules)\n"
-        "print(said['outcome'])\n"
+        "print(outcome.details()['outcome'])\n"
     )
     config = Config.of(data="corners.npz", name="corners")
     made_from = fingerprint.source(config, library_versions(), contents=True)

@@ -25,6 +25,7 @@ ABOUT: dict[str, Any] = {
     "attempt": "pod-1",
     "source": None,
     "exact": None,
+    "network": None,
     "rows_per_second": 60_000.0,
     "library_versions": {"mlp-job": "0.1.0", "Keras": "3.15.1", "TensorFlow": "2.21.0"},
     "seconds": {"import": 1.9, "read": 0.1, "run": 4.9, "evaluate": 0.1, "export": 0.4},

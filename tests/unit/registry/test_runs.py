@@ -15,9 +15,10 @@ from job.errors import (
     UsageError,
 )
 from job.registry import runs
+from job.registry.runs import Identity
 from job.storage import open_store
 
-MADE_FROM = "f" * 64
+SOURCE = "f" * 64
 
 
 @pytest.fixture
@@ -25,18 +26,22 @@ def registry(store_uri: str) -> Registry:
     return Registry(open_store(store_uri), "mnist")
 
 
-def begin(registry: Registry, run_id: str, made_from: str = MADE_FROM, resume: bool = True) -> str:
-    return runs.begin(registry, run_id, made_from, resume=resume)
+def identity(run_id: str, source: str = SOURCE) -> Identity:
+    return Identity(run_id=run_id, attempt="pod-1", source=source)
+
+
+def begin(registry: Registry, run_id: str, source: str = SOURCE, resume: bool = True) -> str:
+    return runs.begin(registry, identity(run_id, source), resume=resume).run_id
 
 
 def save(registry: Registry, run_id: str, slot: str = "checkpoint-b") -> None:
     registry.store.write(f"mnist/runs/{run_id}/{slot}", b"a checkpoint")
 
 
-def fail(registry: Registry, run_id: str, error: Exception, made_from: str = MADE_FROM) -> None:
+def fail(registry: Registry, run_id: str, error: Exception, source: str = SOURCE) -> None:
     with (
         pytest.raises(type(error)),
-        runs.marked(registry, run_id, made_from, on_error=lambda error: None),
+        runs.marked(registry, identity(run_id, source), on_error=lambda error: None),
     ):
         raise error
 
@@ -46,7 +51,7 @@ def a_job_error(kind: type[JobError]) -> JobError:
 
 
 def test_the_first_run_of_a_store_is_its_own(registry):
-    assert runs.begin(registry, "a", MADE_FROM, resume=True) == "a"
+    assert begin(registry, "a") == "a"
 
 
 def test_an_unfinished_run_is_resumed_and_all_pods_of_the_job_agree(registry):
@@ -57,7 +62,7 @@ def test_an_unfinished_run_is_resumed_and_all_pods_of_the_job_agree(registry):
     # what one pod has chosen holds for the others, whatever has happened to the run meanwhile
     fail(registry, "a", a_job_error(TrainingDiverged))
     assert begin(registry, "b") == "a"
-    assert runs.check(registry, "b")[0] == "a"
+    assert runs.check(registry, identity("b"))[0].run_id == "a"
     assert begin(registry, "d") == "d"
 
 
@@ -97,8 +102,8 @@ def test_a_run_that_has_published_is_not_resumed_but_one_that_was_about_to_is(re
     assert begin(registry, "b") == "a"
     registry.commit(version, draft("a"), files)
     assert begin(registry, "c") == "c"
-    run_id, published = runs.check(registry, "b")
-    assert (run_id, published and published.manifest.version) == ("a", version)
+    run, published = runs.check(registry, identity("b"))
+    assert (run.run_id, published and published.manifest.version) == ("a", version)
 
 
 def test_a_run_of_an_earlier_version_of_the_program_is_not_resumed(registry):
@@ -143,7 +148,7 @@ def test_a_run_that_its_surroundings_stopped_is_resumed(registry, kind):
 def test_a_mistyped_option_under_its_run_id_does_not_mark_a_run(registry):
     begin(registry, "a")
     save(registry, "a")
-    fail(registry, "a", a_job_error(UsageError), made_from="e" * 64)
+    fail(registry, "a", a_job_error(UsageError), source="e" * 64)
     assert begin(registry, "b") == "a"
 
 
@@ -165,7 +170,7 @@ def test_a_store_that_does_not_take_the_mark_is_reported(registry):
     reported: list[JobError] = []
     with (
         pytest.raises(ZeroDivisionError),
-        runs.marked(registry, "a", MADE_FROM, reported.append),
+        runs.marked(registry, identity("a"), reported.append),
     ):
         raise ZeroDivisionError
     assert [type(error) for error in reported] == [DataError]

@@ -37,10 +37,11 @@ def test_a_local_file_is_told_apart_without_reading_it(tmp_path: Path) -> None:
     path.touch()
     os.truncate(path, 1 << 42)  # reading 4 TiB would take hours
     config = Config.of(data=str(path), name="n")
-    before = fingerprint.source(config, VERSIONS)
-    assert fingerprint.sources_of(config, VERSIONS, open_store) == [before]
+    versions = Registry(open_store(str(tmp_path / "store")), "n")
+    before, _ = fingerprint.recognized(versions, config, open_store)
     os.utime(path, ns=(1, 1))
-    assert fingerprint.source(config, VERSIONS) != before
+    after, _ = fingerprint.recognized(versions, config, open_store)
+    assert before != after
 
 
 def test_a_retry_of_a_published_run_reads_no_data(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """The figures of a run, pushed to a gateway."""
 
-import logging
+from dataclasses import replace
 from pathlib import Path
 
 import gateway as gateways
 import pytest
 
 from job.config.process import ProcessOptions
+from job.record import Outcome
 from job.registry.manifest import Manifest
 from job.storage.documents import decode
 from job.track import prometheus
+from job.track.prometheus import NotPushed, NotWritten
 
 STORE = Path(__file__).parents[2] / "stores/schema-1/corners"
 LAST_SUCCESS = ("mlp_job_last_success_timestamp_seconds", "corners")
@@ -21,9 +23,10 @@ def manifest() -> Manifest:
     return decode(file.read_bytes(), Manifest, uri=str(file))
 
 
-def report(url: str, manifest: Manifest, *, promoted: bool | None) -> None:
-    options = ProcessOptions(metrics_gateway=url)
-    prometheus.report(options, manifest, promoted=promoted, seconds={"check store": 2.0})
+def report(url: str, manifest: Manifest, *, promoted: bool | None) -> list[NotWritten | NotPushed]:
+    verdict = None if promoted is None else replace(manifest.verdict, promote=promoted)
+    outcome = Outcome(run_id="a", manifest=manifest, verdict=verdict, seconds={"check store": 2.0})
+    return prometheus.report(ProcessOptions(metrics_gateway=url), outcome)
 
 
 def test_a_push_replaces_the_models_figures_by_name(manifest: Manifest) -> None:
@@ -40,11 +43,9 @@ def test_a_push_replaces_the_models_figures_by_name(manifest: Manifest) -> None:
     assert LAST_SUCCESS not in second[2]  # so the gateway keeps the last one
 
 
-def test_a_gateway_that_fails_costs_a_warning(
-    manifest: Manifest, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_gateway_that_fails_is_reported(manifest: Manifest) -> None:
     url = "http://127.0.0.1:9"
-    with caplog.at_level(logging.WARNING):
-        report(url, manifest, promoted=None)
-    (record,) = caplog.records
-    assert f"--metrics-gateway: expected a Pushgateway at {url}. Received: " in record.message
+    (failure,) = report(url, manifest, promoted=None)
+    assert isinstance(failure, NotPushed)
+    assert failure.url == url
+    assert "refused" in failure.reason
