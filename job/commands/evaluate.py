@@ -33,10 +33,13 @@ def evaluate(
     from job import events
     from job.inference import scoring
 
-    read_with(data or "", test_data, requester_pays=requester_pays, unsigned_data=unsigned_data)
-    versions = versions_of(**store)
-    manifest, metrics = scoring.evaluate(
-        versions, ref, data=data, test_data=test_data, warn=events.data_warned
+    versions = versions_of(**store)  # before `read_with`: the store is read with credentials
+    manifest = versions.resolve(ref)
+    if data is None:
+        data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
+    read_with(data, test_data, requester_pays=requester_pays, unsigned_data=unsigned_data)
+    metrics = scoring.evaluate(
+        versions, manifest, data=data, test_data=test_data, warn=events.data_warned
     )
     _show(manifest, metrics, as_json=as_json)
 

@@ -36,8 +36,8 @@ def predict(
     from job import events
     from job.inference import scoring
 
+    versions = versions_of(**store)  # before `read_with`: the store is read with credentials
     read_with(rows, requester_pays=requester_pays, unsigned_data=unsigned_data)
-    versions = versions_of(**store)
     warn = events.data_warned
     count = scoring.predict(versions, ref, rows, output, keep=tuple(keep), warn=warn)
     log.event("predicted", f"{count:,} rows written to {output}", rows=count, output=output)

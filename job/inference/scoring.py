@@ -33,28 +33,25 @@ Rows = NDArray[Any] | Mapping[str, NDArray[Any]]
 
 
 def evaluate(
-    versions: Versions, ref: str, *, data: str | None, test_data: str | None, warn: Warn
-) -> tuple[Manifest, Metrics]:
+    versions: Versions, manifest: Manifest, *, data: str, test_data: str | None, warn: Warn
+) -> Metrics:
     """Scores a version on the test rows of a data set.
 
     Args:
         versions: The model's versions.
-        ref: A version number, champion or latest.
-        data: The data set; by default the one that the manifest names.
+        manifest: The version's.
+        data: The data set.
         test_data: Its test set, when `data` does not contain one.
         warn: Gets what is not as in training.
 
     Raises:
-        DataNotFound: No such version or data.
+        DataNotFound: No such data.
         DataError: A torn file, bad data, or a label that the model does not know.
     """
-    manifest = versions.resolve(ref)
-    if data is None:
-        data, test_data = manifest.data.uri, test_data or manifest.data.test_uri
     with scratch() as folder:
         rows, y = test_rows(manifest, data, test_data=test_data, folder=folder, warn=warn)
         said = probabilities(load(versions, manifest, folder), rows, manifest.schema)
-    return manifest, evaluation.evaluate(said, y, manifest.classes, threshold=manifest.threshold)
+    return evaluation.evaluate(said, y, manifest.classes, threshold=manifest.threshold)
 
 
 def test_rows(

@@ -360,8 +360,9 @@ def _client(uri: str, access: Access, *, unsigned: bool) -> "S3Client":
                 client = boto.client("s3", config=config.merge(path_style))
     except (StoreError, Rejected, ValueError) as exc:
         raise UsageError(
-            f"Expected AWS settings that the AWS SDK can use. Received: {exc}",
-            hint="Check the AWS_* variables and the AWS configuration file.",
+            f"Expected AWS settings that the AWS SDK can use. Received: {exc.__cause__ or exc}",
+            hint="Check the AWS_* variables (AWS_ENDPOINT_URL_S3 begins with http:// or https://) "
+            "and the AWS configuration file.",
         ) from exc
     _attach(client, access)
     return client

@@ -12,18 +12,32 @@ from job.storage.store import Rejected
 MISSING = {"NoSuchKey", "NoSuchBucket", "InvalidBucketName"}
 REGION = "Check AWS_REGION (or AWS_DEFAULT_REGION): the bucket is in another region."
 CLOCK = "Set this machine's clock."
+CREDENTIALS = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a pod role. Public data "
+    "needs none: --unsigned-data."
+)
 FRESH = "Get fresh ones and run the same command again."
+POLICY = (
+    "Check the policy of these credentials. Without s3:ListBucket a key that does not exist looks "
+    "forbidden, too. What the bucket's policy demands of uploads (encryption, an ACL) is set with "
+    "--upload-header; data may need --requester-pays."
+)
+ACCOUNT = "Check these credentials and the account that they belong to."
 DENIED = {
     "400": "S3 answers so, without a reason, when credentials have expired: get fresh ones.",
-    "AccessDenied": "Check the policy of these credentials. Without s3:ListBucket a key that "
-    "does not exist looks forbidden, too. What the bucket's policy demands of uploads (encryption, "
-    "an ACL) is set with --upload-header.",
+    "401": CREDENTIALS,
+    "403": POLICY,
+    "AccessDenied": POLICY,
     "AccessControlListNotSupported": "The bucket takes no ACLs: leave x-amz-acl out of "
     "--upload-header.",
     "AuthorizationHeaderMalformed": REGION,
     "ExpiredToken": FRESH,
+    "ExpiredTokenException": FRESH,
     "IllegalLocationConstraintException": REGION,
+    "InvalidAccessKeyId": CREDENTIALS,
+    "InvalidClientTokenId": CREDENTIALS,
     "InvalidIdentityToken": "Check AWS_ROLE_ARN, its trust policy and AWS_WEB_IDENTITY_TOKEN_FILE.",
+    "InvalidObjectState": "The object lies in an archive: restore it first.",
     "InvalidToken": "Check AWS_SESSION_TOKEN.",
     "MethodNotAllowed": "Check that the store takes writes.",
     "NotImplemented": "The store lacks a part of the S3 API.",
@@ -43,6 +57,8 @@ TRANSIENT = {
     "TooManyRequestsException",
 }  # fmt: skip
 """Answers of 4xx that another try may heal; all others are final."""
+NAMES = re.compile(r'arn:\S+|"[^"]*"')
+"""Parts of a message that are somebody's names, and so no reason."""
 FINAL = (
     (
         re.compile(r"(?i)checksum|crc32|sha-?256|digest|trailer|content-?md5|content-?length|sdk-"),
@@ -51,7 +67,7 @@ FINAL = (
         "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required.",
     ),
     (
-        re.compile(r"(?i)quota|StorageFull|TooManyBuckets|LimitExceeded"),
+        re.compile(r"(?i)quota|cap exceeded|StorageFull|InsufficientStorage|LimitExceeded"),
         "Free some space (`mlp-job prune`), or raise the quota.",
     ),
     (
@@ -65,13 +81,19 @@ FINAL = (
     (re.compile(r"(?i)EntityTooLarge|MaxSize"), "Raise the server's limit on an object's size."),
 )
 """What a code or a message speaks of → what to do."""
-CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a pod role."
 AGAIN = "Check AWS_ENDPOINT_URL_S3 and the network, and run the same command again."
 SETTINGS = "Check AWS_ENDPOINT_URL_S3, AWS_REGION and the name of the bucket."
 FILES = (
     "AWS_CA_BUNDLE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
 )  # fmt: skip
 """Variables that name a file."""
+
+
+BAD_HEADER = "Invalid header value"
+UNTRUSTED = re.compile(
+    r"(?i)certificate|wrong_version|unsupported_protocol|subjectAltName|doesn't match|\[Errno \d+\]"
+)
+"""What a TLS error speaks of that no other try heals; the last are files that cannot be read."""
 
 
 @contextlib.contextmanager
@@ -111,28 +133,41 @@ def status(exc: Exception) -> int:
 
 
 def is_final(exc: Exception) -> bool:
-    """Whether a broken connection will break again: TLS that does not trust, or is not there."""
-    from botocore.exceptions import SSLError
+    """Whether what failed without an answer fails again: TLS, or a header of broken settings."""
+    from botocore.exceptions import HTTPClientError, SSLError
 
-    text = str(exc).upper()
-    return isinstance(exc, SSLError) and ("CERTIFICATE" in text or "WRONG_VERSION" in text)
+    if isinstance(exc, HTTPClientError):
+        return BAD_HEADER in str(exc)
+    return isinstance(exc, SSLError) and UNTRUSTED.search(str(exc)) is not None
 
 
 def _failure(expected: str, exc: Exception) -> JobError:
-    from botocore.exceptions import ClientError, ProxyConnectionError
+    from botocore.exceptions import (
+        ClientError,
+        MissingDependencyException,
+        ProxyConnectionError,
+    )
 
     if isinstance(exc, ClientError):
         return _answered(expected, exc)
     if isinstance(exc, _no_credentials()):
         return AccessDenied(expected + str(exc), hint=CREDENTIALS)
-    received = f"{expected}{type(exc).__name__}: {exc}"
+    said = str(exc).replace('on endpoint URL: "None"', "in the middle of an answer")
+    received = f"{expected}{type(exc).__name__}: {said}"
     for variable in FILES:
         path = os.environ.get(variable)
-        if path and not Path(path).exists():
+        if path and not (Path(path).is_file() and os.access(path, os.R_OK)):
             return AccessDenied(
-                f"{received} ({variable} names {path}, which is not there.)",
+                f"{received} ({variable} names {path}, which is no file that can be read.)",
                 hint=f"Mount the file that {variable} names, or unset it.",
             )
+    if BAD_HEADER in said:
+        return AccessDenied(
+            f"{expected}a header that HTTP does not allow.",
+            hint="Remove the line breaks from AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN.",
+        )
+    if isinstance(exc, MissingDependencyException):
+        return Rejected(received, hint="Name an access point of one region, or the bucket.")
     if is_final(exc):
         plain = "WRONG_VERSION" in str(exc).upper()
         return Rejected(
@@ -155,17 +190,19 @@ def _answered(expected: str, exc: Exception) -> JobError:
     received = ": ".join(filter(None, (name or f"HTTP status {number}", message)))
     if name in MISSING or number == 404:
         return DataNotFound(expected + received, hint="Check the bucket and the key.")
-    said = f"{name} {message}"
+    said = NAMES.sub("", f"{name} {message}")
     hint = next((hint for pattern, hint in FINAL if pattern.search(said)), None)
     if "quota" in name.lower():
         return Rejected(expected + received, hint=hint or AGAIN)
     if name in {"MethodNotAllowed", "NotImplemented"}:
         return Rejected(expected + received, hint=hint or DENIED[name])
     if name in DENIED or number in {401, 403}:
-        return AccessDenied(expected + received, hint=DENIED.get(name, CREDENTIALS))
+        known = DENIED.get(name, ACCOUNT)
+        is_vague = known in (POLICY, ACCOUNT)
+        return AccessDenied(expected + received, hint=hint or known if is_vague else known)
     if 300 <= number < 500 and number not in TRANSIENT_STATUS and name not in TRANSIENT:
         return Rejected(expected + received, hint=hint or SETTINGS)
-    return StoreError(expected + received, hint=AGAIN)
+    return StoreError(expected + received, hint=hint if hint and number == 507 else AGAIN)
 
 
 def _no_credentials() -> tuple[type[Exception], ...]:

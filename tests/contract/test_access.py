@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import proxy as proxies
@@ -161,6 +162,27 @@ def test_requester_pays_and_unsigned_data(proxy: proxies.Proxy, s3_uri: str) -> 
         headers = {name.lower(): value for name, value in proxy.seen[-1].headers.items()}
         assert ("authorization" in headers) is signed
         assert headers["x-amz-request-payer"] == "requester"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_evaluate_reads_data_unsigned_and_the_store_of_the_same_bucket_signed(
+    proxy: proxies.Proxy, s3_uri: str, tmp_path: Path, given: bool
+) -> None:
+    (tmp_path / "model.keras").write_text("x")
+    data = f"{s3_uri}/public.npz"
+    drafted = draft("run-1")
+    Registry(open_store(s3_uri), "m").publish(
+        tmp_path, replace(drafted, data=replace(drafted.data, uri=data))
+    )
+    proxy.seen.clear()
+    command = [sys.executable, "-m", "job", "evaluate", "1", "--name=m", f"--store={s3_uri}"]
+    done = subprocess.run(
+        [*command, "--unsigned-data", *([f"--data={data}"] if given else [])],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 77, done.stderr  # this bucket is not public
+    data_and_signed = {("public.npz" in r.path, "Authorization" in r.headers) for r in proxy.seen}
+    assert data_and_signed == {(True, False), (False, True)}
 
 
 def test_access_points(proxy: proxies.Proxy) -> None:
