@@ -22,6 +22,7 @@ POLICY = (
     "forbidden, too. What the bucket's policy demands of uploads (encryption, an ACL) is set with "
     "--upload-header; data may need --requester-pays."
 )
+ROLE = "Check AWS_ROLE_ARN, its trust policy and AWS_WEB_IDENTITY_TOKEN_FILE."
 ACCOUNT = "Check these credentials and the account that they belong to."
 DENIED = {
     "400": "S3 answers so, without a reason, when credentials have expired: get fresh ones.",
@@ -36,7 +37,7 @@ DENIED = {
     "IllegalLocationConstraintException": REGION,
     "InvalidAccessKeyId": CREDENTIALS,
     "InvalidClientTokenId": CREDENTIALS,
-    "InvalidIdentityToken": "Check AWS_ROLE_ARN, its trust policy and AWS_WEB_IDENTITY_TOKEN_FILE.",
+    "InvalidIdentityToken": ROLE,
     "InvalidObjectState": "The object lies in an archive: restore it first.",
     "InvalidToken": "Check AWS_SESSION_TOKEN.",
     "MethodNotAllowed": "Check that the store takes writes.",
@@ -75,6 +76,7 @@ FINAL = (
         "Check the key and the encryption headers in --upload-header, and that these credentials "
         "may use the key.",
     ),
+    (re.compile(r"sts:AssumeRole"), ROLE),
     (re.compile(r"(?i)https"), "Start AWS_ENDPOINT_URL_S3 with https://."),
     (re.compile(r"(?i)region|LocationConstraint"), REGION),
     (re.compile(r"(?i)skew|clock"), CLOCK),

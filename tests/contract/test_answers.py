@@ -169,6 +169,13 @@ def test_a_page_of_a_proxy_whose_server_is_down_is_tried_again(caught) -> None:
         (403, "AccessDenied", "not authorized: kms:Decrypt", AccessDenied, "may use the key"),
         (403, "AccessDenied", "storage cap exceeded", AccessDenied, "quota"),
         (403, "AccessDenied", 'on "arn:aws:s3:::kms-quota"', AccessDenied, "policy"),
+        (
+            403,
+            "AccessDenied",
+            "Not authorized: sts:AssumeRoleWithWebIdentity",
+            AccessDenied,
+            "ROLE",
+        ),
         (403, "InvalidAccessKeyId", "", AccessDenied, "AWS_PROFILE"),
         (403, "InvalidObjectState", "", AccessDenied, "restore"),
         (403, "UserSuspended", "", AccessDenied, "account"),
