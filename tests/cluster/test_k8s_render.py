@@ -322,6 +322,14 @@ def test_a_patch_of_production_reaches_the_nights(name: str, tmp_path: Path) -> 
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
 
+def test_what_is_named_around_the_nights_changes_nothing_as_the_readme_says(tmp_path: Path) -> None:
+    nights = K8S / "overlays" / "scheduled"
+    assert "the CronJob stays as it was" in README
+    for name in ("spot", "../patches/memory"):
+        folder = write_overlay(tmp_path / name.strip("./").replace("/", "-"), [nights], [name])
+        assert render(folder) == render(nights)
+
+
 def test_patches_combine_and_keep_each_others_changes(tmp_path: Path) -> None:
     some = [name for name in PATCHES if name not in ("schedule", "mig")]
     for folder, names in (("there", some), ("back", some[::-1])):
