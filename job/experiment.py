@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from job import data, device, evaluation, models, training
 from job.config import Config
-from job.data.dataset import Dataset
+from job.data.dataset import Dataset, Published
 from job.data.schema import Recipe
 from job.errors import DataError, DataNotFound, UsageError
 from job.evaluation.scores import mean, rankings
@@ -92,7 +92,11 @@ def inherited(versions: Versions, published: Manifest | None = None) -> Recipe |
 
 
 def read(
-    config: Config, scratch: Path, opener: Open = open_store, recipe: Recipe | None = None
+    config: Config,
+    scratch: Path,
+    opener: Open = open_store,
+    recipe: Recipe | None = None,
+    like: Manifest | None = None,
 ) -> Dataset:
     """The data set that the options name; what is remote is staged in a scratch folder.
 
@@ -101,7 +105,11 @@ def read(
         scratch: The folder.
         opener: Opens stores.
         recipe: As `inherited` gives it.
+        like: The version that is made again.
     """
+    published = None
+    if like and like.schema:
+        published = Published(schema=like.schema, classes=like.classes)
     return data.load(
         config.data.data,
         test_uri=config.data.test_data,
@@ -110,6 +118,7 @@ def read(
         reading=config.data,
         opener=opener,
         recipe=recipe,
+        like=published,
     )
 
 

@@ -1,7 +1,7 @@
 """What the readers hand on (Labelled), and what training and evaluation see (Split, Dataset)."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -45,6 +45,7 @@ class Labelled:
         of: How many were there, if a hash chose some of them.
         findings: What was assumed.
         kept: What predictions carry of them.
+        again: Reads the same images at another size: the shape of one → (rows, *shape).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Labelled:
     of: int | None = None
     findings: tuple[Finding, ...] = ()
     kept: Kept = field(default_factory=dict)
+    again: Callable[[tuple[int, ...]], Inputs] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,19 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """How a published version of a model reads a table.
+
+    Attributes:
+        schema: The columns that it takes.
+        classes: What it tells apart.
+    """
+
+    schema: Schema
+    classes: Classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +135,7 @@ class Dataset:
         findings: What a person should know of the data.
         table: The columns, when the data is a table; `x` is then `Compact`.
         kept: What predictions carry of the test rows.
+        pictures: Reads the test images at another size: the shape of one → (rows, *shape).
     """
 
     uri: str
@@ -134,6 +150,7 @@ class Dataset:
     findings: tuple[Finding, ...] = ()
     table: Tabular | None = None
     kept: Kept = field(default_factory=dict)
+    pictures: Callable[[tuple[int, ...]], Inputs] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

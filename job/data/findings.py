@@ -90,6 +90,13 @@ def _left_out(reason: str) -> Callable[[Finding], str]:
     return lambda f: f"{_name(f)} is left out: {reason.format(count=f'{f.count:,}')}."
 
 
+def _leakage(why: str, remedy: str, columns: str) -> Callable[[Finding], str]:
+    return lambda f: (
+        f"{f.count:,} of {f.of:,} test rows also occur among the training rows, and the test "
+        f"flatters the model: {why}; {remedy}{f' ({columns} {_some(f)})' if f.values else ''}."
+    )
+
+
 WORDS: dict[str, Callable[[Finding], str]] = {
     # Files.
     "copied-file": lambda f: (
@@ -164,6 +171,10 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     "empty-column": _left_out("it has no values"),
     "huge-numbers": _left_out("its numbers are too large to tell apart as floating-point numbers"),
     "identifier": _left_out("it looks like an identifier ({count} different values)"),
+    "unique-numbers": lambda f: (
+        f"{_name(f)} has another whole number in each of {f.count:,} rows: if it is an identifier, "
+        "--exclude leaves it out; --number says that it is a quantity."
+    ),
     "free-text": lambda f: (
         f"{_name(f)} is left out: it looks like an identifier or free text ({f.count:,} different "
         "values); --text learns from its words, --category from whole values."
@@ -219,9 +230,30 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         f"{f.values[1]}; --class-weights weighs rare ones up."
     ),
     # Splits.
-    "leakage": lambda f: (
-        f"{f.count:,} of {f.of:,} test rows also occur among the training rows: the test flatters "
-        "the model; --group keeps rows that belong together on one side."
+    "leakage": _leakage(
+        "both sets have them",
+        "remove them from one, or learn from a column that tells them apart",
+        "left out are",
+    ),
+    "few-different-rows": _leakage(
+        "the columns that are learned from have few values, so that different things look alike",
+        "more columns would tell them apart",
+        "left out are",
+    ),
+    "leakage-of-groups": _leakage(
+        "rows of different groups are alike in all that is learned from",
+        "without --group equal rows stay on one side",
+        "left out are",
+    ),
+    "leakage-by-recipe": _leakage(
+        "test rows are chosen by columns that are not learned from, too",
+        "--exclude with their names and a new --name choose the test rows without them",
+        "these are",
+    ),
+    "leakage-by-spelling": _leakage(
+        "the same values are written in different ways, such as $5 and 5",
+        "write them in one way, or give equal rows the same value in --group",
+        "left out are",
     ),
     "group-missing": lambda f: (
         f"{f.count:,} of {f.of:,} rows have no value in --group {f.column[:SHOWN]!r}: each belongs "

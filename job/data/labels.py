@@ -131,9 +131,11 @@ def without_unknown(rows: Labelled, classes: Classes) -> Labelled:
         findings.append(Finding(code="lost-rows", count=lost, of=rows.of))
     x = allocate((len(kept), *rows.x.shape[1:]), rows.x.dtype, rows.name)
     np.take(rows.x, kept, axis=0, out=x, mode="clip")
+    again = rows.again
     return replace(
         rows,
         x=x,
+        again=again and (lambda shape: again(shape)[kept]),
         labels=rows.labels[kept],
         kept={name: values.take(kept) for name, values in rows.kept.items()},
         findings=(*rows.findings, *findings),

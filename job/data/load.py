@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from job.data import labels, quality, splits
-from job.data.dataset import Classes, Dataset, Labelled, Part, Raw, Split
+from job.data.dataset import Classes, Dataset, Labelled, Part, Published, Raw, Split
 from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import WORDS, Finding
 from job.data.reading import Reading
@@ -47,6 +47,7 @@ def load(
     scratch: Path,
     reading: Reading = READING,
     recipe: Recipe | None = None,
+    like: Published | None = None,
     opener: Open = open_store,
 ) -> Dataset:
     """Reads a labelled data set into memory.
@@ -60,6 +61,7 @@ def load(
         scratch: Where files from S3 are put; the caller removes it.
         reading: What the user said of the data besides.
         recipe: How the model's earlier versions chose the test rows of a table.
+        like: The version that a table is to be read for, when it is made again.
         opener: Opens the stores in S3.
 
     Raises:
@@ -70,7 +72,7 @@ def load(
         StoreError: S3 or the disk kept failing.
     """
     _check_allowed(reading.allow)
-    dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe, opener)
+    dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe, like, opener)
     return quality.checked(dataset, reading)
 
 
@@ -81,6 +83,7 @@ def _load(
     scratch: Path,
     reading: Reading,
     recipe: Recipe | None,
+    like: Published | None,
     opener: Open,
 ) -> Dataset:
     found = _found(uri, scratch, opener)
@@ -90,7 +93,12 @@ def _load(
 
         test_found = None if test_uri is None else find(test_uri, scratch, opener)
         dataset = table.load(
-            found, test_found, validation_split=validation_split, reading=reading, recipe=recipe
+            found,
+            test_found,
+            validation_split=validation_split,
+            reading=reading,
+            recipe=recipe,
+            like=like,
         )
         return replace(dataset, findings=(*copies(found, found.tables), *dataset.findings))
     if found is None or not is_table(found, reading.label):
@@ -125,6 +133,7 @@ def _load(
         held_out_of=test_rows.of,
         kept=test_rows.kept,
         findings=tuple(findings),
+        pictures=test_rows.again,
     )
 
 

@@ -1,5 +1,6 @@
 """What is odd about a data set as a whole: test rows that training sees, uneven classes."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,13 @@ from numpy.typing import NDArray
 
 from job.data import hashing, labels
 from job.data.dataset import Classes, Dataset, Split
-from job.data.findings import Finding
+from job.data.findings import Finding, sentence
 from job.data.reading import Reading
 from job.errors import DataError
+
+FEW_VALUES = 10
+"""Different rows that the columns can make up for one training row, below which equal ones are no
+sign of copies."""
 
 IMBALANCE = 10
 """Rows of the largest class for one of the smallest, from which on it is worth a word."""
@@ -28,13 +33,12 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
         *_imbalance(counts, dataset.classes),
     ]
     if dataset.duplicates:
-        found = Finding(code="leakage", count=dataset.duplicates, of=len(dataset.test))
+        found = _leakage(dataset)
         if reading.refuse_leakage:
             raise DataError(
                 f"{dataset.uri}: expected test rows that training does not see, as "
-                f"--refuse-leakage says. Received: {dataset.duplicates:,} of "
-                f"{len(dataset.test):,} test rows also occur among the training rows.",
-                hint="Remove the duplicates, or keep what belongs together with --group.",
+                f"--refuse-leakage says. Received: {sentence(found)}",
+                hint="Without --refuse-leakage this is a warning.",
             )
         findings.append(found)
     return replace(dataset, findings=tuple(findings))
@@ -43,6 +47,26 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
 def duplicates(train: Split, test: Split) -> int:
     """The test rows whose inputs are those of a training row."""
     return len(hashing.duplicates(hashing.arrays(train.x), hashing.arrays(test.x)))
+
+
+def _leakage(dataset: Dataset) -> Finding:
+    """Why test rows are training rows, and the columns that have to do with it."""
+    code, schema = "leakage", dataset.table and dataset.table.schema
+    columns: tuple[str, ...] = ()
+    if schema:
+        learned, columns = {column.name for column in schema.columns}, schema.ignored
+        others = tuple(name for name in schema.hashed if name not in learned)
+        there = math.prod(column.distinct + column.has_missing for column in schema.columns)
+        if schema.group:
+            code = "leakage-of-groups"
+        elif others:
+            code, columns = "leakage-by-recipe", others
+        elif schema.hashed:
+            code = "leakage-by-spelling"
+        elif there < FEW_VALUES * len(dataset.train):
+            code = "few-different-rows"
+    count = dataset.duplicates or 0
+    return Finding(code=code, count=count, of=len(dataset.test), values=columns)
 
 
 def _without_test_rows(dataset: Dataset) -> list[Finding]:

@@ -1,6 +1,6 @@
 """The challenger against the champion, and the best version before it, on the same test rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ class Challenger:
         schema: Its columns, when it takes a table.
         rows: (rows, *shape), or the columns of a table, each (rows,); the test rows.
         table: The same rows for models that read a table otherwise, when it takes one.
+        pictures: The same for models of images of another size: the shape of one → rows.
         findings: About its data.
         y: (rows,), int32; their classes.
         answers: What it answers on these rows.
@@ -66,6 +67,7 @@ class Challenger:
     options: Mapping[str, Any]
     fingerprint: str | None
     table: Tabular | None = None
+    pictures: Callable[[tuple[int, ...]], Any] | None = None
     findings: tuple[Finding, ...] = ()
 
 
@@ -91,6 +93,7 @@ def challenger(dataset: Dataset, fit: Fit, metric: Metric) -> Challenger:
         options=fit.config.model_options(),
         fingerprint=fingerprint(fit.config, dataset.digest, fit.library_versions),
         table=dataset.table,
+        pictures=dataset.pictures,
         findings=dataset.findings,
     )
 
@@ -307,6 +310,8 @@ def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Chal
     rows = challenger.rows
     if challenger.table and manifest.schema:
         rows = challenger.table.rows_for(manifest.schema)
+    elif challenger.pictures and manifest.input != challenger.input:
+        rows = challenger.pictures(manifest.input.shape)
     probabilities = scoring.probabilities(model, rows, manifest.schema)
     answers = _answers(probabilities, manifest.classes, manifest.threshold)
     return Rival(version=manifest.version, role=role, answers=answers)
@@ -335,12 +340,19 @@ def _obstacle(manifest: Manifest, challenger: Challenger) -> str:
         others = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if others:
             return f"they do not take the same columns ({', '.join(map(repr, others[:5]))})"
-    elif manifest.input != challenger.input:
+    elif manifest.input != challenger.input and not (
+        challenger.pictures and _takes_images(manifest.input)
+    ):
         return (
             f"it takes rows of shape {manifest.input.shape} {manifest.input.dtype}, this model "
             f"{challenger.input.shape} {challenger.input.dtype}"
         )
     return ""
+
+
+def _takes_images(taken: InputRecord) -> bool:
+    shape = taken.shape
+    return taken.dtype == "uint8" and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3))
 
 
 def _columns(schema: Schema | None) -> Mapping[str, str]:

@@ -126,6 +126,88 @@ def test_a_retraining_tells_what_changed(trained, tmp_path):
     assert any("Not comparable" in reason for reason in verdict["reasons"])
 
 
+def test_data_reads_as_the_next_version_of_a_model_would(trained, tmp_path):
+    place, _ = trained
+    rows = churn.rows(400, seed=4)
+    for row in rows:
+        del row["paperless"]
+    data = churn.write_csv(tmp_path / "tonight.csv", rows)
+    options = ("--label", "churned", "--exclude", "household")
+    fresh, known = (mlp_job("data", data, *options, *more) for more in ((), where(place)))
+    assert (fresh.returncode, known.returncode) == (0, 0)
+    assert "test rows may have been trained on before" in known.stdout
+    assert "Since version 1: column 'paperless' is gone." in known.stdout
+    assert "version 1" not in fresh.stdout
+
+
+def test_lost_classes_and_rows_hold_a_version_back(tmp_path):
+    rows, test = churn.rows(400), churn.rows(200, seed=1)
+    store = ("--store", tmp_path / "store", "--name", "churn", "--label", "churned")
+    unknown = [row | {"churned": "maybe"} for row in test[:3]] + test[3:]
+    blank = [row | {"churned": " "} if i % 7 == 0 else row for i, row in enumerate(rows)]
+    once = ("train", *QUICK, "--epochs=2", "--model=mlp", *store)
+
+    def night(number, rows, test, *more, code):
+        data = churn.write_csv(tmp_path / f"{number}.csv", rows)
+        other = churn.write_csv(tmp_path / f"test-{number}.csv", test)
+        done = mlp_job(*once, "--data", data, "--test-data", other, *more)
+        assert done.returncode == code, done.stdout + done.stderr
+        [verdict] = [e for e in events(done.stdout) if e["event.name"] == "verdict"]
+        pointer = json.loads((tmp_path / "store/churn/champion.json").read_text())
+        return " ".join(verdict["reasons"]), pointer["version"]
+
+    assert night(1, blank, unknown, code=0)[1] == 1  # without a champion it only warns
+    why, champion = night(2, rows, unknown, code=3)
+    assert "'maybe'" in why
+    assert champion == 1
+    why, champion = night(3, blank, test, code=3)
+    assert "are left out because of what had to be assumed" in why
+    assert champion == 1
+    assert (tmp_path / "store/churn/versions/3/manifest.json").exists()
+    allowed = ("--allow", "lost-class lost-rows")
+    assert night(4, blank, unknown, *allowed, code=0)[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "label"),
+    [
+        ("Kunden 2023\n\n;Alter;Umsatz;Tarif;Beginn;gekauft\n",
+         "{i};{age};{sum};{plan};{day:02}.{month:02}.2023;{label}\n", "gekauft"),
+        ("", "{age}, {plain}, {plan}, {sign}, 2023-{month:02}-{day:02}, {label}\n", "x5"),
+    ],
+)  # fmt: skip
+def test_files_as_people_have_them_go_through_every_command(header, line, label, tmp_path):
+    rng, lines = np.random.default_rng(0), []
+    for i in range(600):
+        amount = rng.normal(1500, 400)
+        lines.append(line.format(
+            i=i, age=rng.integers(18, 90), plain=f"{amount:.2f}", day=1 + i % 28, month=1 + i % 12,
+            sum=f"{amount:,.2f}".translate(str.maketrans(",.", ".,")),
+            sign="?" if i % 9 == 0 else f"{rng.normal():.3f}", plan=rng.choice(["A 1", "B?", "3+"]),
+            label="None" if amount > 1500 else "Ja",
+        ))  # fmt: skip
+    data = tmp_path / "kunden.csv"
+    data.write_text(header + "".join(lines))
+    store = ("--store", tmp_path / "store", "--name", "k")
+    seen = json.loads(mlp_job("data", data, "--label", label, "--json").stdout)
+    done = mlp_job("train", *QUICK, "--data", data, "--label", label, *store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    warned = [e["message"] for e in events(done.stdout) if e["event.name"] == "data.warned"]
+    assert seen["problems"] == warned
+    assert seen["classes"].keys() == {"Ja", "None"}
+    manifest = json.loads((tmp_path / "store/k/versions/1/manifest.json").read_text())
+    kinds = [column["kind"] for column in manifest["schema"]["columns"]]
+    assert kinds.count("datetime") == 1
+    assert kinds.count("number") == (2 if header else 3)
+    scored = mlp_job("evaluate", "1", *store, "--json")
+    assert json.loads(scored.stdout)["accuracy"] == manifest["metrics"]["accuracy"] > 0.9
+    out = tmp_path / "out.csv"
+    assert mlp_job("predict", "1", data, "-o", out, *store).returncode == 0
+    said = pyarrow.csv.read_csv(out)["class"].to_pylist()
+    truth = ["None" if "None" in each else "Ja" for each in lines]
+    assert np.mean([a == b for a, b in zip(said, truth, strict=True)]) > 0.9
+
+
 def test_bad_values_are_missing_ones_everywhere(trained, tmp_path):
     place, _ = trained
     rows = churn.rows(400, seed=4)
@@ -177,6 +259,10 @@ def test_images_train_score_and_predict(tmp_path):
     scored = mlp_job("evaluate", "champion", *store, "--json")
     assert json.loads(scored.stdout)["accuracy"] > 0.9
     assert "of 120 rows of" in scored.stderr
+    other = mlp_job("train", *QUICK, "--data", root, *size, "--image-size", "9 8", *store)
+    [verdict] = [e for e in events(other.stdout) if e["event.name"] == "verdict"]
+    assert [each["version"] for each in verdict["comparisons"]] == [1]  # at its own size
+    assert "Not comparable" not in " ".join(verdict["reasons"])
     files = sorted(str(path) for path in (root / "red").iterdir())
     for suffix, read in (
         ("csv", pyarrow.csv.read_csv),

@@ -95,3 +95,24 @@ def test_arrays_are_trained_again_to_the_same_bits(earlier: Path, tmp_path: Path
     before, after = (manifest(tmp_path, "a", version) for version in (1, 2))
     assert before["data"]["digest"] == after["data"]["digest"]
     assert before["metrics"]["accuracy"] == after["metrics"]["accuracy"]
+
+
+def test_a_table_with_values_that_are_read_otherwise_today_is_trained_again(
+    earlier: Path, tmp_path: Path
+) -> None:
+    rows = churn.rows(600)
+    for i, row in enumerate(rows):
+        row["city"] = "None" if i % 5 == 0 else row["city"]
+        row["churned"] = "NA" if i % 11 == 0 else row["churned"] + " " * (i % 13 == 0)
+        row["month"] = "Jan-2023" if i % 2 else "Feb-2023"
+        row["number"] = str(1_000_000 + 7919 * i)
+    churn.write_csv(tmp_path / "t.csv", rows)
+    earlier_job(
+        earlier, tmp_path, "train", "--data=t.csv", "--label=churned", "--name=churn", *QUICK
+    )
+    columns = {c["name"]: c for c in manifest(tmp_path, "churn", 1)["schema"]["columns"]}
+    assert columns["month"]["kind"] == "category"
+    assert "number" in columns
+    result = json.loads(todays_job(tmp_path, "reproduce", "1", "--name=churn", "--json"))
+    assert result["same_bits"], result
+    todays_job(tmp_path, "evaluate", "1", "--name=churn")

@@ -1,40 +1,50 @@
 """data: what the job sees in a data set."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from job.commands.app import TRAIN, AsJson, app, example
-from job.config import GROUP_OF, DataOptions
+from job.commands.app import STORE, TRAIN, AsJson, app, example, versions_of
+from job.config import DEFAULT_NAME, GROUP_OF, Config
 from job.config.options import from_config
+
+READ = (
+    *(name for name, group in GROUP_OF.items() if group == "data" and name != "data"),
+    *("model", "members"),  # which decide on the rows for validation
+    *STORE,
+)
+"""The options of `train` that decide how it reads its data."""
 
 
 @app.command(
     "data",
     rich_help_panel=TRAIN,
-    epilog=example("mlp-job data churn.csv --label churned", "mlp-job data s3://bucket/images/"),
+    epilog=example(
+        "mlp-job data churn.csv --label churned",
+        "mlp-job data churn.csv --label churned --name churn",
+        "mlp-job data s3://bucket/images/",
+    ),
 )
-@from_config(name for name, group in GROUP_OF.items() if group == "data" and name != "data")
+@from_config(READ)
 def inspect_data(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
     as_json: AsJson = False,
     **values: Any,
 ) -> None:
-    """Print what the job sees: rows, columns, classes, missing values, problems."""
+    """Print what `train` would see: rows, columns, classes, missing values, problems.
+
+    With --name it reads the data as the next version of that model would.
+    """
     from job.commands.data import inspection, show
     from job.process.scratch import scratch
     from job.storage import Access, use
 
-    reading = DataOptions(data=data, **values)
-    use(Access.of(reading))
+    name = values["name"]
+    config = Config.of(**values | {"data": data, "name": name or DEFAULT_NAME})
+    use(Access.of(config.data))
+    versions = versions_of(store=values["store"], name=name) if name else None
     with scratch() as folder:
-        seen = inspection.inspect(
-            data,
-            test_uri=reading.test_data,
-            reading=reading,
-            scratch=Path(reading.cache) if reading.cache else folder,
-        )
+        seen = inspection.inspect(config, versions, folder)
     show.inspection(seen, as_json=as_json)
     if seen.error:
         raise seen.error

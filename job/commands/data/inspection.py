@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from job import data
+from job.config import Config
 from job.data.dataset import Dataset
 from job.data.files.listing import find, is_table
 from job.data.findings import sentence
 from job.data.schema import Parsing
+from job.drift import changes
 from job.errors import DataError
+from job.experiment import inherited, read
+from job.registry import Versions
 
 KINDS = {"int64": "whole number", "double": "number", "bool": "boolean"}
 """What is in a column, by its type in Arrow."""
@@ -65,27 +69,27 @@ class Inspection:
     error: DataError | None = None
 
 
-def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: Path) -> Inspection:
+def inspect(config: Config, versions: Versions | None, scratch: Path) -> Inspection:
     """Reads a data set as training would.
 
     Args:
-        uri: As for `data.load`.
-        test_uri: Likewise.
-        reading: The options; a table's label may be left out.
+        config: The options; a table's label may be left out.
+        versions: The earlier versions of the model, whose split a training would inherit.
         scratch: Where files from S3 are put.
 
     Raises:
         DataError: Nothing of it can be shown; what else is wrong stands in the result.
         UsageError, DataNotFound, AccessDenied, StoreError: As `data.load`.
     """
+    uri, reading = config.data.data, config.data
+    scratch = Path(reading.cache) if reading.cache else scratch
     tabular = uri != "mnist" and is_table(find(uri, scratch), reading.label)
     dataset: Dataset | None = None
     error = None
     if not tabular or reading.label is not None:
         try:
-            dataset = data.load(
-                uri, test_uri=test_uri, validation_split=0.0, scratch=scratch, reading=reading
-            )
+            recipe = inherited(versions) if versions else None
+            dataset = read(config, scratch, recipe=recipe)
         except DataError as exc:
             if not tabular:
                 raise
@@ -107,8 +111,16 @@ def inspect(uri: str, *, test_uri: str | None, reading: data.Reading, scratch: P
         held_out=dataset.held_out_of is not None,
         columns=columns,
         classes={str(c): int(n) for c, n in zip(dataset.classes, counts, strict=True)},
-        problems=dataset.warnings,
+        problems=(*dataset.warnings, *_since_champion(versions, dataset)),
     )
+
+
+def _since_champion(versions: Versions | None, dataset: Dataset) -> tuple[str, ...]:
+    """What differs from the champion's columns, in a sentence if anything does."""
+    if versions is None:
+        return ()
+    version, changed = changes.since_champion(versions, dataset)
+    return (f"Since version {version}: {'; '.join(changed)}.",) if changed else ()
 
 
 def _columns(

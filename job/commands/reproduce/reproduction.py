@@ -72,7 +72,7 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
     use(Access.of(config.data))
     info = device.prepare(on, xla=config.training.xla)
     with scratch() as folder:
-        dataset = read(config, folder, recipe=inherited(versions, manifest))
+        dataset = read(config, folder, recipe=inherited(versions, manifest), like=manifest)
         if dataset.digest != manifest.data.digest:
             raise DataError(
                 f"{config.data.data}: expected the data of {manifest.name} version "

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def read(
         decoded = images.pixels([paths[i] for i in at], [names[i] for i in at], shape)
         bad |= {at[row]: why for row, why in decoded.damaged.items()}
         resized += decoded.resized
-        done.append((decoded.x, rows[np.delete(chosen, list(decoded.damaged))]))
+        done.append((decoded.x, np.delete(chosen, list(decoded.damaged))))
     findings = list(source.findings)
     if bad:
         if "damaged" not in reading.allow or len(bad) > BOUND * len(files):
@@ -156,13 +157,20 @@ def read(
         Labelled(
             name=source.uri,
             x=x,
-            labels=source.labels[kept],
+            labels=source.labels[rows[kept]],
             of=len(files) if hashed else None,
             findings=tuple(findings if x is done[0][0] else ()),
-            kept=source.carried(kept),
+            kept=source.carried(rows[kept]),
+            again=partial(_again, [paths[i] for i in kept], [names[i] for i in kept]),
         )
         for x, kept in done
     ]
+
+
+def _again(
+    paths: Sequence[Path], names: Sequence[str], shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    return images.pixels(paths, names, shape).x
 
 
 def without_labels(found: Found) -> ImageSet:

@@ -20,7 +20,8 @@ from job.errors import DataError, DataNotFound, UsageError
 SHARE = 0.9
 """Share of a column's values that must end like image files."""
 
-SAMPLE_BYTES = 1 << 16
+SAMPLE_BYTES, SAMPLE_ROWS = 1 << 16, 1000
+"""What is looked at of a table before it is read for images."""
 
 NAME = re.compile(rb"(?i)\.(png|jpe?g|jpe|jfif|webp|bmp|dib|gif|tiff?|p[bgpn]m|avif|heic)\b")
 
@@ -103,6 +104,7 @@ def _may_name_images(found: Found, reading: Reading) -> bool:
             first = next((table for table, *_ in blocks if table.num_rows), None)
             if first is None:
                 return False
+            first = first.slice(0, SAMPLE_ROWS)
             columns = dict(zip(first.column_names, first.columns, strict=True))
             return _column(columns, reading) is not None
     with opening.opened(path, name) as stream:

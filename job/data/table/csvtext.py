@@ -1,11 +1,13 @@
-"""CSV and other delimited text files → columns of text."""
+"""Delimited text files → columns of text; in large files plain numbers have their types."""
 
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ from pyarrow import csv as arrow
 from job.data.files import opening
 from job.data.findings import FEW, Finding
 from job.data.reading import Csv
-from job.data.table import dialect
+from job.data.table import dialect, kinds, numbers
 from job.data.table.dialect import Dialect
 from job.data.table.frame import Part
 from job.errors import DataError
@@ -25,7 +27,17 @@ BLOCK_BYTES = 8 << 20
 
 SLOW_ROWS = 65_536
 
+SAMPLE_BYTES = 1 << 17
+"""Of a large file, what the types of its columns are guessed from."""
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+NO_TYPES: Mapping[str, Any] = MappingProxyType({})
+
 NUL = b"\0"
+
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""Bytes that were no UTF-8, as Python's surrogateescape has them."""
 
 
 @dataclass
@@ -97,24 +109,31 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
 
 
 def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
-    """All rows of a file as columns of text; missing values are null.
+    """All rows of a file; missing values are null.
+
+    Columns are text. Those of a large file that nobody named, and whose first rows are plain
+    numbers, are int64 or float64, and its other columns are dictionaries of text, which is faster.
 
     Raises:
         DataError: Rows differ in their number of fields, a quote does not close, or bytes are NUL.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
-    quoted = True
+    quoted = typed = True
     while True:
         with opening.opened(path, name) as packed:
             found, body = opened(opening.unpacked(packed, name), name, said, known)
             found = replace(found, quoted=quoted)
             body.skipped = []
+            types = _types(found, body, said, known) if typed and not found.loose else {}
             try:
                 if found.loose:
                     read = pa.Table.from_batches(list(_slow(found, body, name)))
                 else:
-                    read = _fast(found, body)
+                    read = _fast(found, body, types)
             except pa.ArrowInvalid as exc:
+                if types:
+                    typed = False
+                    continue
                 if quoted and found.delimiter in "\t|":
                     quoted = False
                     continue
@@ -152,26 +171,55 @@ def batches(path: Path, name: str, said: Csv, known: frozenset[str]) -> Iterator
         body.skipped = []
         names = list(found.names)
 
-        def part(columns: list[Any]) -> Part:
+        def part(columns: list[Any], findings: Iterable[Finding] = ()) -> Part:
+            told = _one_encoding(list(findings), name)
             table = pa.table(columns, names=names)
-            return Part(name=name, table=table, written=found.written)
+            return Part(name=name, table=table, written=found.written, findings=told)
 
-        yield part([pa.array([], pa.string()) for _ in names])
+        nothing = [pa.array([], pa.string()) for _ in names]
+        yield part(nothing, found.findings)
         try:
             source = _slow(found, body, name) if found.loose else _streamed(found, body)
             for batch in source:
-                texts = [_decoded(c, n)[0] for c, n in zip(batch.columns, names, strict=True)]
+                read = [_decoded(c, n) for c, n in zip(batch.columns, names, strict=True)]
+                texts = [column for column, _ in read]
                 if body.nul:
                     _refuse_nul(texts, found.names, name)
-                yield part(texts)
+                yield part(texts, (each for _, odd in read for each in odd))
         except pa.ArrowInvalid as exc:
             raise _damage(exc, name) from exc
         if body.skipped:
-            tail = _tail(body.skipped, path, name, found, said)
-            yield replace(part([pa.array([], pa.string()) for _ in names]), findings=(tail,))
+            yield part(nothing, [_tail(body.skipped, path, name, found, said)])
 
 
-def _settings(found: Dialect, body: Body, *, threads: bool) -> dict[str, Any]:
+def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict[str, Any]:
+    """Name → the type that the first rows of a large file have, for columns that nobody named."""
+    if len(body.head) < dialect.HEAD_BYTES // 2 or said.decimal or said.thousands or said.missing:
+        return {}
+    sample = body.head[: body.head.rfind(b"\n", 0, SAMPLE_BYTES) + 1]
+    settings = _settings(found, Body(b"", None, skipped=[]), threads=False)
+    try:
+        read = arrow.read_csv(io.BytesIO(sample), **settings).cast(
+            pa.schema([(name, pa.string()) for name in found.names])
+        )
+    except pa.ArrowInvalid:
+        return {}
+    types = {}
+    for name, column in zip(found.names, read.columns, strict=True):
+        texts = column.drop_null()
+        plain = kinds.plain(texts) if len(texts) else None
+        if name in known:
+            continue  # what a person named is read from its texts
+        if plain is None:
+            types[name] = TEXT
+        elif not numbers.grouped(texts):  # else a point may separate thousands
+            types[name] = plain.type
+    return types
+
+
+def _settings(
+    found: Dialect, body: Body, types: Mapping[str, Any] = NO_TYPES, *, threads: bool
+) -> dict[str, Any]:
     def odd(row: Any) -> str:
         if body.skipped is not None:
             body.skipped.append((row.actual_columns, row.text))
@@ -189,16 +237,16 @@ def _settings(found: Dialect, body: Body, *, threads: bool) -> dict[str, Any]:
             ignore_empty_lines=len(found.names) > 1,  # else one is a missing value
         ),
         "convert_options": arrow.ConvertOptions(
-            column_types=dict.fromkeys(found.names, pa.binary()),
+            column_types={name: types.get(name, pa.binary()) for name in found.names},
             null_values=[""],
             strings_can_be_null=True,
         ),
     }
 
 
-def _fast(found: Dialect, body: Body) -> Any:
+def _fast(found: Dialect, body: Body, types: Mapping[str, Any]) -> Any:
     try:
-        return arrow.read_csv(body, **_settings(found, body, threads=True))
+        return arrow.read_csv(body, **_settings(found, body, types, threads=True))
     except pa.ArrowInvalid as exc:
         if "Empty CSV" in str(exc) or "too short" in str(exc):
             return pa.table([pa.array([], pa.binary()) for _ in found.names], list(found.names))
@@ -274,7 +322,7 @@ class _Decoded:
 
 def _readable(text: str) -> str:
     """Text whose bytes were not all UTF-8, as Windows-1252."""
-    return _utf8(text) if any("\udc80" <= c <= "\udcff" for c in text) else text
+    return _utf8(text) if NOT_UTF8.search(text) else text
 
 
 def _utf8(text: str) -> str:
@@ -303,7 +351,9 @@ def _bytes_before(text: str, lines: int) -> int:
 
 def _decoded(column: Any, name: str) -> tuple[Any, list[Finding]]:
     """A column of bytes as text; what is not UTF-8 is read as Windows-1252."""
-    if pa.types.is_string(column.type):
+    if pa.types.is_floating(column.type):
+        return kinds.without_nan(column), []
+    if not pa.types.is_binary(column.type):
         return column, []
     try:
         return column.cast(pa.string()), []
@@ -338,13 +388,19 @@ def _one_encoding(findings: list[Finding], name: str) -> tuple[Finding, ...]:
 
 def _swallowed(read: Any) -> bool:
     """Whether a quote that opens by chance has swallowed rows."""
-    return any(
-        pc.any(pc.match_substring_regex(column, "\n[^\n]*\t")).as_py() for column in read.columns
-    )
+    texts = (kinds.values(column) for column in read.columns if not _is_number(column.type))
+    return any(pc.any(pc.match_substring_regex(text, "\n[^\n]*\t")).as_py() for text in texts)
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _refuse_nul(columns: list[Any], names: tuple[str, ...], name: str) -> None:
     for column_name, column in zip(names, columns, strict=True):
+        if _is_number(column.type):
+            continue
+        column = column.cast(pa.string())
         row = pc.index(pc.match_substring(column, "\0"), True).as_py()
         if row >= 0:
             raise DataError(

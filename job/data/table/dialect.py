@@ -233,10 +233,11 @@ def _delimiter(lines: list[str], known: frozenset[str]) -> str:
         ranked = (named, round(agree, 1), first, width)
         if ranked > rank:
             best, rank = delimiter, ranked
-    if rank[3] < 2 or (not rank[0] and rank[1] < 0.6):
+    tabs = best == "\t" and len({len(fields) for _, fields in _rows(lines, "\t", loose=False)}) > 1
+    if rank[3] < 2 or (not rank[0] and rank[1] < 0.6) or tabs:  # some lines with two tabs for one
         rows = [fields for _, fields in _trimmed(_rows(lines, " ", loose=True))]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-        if width > 1 and count >= 0.9 * len(rows):
+        if width > 1 and count >= (1 if tabs else 0.9) * len(rows):
             return " "
     return best
 

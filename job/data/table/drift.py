@@ -44,8 +44,10 @@ def check(frame: Frame, schema: Schema, kept: Sequence[str] = ()) -> tuple[Findi
     written = {own: name for name, own in frame.written.items()}
     new = [
         name
-        for name in frame.columns
-        if not {name, written.get(name, name)} & known and name not in frame.index
+        for name, column in frame.columns.items()
+        if not {name, written.get(name, name)} & known
+        and name not in frame.index
+        and not (name.startswith("unnamed_") and column.null_count == len(column))
     ]
     if not new:
         return ()

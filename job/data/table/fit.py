@@ -207,6 +207,14 @@ def fit(
                 columns.append(found)
             elif "unusable-type" not in {each.code for each in typed[found.column].findings}:
                 dropped.append(found)
+    dropped += [
+        Finding(code="unique-numbers", column=each.name, count=each.distinct)
+        for each in columns
+        if each.distinct == len(fit_rows) - each.missing >= ENOUGH
+        and pa.types.is_integer(seen[each.name].type)
+        and each.kind == "number"
+        and each.name not in reading.number
+    ]
     if not columns:  # then its words are all that there is to learn from
         free = [each.column for each in dropped if each.code == "free-text"]
         prose = [name for name in free if words.average(seen[name]) >= FREE] or free

@@ -18,8 +18,8 @@ class Frame:
 
     Attributes:
         name: How messages call it.
-        columns: Name → Arrow chunked array of text (from CSV), int64, float64, bool, null, dates
-            and times, or a type that no model takes; missing values are null.
+        columns: Name → Arrow chunked array of text, perhaps coded in a dictionary, int64, float64,
+            bool, null, dates and times, or a type that no model takes; missing values are null.
         files: (name, rows) of each file, in order.
         rows: (n,) the row each came from, counted through the files; None when all are there.
         written: A name as a file has it → the column, where they differ.
@@ -156,10 +156,16 @@ def _same_names(first: str, expected: list[str], other: str, received: list[str]
         )
 
 
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
+
+
 def _same_types(column: str, parts: list[Part]) -> list[Any]:
     arrays = [part.table.column(column) for part in parts]
     types = {str(array.type): array.type for array in arrays if not pa.types.is_null(array.type)}
-    if len(types) < 2:
+    if len(types) > 1 and all(map(_is_text, types.values())):
+        target = pa.string()
+    elif len(types) < 2:
         target = next(iter(types.values()), pa.null())
     elif set(types) <= {"int64", "double"}:
         target = pa.float64()

@@ -100,7 +100,7 @@ def interpreted(
     parsing = Parsing(missing=csv.missing, trimmed=True)
     if category or text:
         return Typed(array=as_text(raw, parsing), parsing=parsing)
-    if not pa.types.is_string(raw.type):
+    if not is_text(raw.type):
         return _of_types(name, raw, parsing, number=number)
     if raw.null_count == len(raw):
         return Typed(array=pa.nulls(len(raw)), parsing=parsing)
@@ -108,7 +108,7 @@ def interpreted(
         found = plain(raw)
         if found is not None:
             point = "." if pa.types.is_floating(found.type) else ""
-            maybe = bool(point) and numbers.grouped(raw.drop_null())
+            maybe = bool(point) and numbers.grouped(values(raw).drop_null())
             if not (maybe and likely == ","):
                 point = "" if maybe else point
                 typed = _numbers(name, found, parsing, decimal=point, number=number)
@@ -124,29 +124,30 @@ def applied(raw: Any, column: Column) -> tuple[Any, tuple[Finding, ...]]:
         a dictionary of text; and a finding about values that cannot be read and became missing.
     """
     parsing = column.parsing
-    if column.dtype == "string":
-        return as_text(raw, parsing), ()
-    if not pa.types.is_string(raw.type):
-        values = _of_types(column.name, raw, parsing, number=column.kind == "number").array
+    if column.dtype == "string":  # what is a value is none that is missing
+        missing = tuple(sign for sign in parsing.missing if sign not in column.categories)
+        return as_text(raw, replace(parsing, missing=missing)), ()
+    if not is_text(raw.type):
+        read = _of_types(column.name, raw, parsing, number=column.kind == "number").array
     else:
-        values = plain(raw) if _is_plain(parsing) else None
-        if values is None:
+        read = plain(raw) if _is_plain(parsing) else None
+        if read is None:
             coded = _coded(raw, parsing)
-            values = _reread(coded.dictionary, column).take(coded.indices)
-    values = cast(values, column)
-    if values.null_count == raw.null_count:
-        return values, ()
-    lost = raw.filter(pc.and_(pc.is_valid(raw), pc.is_null(values)))
-    if pa.types.is_string(raw.type):
-        signs = pa.array(["", *parsing.missing, *SIGNS])
+            read = _reread(coded.dictionary, column).take(coded.indices)
+    read = cast(read, column)
+    if read.null_count == raw.null_count:
+        return read, ()
+    lost = raw.filter(pc.and_(pc.is_valid(raw), pc.is_null(read)))
+    if is_text(raw.type):
+        signs, lost = pa.array(["", *parsing.missing, *SIGNS]), lost.cast(pa.string())
         lost = lost.filter(pc.invert(pc.is_in(pc.utf8_trim_whitespace(lost), signs)))
     if not len(lost):
-        return values, ()
+        return read, ()
     shown = tuple(map(str, pc.unique(lost)[:SHOWN].to_pylist()))
     found = Finding(
         code="bad-values", column=column.name, count=len(lost), of=len(raw), values=shown
     )
-    return values, (found,)
+    return read, (found,)
 
 
 def _is_plain(parsing: Parsing) -> bool:
@@ -176,7 +177,7 @@ def as_text(raw: Any, parsing: Parsing) -> Any:
         raw = raw.cast(pa.string())
     elif _is_temporal(kind):
         raw = as_written(raw)
-    elif not pa.types.is_string(kind):
+    elif not is_text(kind):
         return pa.nulls(len(raw), pa.string()).dictionary_encode()
     coded = _coded(raw, parsing)
     missing = pc.is_in(coded.dictionary, pa.array(["", *parsing.missing]))
@@ -198,8 +199,20 @@ def as_written(raw: Any) -> Any:
 
 def is_usable(kind: Any) -> bool:
     """Whether a model can learn from a column of an Arrow type."""
-    known = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.null())
-    return kind in known or _is_temporal(kind)
+    known = (pa.int64(), pa.float64(), pa.bool_(), pa.null())
+    return kind in known or is_text(kind) or _is_temporal(kind)
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is text, coded in a dictionary or not."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind))
+
+
+def values(raw: Any) -> Any:
+    """The texts of a column, each at least once."""
+    return coded(raw).dictionary if pa.types.is_dictionary(raw.type) else raw
 
 
 def coded(raw: Any) -> Any:
@@ -222,7 +235,8 @@ def _of_types(name: str, raw: Any, parsing: Parsing, *, number: bool) -> Typed:
     if _is_temporal(kind):
         return Typed(array=_since_1970(raw), parsing=replace(parsing, dates="month-first"))
     if kind in (pa.int64(), pa.float64()):
-        return replace(_numbers(name, raw, parsing, decimal="", number=number), plain=True)
+        point = "." if kind == pa.float64() else ""
+        return replace(_numbers(name, raw, parsing, decimal=point, number=number), plain=True)
     if kind == pa.bool_() and number:
         return Typed(array=raw.cast(pa.int64()).cast(pa.float64()), parsing=parsing)
     if kind == pa.bool_() or pa.types.is_null(kind):
@@ -246,6 +260,10 @@ def _since_1970(raw: Any) -> Any:
 
 def plain(raw: Any) -> Any:
     """Numbers as a program writes them, or None; NaN is missing."""
+    if pa.types.is_dictionary(raw.type):
+        texts = coded(raw)
+        found = plain(texts.dictionary)
+        return None if found is None else found.take(texts.indices)
     try:
         raw.slice(0, FIRST).cast(pa.float64())
     except pa.ArrowInvalid:
@@ -260,7 +278,15 @@ def plain(raw: Any) -> Any:
         found = raw.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
-    return pc.if_else(pc.is_nan(found), pa.scalar(None, pa.float64()), found)
+    return without_nan(found)
+
+
+def without_nan(floats: Any) -> Any:
+    """The same with null in place of NaN."""
+    odd = pc.is_nan(floats)
+    if not pc.any(odd).as_py():
+        return floats
+    return pc.if_else(odd, pa.scalar(None, pa.float64()), floats)
 
 
 def _numbers(

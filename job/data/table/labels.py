@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from job.data.dataset import Classes
+from job.data.dataset import Classes, Published
 from job.data.findings import Finding
 from job.data.labels import shown
-from job.data.schema import Parsing
+from job.data.schema import EMPTY_SIGNS, Parsing, Schema
 from job.data.table import kinds, numbers
 from job.data.table.frame import Frame
 from job.errors import DataError
@@ -57,7 +57,9 @@ def read(frame: Frame, label: str, missing: tuple[str, ...]) -> Labels:
         DataError: There are no labels, only one, or the labels are a quantity.
     """
     raw = frame.columns[label]
-    coded = _coded(raw, frame, label, missing)
+    if kinds.is_text(raw.type):
+        raw = raw.cast(pa.string())
+    coded = _coded(raw, frame, label, Parsing(missing=missing, trimmed=True))
     indices = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
     texts = coded.dictionary.to_pylist()
     if not (indices >= 0).any():
@@ -86,8 +88,29 @@ def read(frame: Frame, label: str, missing: tuple[str, ...]) -> Labels:
     )
 
 
+def recorded(frame: Frame, label: str, like: Published, missing: tuple[str, ...]) -> Labels:
+    """Reads the label column as a published version did; what it did not know is left out.
+
+    Raises:
+        DataError: As `read`.
+    """
+    codes, _ = known(frame, label, like.classes, parsing(like.schema, like.classes, missing))
+    return Labels(values=like.classes, codes=np.maximum(codes, -1))
+
+
+def parsing(schema: Schema, classes: Classes, missing: tuple[str, ...]) -> Parsing:
+    """How a published version reads labels.
+
+    The first one took blanks as part of a label, and more signs as missing in text files.
+    """
+    if schema.hash_version > 1:
+        return Parsing(missing=missing, trimmed=True)
+    signs = tuple(sign for sign in EMPTY_SIGNS if sign not in classes)
+    return Parsing(missing=(*missing, *signs), trimmed=False)
+
+
 def known(
-    frame: Frame, label: str, classes: Classes, missing: tuple[str, ...]
+    frame: Frame, label: str, classes: Classes, parsing: Parsing
 ) -> tuple[NDArray[np.int32], tuple[Finding, ...]]:
     """Labels of new rows as indices into classes that are known.
 
@@ -95,7 +118,7 @@ def known(
         (rows,) int32; -1 for a row without a label, -2 for a label that is not among the classes;
         and a finding for each such label.
     """
-    coded = _coded(frame.columns[label], frame, label, missing)
+    coded = _coded(frame.columns[label], frame, label, parsing)
     texts = coded.dictionary.to_pylist()
     place = {value: i for i, value in enumerate(classes)}
     if classes == BOOLEANS:
@@ -137,7 +160,7 @@ def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32],
         )
 
 
-def _coded(raw: Any, frame: Frame, label: str, missing: tuple[str, ...]) -> Any:
+def _coded(raw: Any, frame: Frame, label: str, parsing: Parsing) -> Any:
     if not kinds.is_usable(raw.type):
         raise DataError(
             f"{frame.name}: column {label[:80]!r}: expected labels that are text, whole numbers, "
@@ -149,7 +172,7 @@ def _coded(raw: Any, frame: Frame, label: str, missing: tuple[str, ...]) -> Any:
         row = int(pc.index(pc.fill_null(large, False), True).as_py())
         if row >= 0:
             raise _too_large(frame, label, row, raw)
-    coded = kinds.as_text(raw, Parsing(missing=missing, trimmed=True))
+    coded = kinds.as_text(raw, parsing)
     texts = coded.dictionary
     wholes = pc.match_substring_regex(texts, r"^[+-]?\d+(\.0*)?$")
     if len(texts) and pc.all(wholes).as_py() and pa.types.is_string(raw.type):
@@ -191,14 +214,15 @@ def _refuse_quantity(frame: Frame, label: str, texts: Any, rows: NDArray[np.int6
         return
     distinct, total = len(np.unique(found.values)), int(rows.sum())
     fractions = bool((found.values != np.floor(found.values)).any())
-    few = total < FEW_ROWS * distinct and total >= 2 * distinct
+    few = total < FEW_ROWS * distinct
     if (fractions and distinct > QUANTITY) or (distinct > MANY and few):
         name = label.replace("'", "")
+        other = "" if total >= 2 * distinct else "Check that --label is no identifier. "
         raise DataError(
             f"{frame.name}: column {label!r}: expected classes. Received: {distinct:,} different "
             f"numbers from {found.values.min():g} to {found.values.max():g}, a quantity: this is "
             "a regression, and this job classifies.",
-            hint="Put the quantity into classes first, with pandas: "
+            hint=f"{other}Put the quantity into classes first, with pandas: "
             f"df['{name}'] = pandas.qcut(df['{name}'], 3, labels=['low', 'middle', 'high']).",
         )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.data import hashing, splits
-from job.data.dataset import Classes, Dataset, Kept, Split, Tabular
+from job.data.dataset import Classes, Dataset, Kept, Published, Split, Tabular
 from job.data.files.listing import Found
 from job.data.findings import LOST_SHARE, Finding, merged
 from job.data.reading import Reading
@@ -34,6 +34,7 @@ def load(
     validation_split: splits.Share,
     reading: Reading,
     recipe: Recipe | None = None,
+    like: Published | None = None,
 ) -> Dataset:
     """Reads a labelled table.
 
@@ -44,6 +45,7 @@ def load(
             keeps equal rows, and those of a group, on one side.
         reading: The options.
         recipe: How the model's earlier versions chose their test rows; None for its first one.
+        like: The version whose columns and classes these are to be, when it is made again.
 
     Raises:
         UsageError: No label, or an option names a column that is not there.
@@ -51,7 +53,7 @@ def load(
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     with arrow_errors(found.uri):
-        return _load(found, test, validation_split, reading, recipe)
+        return _load(found, test, validation_split, reading, recipe, like)
 
 
 def _load(
@@ -60,6 +62,7 @@ def _load(
     validation_split: splits.Share,
     reading: Reading,
     recipe: Recipe | None,
+    like: Published | None,
 ) -> Dataset:
     if reading.label is None:
         raise UsageError(
@@ -71,7 +74,11 @@ def _load(
     frame = read(found, reading.dialect, reading.named())
     candidates = fit.chosen(frame, reading)
     findings = [*frame.findings, *_index(frame, reading)]
-    told = labels.read(frame, label, reading.dialect.missing)
+    if like:
+        findings += drift.check(frame, like.schema)
+        told = labels.recorded(frame, label, like, reading.dialect.missing)
+    else:
+        told = labels.read(frame, label, reading.dialect.missing)
     findings += told.findings
     labelled = np.flatnonzero(told.codes >= 0)
     codes = told.codes[labelled]
@@ -79,7 +86,7 @@ def _load(
     if len(labelled) < total:
         findings.append(Finding(code="unlabelled-rows", count=total - len(labelled), of=total))
         frame = frame.take(labelled)
-    typed = interpret(frame, candidates, reading)
+    typed = {} if like else interpret(frame, candidates, reading)
     hashes = _plain_hashes(typed)
     findings += [each for column in typed.values() for each in column.findings]
 
@@ -97,17 +104,20 @@ def _load(
     labels.check_rows(frame, label, classes, y, len(frame))
     keys = None
     if callable(validation_split):
-        together = Recipe(columns=tuple(typed), group=reading.group)
+        together = Recipe(columns=candidates, group=reading.group)
         keys = split.rows(frame, together, reading)[0][train_rows]
         share = validation_split(True, len(y))
         fit_at, validation_rows = splits.by_key(y, keys, share, found.uri)
     else:
         fit_at, validation_rows = splits.stratified(y, validation_split, found.uri)
-    fitted = fit.fit(frame, typed, train_rows[fit_at], reading)
-    findings += fitted.findings
-    schema = _with_split(fitted.schema, split_by)
-
-    arrays = {c.name: kinds.cast(typed[c.name].array, c) for c in schema.columns}
+    if like:
+        schema = like.schema
+        arrays, _ = encode.typed(frame, schema)
+    else:
+        fitted = fit.fit(frame, typed, train_rows[fit_at], reading)
+        findings += fitted.findings
+        schema = _with_split(fitted.schema, split_by)
+        arrays = {c.name: kinds.cast(typed[c.name].array, c) for c in schema.columns}
     twins = _hashes(arrays, schema, hashes)
     del hashes
     train_arrays = _taken(arrays, train_rows)
@@ -326,7 +336,8 @@ def _labelled(
     label = frame.written.get(schema.label, schema.label)
     if label not in frame.columns:
         fit.chosen(frame, replace(reading, label=label))  # which says so
-    codes, lost = labels.known(frame, label, classes, reading.dialect.missing)
+    how = labels.parsing(schema, classes, reading.dialect.missing)
+    codes, lost = labels.known(frame, label, classes, how)
     findings = [*frame.findings, *told, *lost]
     if (codes == -1).all():
         raise DataError(

@@ -16,6 +16,8 @@ CURRENCY = (
 )
 EXPONENT = r"(?:[eE][+-]?\d+)?"
 DIGITS = {",": ",", ".": r"\.", " ": " ", "'": "'", "": ""}
+FIRST = 1000
+"""Rows that are looked at before all."""
 CONVENTIONS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 """(decimal, thousands), in the order of preference."""
 
@@ -97,14 +99,17 @@ def parse(texts: Any, *, decimal: str, thousands: str, marks: bool) -> NDArray[n
 
 def grouped(texts: Any) -> bool:
     """Whether all texts may be whole numbers whose thousands a point separates, as in 44.585."""
-    return bool(pc.all(pc.match_substring_regex(texts, r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$")).as_py())
+    pattern = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"
+    some = (texts.slice(0, FIRST), texts)  # most columns are not: the first rows say so
+    return all(pc.all(pc.match_substring_regex(each, pattern)).as_py() for each in some)
 
 
 def _candidates(bare: Any, decimal: str, thousands: str) -> list[tuple[str, str]]:
     """The conventions to try, (decimal, thousands); a plain number with a point comes first."""
     signs = {sign for sign in ", '" if pc.any(pc.match_substring(bare, sign)).as_py()}
+    points = pc.any(pc.match_substring_regex(bare, r"\d\.\d{3}\.\d{3}")).as_py()  # 1.234.567
     grouped = [pair for pair in CONVENTIONS if pair[1] in ",." or pair[1] in signs]
-    pairs = [(".", ""), *(grouped if signs or decimal or thousands else [])]
+    pairs = [(".", ""), *(grouped if signs or points or decimal or thousands else [])]
     if thousands:
         pairs = [(sign, thousands) for sign in ".," if sign != thousands]
     if decimal:

@@ -10,7 +10,7 @@ from pyarrow import ipc, parquet
 
 from job.data import memory
 from job.data.files import opening
-from job.data.table import dialect
+from job.data.table import dialect, kinds
 from job.data.table.frame import Part
 from job.errors import DataError
 
@@ -37,6 +37,11 @@ def table(path: Path, name: str) -> Part:
         try:
             file = parquet.ParquetFile(stream, page_checksum_verification=True)
             memory.check((max(file.metadata.num_rows, 0), len(file.schema_arrow)), 8, name)
+            texts = [each.name for each in file.schema_arrow if pa.types.is_string(each.type)]
+            if texts and file.metadata.num_rows:  # the file has dictionaries, mostly
+                file = parquet.ParquetFile(
+                    stream, page_checksum_verification=True, read_dictionary=texts
+                )
             read = file.read()
             read.validate(full=True)
             return _part(read, name, _fits(file))
@@ -157,8 +162,8 @@ def _fits(file: Any) -> frozenset[str]:
 
 def _refuse_nul(names: tuple[str, ...], columns: list[Any], name: str, first: int) -> None:
     for column, array in zip(names, columns, strict=True):
-        if pa.types.is_string(array.type):
-            row = pc.index(pc.match_substring(array, "\0"), True).as_py()
+        if kinds.is_text(array.type) and pc.any(_has_nul(kinds.values(array))).as_py():
+            row = pc.index(_has_nul(array.cast(pa.string())), True).as_py()
             if row >= 0:
                 raise DataError(
                     f"{name}: row {first + row} (counting from 0), column {column[:80]!r}: "
@@ -167,9 +172,15 @@ def _refuse_nul(names: tuple[str, ...], columns: list[Any], name: str, first: in
                 )
 
 
+def _has_nul(texts: Any) -> Any:
+    return pc.match_substring(texts, "\0")
+
+
 def plain(array: Any) -> Any:
     """The same values in the few types that the rest knows; other types as they are."""
     kind = array.type
+    if kind == pa.dictionary(pa.int32(), pa.string()):
+        return array
     if pa.types.is_dictionary(kind):
         return plain(array.cast(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):

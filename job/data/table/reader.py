@@ -118,7 +118,7 @@ def batches(
     ending = _ending(key)
     added = _partition(key, name)
     with opening.reading(name):
-        for part in _parts(ending, key, path, name, said, known):
+        for part in _ended(_parts(ending, key, path, name, said, known)):
             table = _extended(part.table, added)
             names = dict(zip(part.written, part.table.column_names, strict=False))
             yield table, {w: n for w, n in names.items() if w != n}, part.index, part.findings
@@ -136,6 +136,19 @@ def _parts(
         yield _part(key, path, name, said, known)
     else:
         yield from csvtext.batches(path, name, said, known)
+
+
+def _ended(parts: Iterator[Part]) -> Iterator[Part]:
+    """The same blocks, without totals at the end of the last one that has rows."""
+    held: list[Part] = []
+    for part in parts:
+        if part.table.num_rows:
+            yield from held
+            held = []
+        held.append(part)
+    if held:
+        yield _without_totals(held[0])
+        yield from held[1:]
 
 
 def _ending(key: str) -> str:
@@ -204,7 +217,9 @@ def _without_empty(frame: Frame) -> Frame:
 
 
 def _counts(column: Any) -> bool:
-    """Whether a column of text counts its rows, as an index does."""
+    """Whether a column counts its rows, as an index does."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
     try:
         numbers = column.cast(pa.int64())
     except pa.ArrowInvalid:

@@ -92,7 +92,7 @@ def rows(
 
 def column(name: str, raw: Any, version: int) -> hashing.Hashes:
     """(rows,) hashes of a column as the file has it, to be added up; 0 for missing values."""
-    if pa.types.is_string(raw.type):
+    if kinds.is_text(raw.type):
         plain = kinds.plain(raw)
         if plain is not None:
             return hashing.column(name, plain)

@@ -31,3 +31,17 @@ def test_a_mistyped_column_is_answered_with_the_nearest(arguments, code, nearest
     said = json.loads(done.stderr.splitlines()[-1])
     assert done.returncode == code
     assert nearest in said["hint"]
+
+
+def test_it_ends_as_train_would_on_too_few_rows_to_validate_on(tmp_path):
+    (tmp_path / "t.csv").write_text("n,c\n1.5,a\n2.5,a\n3.5,b\n4.5,b\n")
+    (tmp_path / "test.csv").write_text("n,c\n1.25,a\n3.25,b\n")
+    options = ("--test-data", tmp_path / "test.csv", "--label", "c", "--model", "mlp")
+    ended = [
+        mlp_job("data", tmp_path / "t.csv", *options),
+        mlp_job("train", "--data", tmp_path / "t.csv", *options, "--name", "t",
+                "--store", tmp_path / "store", "--device", "cpu"),
+    ]  # fmt: skip
+    assert [each.returncode for each in ended] == [65, 65]
+    for text in (ended[0].stderr, ended[1].stdout):
+        assert "to fit and to validate on" in text

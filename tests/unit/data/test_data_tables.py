@@ -23,6 +23,7 @@ from PIL import Image
 
 from job import data
 from job.commands.data import inspection
+from job.config import Config
 from job.data import hashing
 from job.data.files import staging
 from job.data.findings import holding, sentence
@@ -320,8 +321,8 @@ def three_columns(path, pairs):
 
 def test_columns_without_values_and_labels_without_values_are_shown(tmp_path):
     def seen(path):
-        reading = Reading(label="y")
-        return inspection.inspect(str(path), test_uri=None, reading=reading, scratch=tmp_path)
+        config = Config.of(data=str(path), label="y", name="t")
+        return inspection.inspect(config, None, tmp_path)
 
     empty = three_columns(tmp_path / "empty.csv", [("", "ab"[i % 2]) for i in range(60)])
     parquet = tmp_path / "null.parquet"
@@ -985,9 +986,8 @@ def test_a_column_of_another_type_is_left_out(value, tmp_path):
     dataset = load(path, label="y", exclude=())
     assert [column.name for column in dataset.table.schema.columns] == ["x"]
     assert [found.code for found in dataset.findings] == ["unusable-type"]
-    seen = inspection.inspect(
-        str(path), test_uri=None, reading=Reading(label="y"), scratch=tmp_path
-    )
+    config = Config.of(data=str(path), label="y", name="t")
+    seen = inspection.inspect(config, None, tmp_path)
     assert seen.error is None
     assert seen.problems == dataset.warnings
 

@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
@@ -333,6 +334,9 @@ def test_what_stands_around_a_table(text, found, tmp_path, plain):
     assert len(dataset.train) + len(dataset.test) == ROWS
     if "age\n" not in text:
         assert dataset.digest == plain.digest
+    new = list(data.table_rows(str(path), dataset.table.schema, tmp_path))
+    assert sum(len(next(iter(raw.values()))) for raw, _ in new) == ROWS
+    assert [each.code for _, said in new for each in said] == found
 
 
 def test_quotes_behind_blanks(tmp_path):
@@ -412,14 +416,16 @@ def test_names_of_columns(tmp_path, plain):
         (lambda i: f"C-{i}", "n", ["free-text"]),
         (lambda i: "1", "n", ["constant-column"]),
         (lambda i: "", "n", ["empty-column"]),
-        (lambda i: str(7919 * i % 100_003), "price", []),
+        (lambda i: str(7919 * i % 100_003), "price", ["unique-numbers"]),
+        (lambda i: str(7919 * i % 100_003 // 300), "price", []),
     ],
 )
 def test_columns_that_are_no_features(ids, name, found, tmp_path, plain):
     dataset = load(changed(tmp_path, name, lambda i, _: ids(i)))
     assert codes(dataset) == found
-    assert (name in kinds(dataset)) == (not found)
-    if found:
+    kept = found in ([], ["unique-numbers"])
+    assert (name in kinds(dataset)) == kept
+    if not kept:
         assert dataset.digest == plain.digest
 
 
@@ -635,6 +641,20 @@ def test_free_text_is_words_when_it_is_all_there_is(tmp_path):
         load(more, text=("nothing",))
 
 
+def test_a_quantity_with_a_value_for_each_row_is_a_regression(tmp_path):
+    table = [row | {"bought": str(34_900 + 977 * i)} for i, row in enumerate(rows())]
+    with refused(DataError, "600 different", "regression"):
+        load(write(tmp_path / "t.csv", table))
+
+
+def test_some_lines_with_two_tabs_for_one(tmp_path, plain):
+    table = rows()
+    lines = ["\t".join(row.values()) for row in table]
+    lines[7] = lines[7].replace("\t", "\t\t", 1)
+    (tmp_path / "t.txt").write_text("\n".join(["\t".join(table[0]), *lines]))
+    assert load(tmp_path / "t.txt").digest == plain.digest
+
+
 def test_csv_options_are_checked():
     assert Csv.of(("decimal=,", "thousands=space", "header=3", "day-first=yes")) == Csv(
         decimal=",", thousands=" ", header="3", day_first=True
@@ -726,6 +746,84 @@ def test_a_recipe_is_followed_whatever_columns_become(tmp_path):
     gone = [{k: v for k, v in row.items() if k != "score"} for row in rows()]
     assert "split-moved" in codes(load(write(tmp_path / "c.csv", gone), recipe=recipe))
     assert "split-moved" in codes(load(tmp_path / "a.csv", recipe=recipe, group="city"))
+
+
+def large(path, change=lambda i, row: row, count=40_000):
+    return write(path, [change(i, row) for i, row in enumerate(rows(count))])
+
+
+def test_a_large_file_is_read_as_a_small_one_is(tmp_path):
+    """From a megabyte on, plain numbers are read as numbers at once."""
+    path = large(tmp_path / "t.csv")
+    assert path.stat().st_size > 1 << 20
+    table = pyarrow.csv.read_csv(path)
+    typed = load(path)
+    as_text = table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+    pyarrow.parquet.write_table(as_text, tmp_path / "t.parquet")
+    texts = load(tmp_path / "t.parquet")
+    assert typed.table.schema == texts.table.schema
+    assert typed.digest == texts.digest == load(path, csv=("missing=nothing",)).digest
+    assert codes(typed) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "found"),
+    [
+        ("age", "old", "odd-values"),
+        ("income", "?", "missing-signs"),
+        ("city", "Besan\udce7on", "encoding"),
+    ],
+)
+def test_what_stands_far_below_in_a_large_file(column, text, found, tmp_path):
+    def change(i, row):
+        return row | {column: text} if i == 39_000 else row
+
+    path = tmp_path / "t.csv"
+    table = [change(i, row) for i, row in enumerate(rows(40_000))]
+    lines = [",".join(each) for each in ([*table[0]], *(row.values() for row in table))]
+    path.write_bytes("\n".join(lines).encode(errors="surrogateescape"))
+    dataset = load(path)
+    assert codes(dataset) == [found]
+    assert kinds(dataset) == PLAIN
+
+
+def test_points_between_thousands_are_seen_in_a_large_file(tmp_path):
+    def change(i, row):
+        price = "1.234.567" if i == 39_000 else f"{1 + i % 9}.{100 + i % 800}"
+        return {"city": row["city"], "price": price, "bought": row["bought"]}
+
+    dataset = load(large(tmp_path / "t.csv", change, 80_000))
+    assert codes(dataset) == []
+    [price] = [c for c in dataset.table.schema.columns if c.name == "price"]
+    assert price.minimum >= 1100
+
+
+def leaking(tmp_path, table, other=None, **options):
+    """The finding about test rows that are training rows, in words."""
+    dataset = load(write(tmp_path / "a.csv", table), other, **options)
+    told = [found for found in dataset.findings if "look alike" in sentence(found)
+            or "flatters" in sentence(found)]  # fmt: skip
+    return (told[0].code, sentence(told[0])) if told else ("", "")
+
+
+def test_why_test_rows_are_training_rows(tmp_path):
+    table = [{"customer_id": f"c{i}"} | row for i, row in enumerate(rows())]
+    other = write(tmp_path / "b.csv", [row | {"customer_id": "new"} for row in table[:7]])
+    code, words = leaking(tmp_path, table, other)
+    assert (code, "'customer_id'" in words) == ("leakage", True)
+    few = [{"city": row["city"], "bought": row["bought"]} for row in table]
+    code, words = leaking(tmp_path, few, write(tmp_path / "f.csv", few[:50]))
+    assert (code, "more columns" in words) == ("few-different-rows", True)
+    twins = [row | table[i % 60] | {"shop": str(i % 7)} for i, row in enumerate(table)]
+    assert leaking(tmp_path, twins, group="shop")[0] == "leakage-of-groups"
+    assert leaking(tmp_path, twins, exclude=("shop",)) == ("", "")  # the remedy
+    spelled = [row | {"income": f"${row['income']}"} if i >= 60 else row for i, row in
+               enumerate(twins)]  # fmt: skip
+    assert leaking(tmp_path, spelled, exclude=("shop",))[0] == "leakage-by-spelling"
+    old = Recipe(columns=("shop", "age", "income", "score"))
+    dataset = load(tmp_path / "a.csv", exclude=("shop",), recipe=old)
+    [found] = [each for each in dataset.findings if each.code.startswith("leakage")]
+    assert (found.code, found.values) == ("leakage-by-recipe", ("shop",))
 
 
 def test_a_dropped_identifier_does_not_separate_twins(tmp_path):
