@@ -335,8 +335,8 @@ def test_what_stands_around_a_table(text, found, tmp_path, plain):
     if "age\n" not in text:
         assert dataset.digest == plain.digest
     new = list(data.table_rows(str(path), dataset.table.schema, tmp_path))
-    assert sum(len(next(iter(raw.values()))) for raw, _ in new) == ROWS
-    assert [each.code for _, said in new for each in said] == found
+    assert sum(len(next(iter(raw.values()))) for raw, *_ in new) == ROWS
+    assert [each.code for *_, said in new for each in said] == found
 
 
 def test_quotes_behind_blanks(tmp_path):
