@@ -10,6 +10,7 @@ from job.data import hashing, labels
 from job.data.dataset import Classes, Dataset, Split
 from job.data.findings import Finding, sentence
 from job.data.reading import Reading
+from job.data.schema import NUMBERED
 from job.errors import DataError
 
 FEW_VALUES = 10
@@ -61,9 +62,9 @@ def _leakage(dataset: Dataset) -> Finding:
             code = "leakage-of-groups"
         elif others:
             code, columns = "leakage-by-recipe", others
-        elif schema.hashed:
+        elif schema.hashed and schema.hash_version != NUMBERED:
             code = "leakage-by-spelling"
-        elif there < FEW_VALUES * len(dataset.train):
+        elif schema.hashed or there < FEW_VALUES * len(dataset.train):
             code = "few-different-rows"
     count = dataset.duplicates or 0
     return Finding(code=code, count=count, of=len(dataset.test), values=columns)

@@ -107,8 +107,9 @@ class Column:
         return (*self.categories, missing) if self.has_missing else self.categories
 
 
-HASH_VERSION = 2
-"""How the test rows of a new model are chosen; see `job.data.table.split`."""
+HASH_VERSION, NUMBERED = 2, 3
+"""How the test rows of a new model are chosen, and where most rows are equal; see
+`job.data.table.split`."""
 
 
 @dataclass(frozen=True, kw_only=True)

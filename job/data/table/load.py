@@ -16,7 +16,7 @@ from job.data.dataset import Classes, Dataset, Kept, Published, Split, Tabular
 from job.data.files.listing import Found
 from job.data.findings import LOST_SHARE, Finding, merged
 from job.data.reading import Reading
-from job.data.schema import Recipe, Schema
+from job.data.schema import HASH_VERSION, NUMBERED, Recipe, Schema
 from job.data.table import drift, encode, fit, kinds, labels, split
 from job.data.table.frame import Frame
 from job.data.table.kinds import Typed
@@ -94,7 +94,11 @@ def _load(
     lost = told.blank
     if test is None:
         split_by, moved = _recipe(frame, typed, recipe, reading)
-        out, odd = _held_out(frame, split_by, reading, hashes)
+        chosen, odd = split.rows(frame, split_by, reading, hashes)
+        if split_by is not recipe and not split_by.group and split.few(chosen):
+            split_by = replace(split_by, version=NUMBERED)
+            chosen = split.numbered(chosen, frame.columns[label])
+        out = hashing.held_out(chosen, reading.test_split) & bool(split_by.expected())
         findings += [*moved, *odd]
         train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
         _expect_sides(frame, train_rows, test_rows, reading)
@@ -105,6 +109,8 @@ def _load(
     keys = None
     if callable(validation_split):
         together = Recipe(columns=candidates, group=reading.group)
+        if split_by:
+            together = replace(together, version=max(split_by.version, HASH_VERSION))
         keys = split.rows(frame, together, reading)[0][train_rows]
         share = validation_split(True, len(y))
         fit_at, validation_rows = splits.by_key(y, keys, share, found.uri)
@@ -401,15 +407,6 @@ def _plain_hashes(typed: Mapping[str, Typed]) -> dict[str, hashing.Hashes]:
     ]
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(names, pool.map(one, names), strict=True))
-
-
-def _held_out(
-    frame: Frame, recipe: Recipe, reading: Reading, hashes: Mapping[str, hashing.Hashes]
-) -> tuple[NDArray[np.bool_], tuple[Finding, ...]]:
-    chosen, odd = split.rows(frame, recipe, reading, hashes)
-    if recipe.group is None and not recipe.columns:
-        return np.zeros(len(frame), np.bool_), odd
-    return hashing.held_out(chosen, reading.test_split), odd
 
 
 def _expect_sides(

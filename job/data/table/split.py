@@ -2,7 +2,10 @@
 
 A recipe reads texts as the file has them, so that better parsing moves no row: version 1 as CSV
 files were read then, version 2 without blanks around a text. In both the number that a text stands
-for counts, not its spelling, and the sign for a missing value is one of a fixed list.
+for counts, not its spelling, and the sign for a missing value is one of a fixed list. Version 3
+reads as version 2 does and is for tables of few different rows, which might all be on one side: it
+numbers the equal rows of a label, so that they are on both sides, and the same ones when rows are
+added.
 """
 
 from collections.abc import Mapping
@@ -16,10 +19,13 @@ import pyarrow.compute as pc
 from job.data import hashing
 from job.data.findings import Finding
 from job.data.reading import Reading
-from job.data.schema import EMPTY_SIGNS, Recipe
+from job.data.schema import EMPTY_SIGNS, NUMBERED, Recipe
 from job.data.table import kinds
 from job.data.table.frame import Frame
 from job.errors import DataError
+
+FEW = 50
+"""Different rows from which on equal rows stay on one side."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -64,7 +70,10 @@ def rows(
         DataError: The group is of a type that has no equal values in other files.
     """
     if recipe.group is None:
-        return _hashes(frame, recipe.columns or (), recipe.version, known), ()
+        found = _hashes(frame, recipe.columns or (), recipe.version, known)
+        if recipe.version == NUMBERED:
+            found = numbered(found, frame.column(str(reading.label)))
+        return found, ()
     raw = frame.column(recipe.group)
     if not kinds.is_usable(raw.type):
         raise DataError(
@@ -111,6 +120,24 @@ def column(name: str, raw: Any, version: int) -> hashing.Hashes:
             return np.zeros(len(raw), np.uint64)
         raw = kinds.as_written(raw)
     return hashing.column(name, raw)
+
+
+def few(hashes: hashing.Hashes) -> bool:
+    """Whether equal rows are to be on both sides."""
+    if len(np.unique(hashes[: 2 * FEW])) >= FEW:
+        return False
+    different = len(np.unique(hashes))
+    return different < FEW and 2 * different <= len(hashes)
+
+
+def numbered(hashes: hashing.Hashes, label: Any) -> hashing.Hashes:
+    """(rows,) hashes of version 3 from those of version 2 and the (rows,) labels."""
+    values = hashes + column("", label, NUMBERED)
+    order = np.argsort(values, kind="stable")
+    _, first, group = np.unique(values[order], return_index=True, return_inverse=True)
+    place = np.empty(len(values), np.uint64)
+    place[order] = np.arange(len(values)) - first[group]
+    return hashing.mixed(values + hashing.mixed(place + np.uint64(1)))
 
 
 def _hashes(

@@ -826,6 +826,25 @@ def test_why_test_rows_are_training_rows(tmp_path):
     assert (found.code, found.values) == ("leakage-by-recipe", ("shop",))
 
 
+def test_a_table_of_few_different_rows_has_them_on_both_sides(tmp_path):
+    table = [{"n": f"{i % 3}.5", "bought": "uv"[i % 2]} for i in range(90)]
+    dataset = load(write(tmp_path / "t.csv", table))
+    assert 8 <= len(dataset.test) <= 30
+    assert codes(dataset) == ["few-different-rows"]
+    schema, classes = dataset.table.schema, dataset.classes
+    assert Recipe.of(schema).version == 3
+    more = write(tmp_path / "more.csv", [*table, *table[:30], {"n": "0.5", "bought": "w"}])
+    again = load(more, recipe=Recipe.of(schema))
+    shared = np.intersect1d(again.table.source.rows, np.arange(90))
+    np.testing.assert_array_equal(shared, dataset.table.source.rows)
+    columns, *_ = data.load_test_table(
+        str(more), test_uri=None, classes=classes, schema=schema, scratch=tmp_path,
+        reading=DataOptions(label="bought"),
+    )  # fmt: skip
+    lost = sum(each.count for each in again.findings if each.code == "lost-class")
+    assert len(columns["n"]) == len(again.test) - (0 if lost else (again.test.y == 2).sum())
+
+
 def test_a_dropped_identifier_does_not_separate_twins(tmp_path):
     table = [{"customer_id": str(i)} | rows(60)[i % 60] for i in range(600)]
     dataset = load(write(tmp_path / "t.csv", table))
