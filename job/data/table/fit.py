@@ -253,6 +253,11 @@ def distinct(present: Any) -> int:
         low, high = int(values.min()), int(values.max())
         if high - low < 4 * len(values):
             return int(np.count_nonzero(np.bincount(values - low)))
+    return _different(values)
+
+
+def _different(values: NDArray[Any]) -> int:
+    """The number of different values of at least one."""
     values = np.sort(values)  # which is faster than NumPy's and Arrow's hash tables
     return 1 + int(np.count_nonzero(values[1:] != values[:-1]))
 
@@ -301,7 +306,8 @@ def _number(name: str, seen: Any) -> Column:
     floats = seen.cast(pa.float64(), safe=False)
     numbers = pc.fill_null(floats, float("nan")).to_numpy(zero_copy_only=False)
     numbers = numbers.astype(np.float32)
-    present = numbers[~np.isnan(numbers)].astype(np.float64)
+    single = numbers[~np.isnan(numbers)]
+    present = single.astype(np.float64)
     mean = float(np.float32(present.mean()))
     variance = float(np.square(present - mean).mean())
     noise = (float(np.finfo(np.float32).eps) * mean) ** 2
@@ -311,7 +317,9 @@ def _number(name: str, seen: Any) -> Column:
         kind="number",
         has_missing=len(present) < len(numbers),
         missing=len(numbers) - len(present),
-        distinct=distinct(seen.drop_null()),
+        distinct=_different(single)
+        if pa.types.is_floating(seen.type)
+        else distinct(seen.drop_null()),
         mean=mean,
         variance=1.0 if variance <= noise else float(np.float32(min(variance, largest))),
         minimum=float(present.min()),
