@@ -210,8 +210,8 @@ def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict
         plain = kinds.plain(texts) if len(texts) else None
         if name in known:
             continue  # what a person named is read from its texts
-        if plain is None:
-            types[name] = TEXT
+        if plain is None or pc.any(pc.match_substring_regex(texts, r"^[+-]?0\d")).as_py():
+            types[name] = TEXT  # zeros in front say that it is a code, for some model perhaps
         elif not numbers.grouped(texts):  # else a point may separate thousands
             types[name] = plain.type
     return types
