@@ -217,7 +217,7 @@ def test_numbers_that_are_missing_for_the_first_time_are_told(table, tmp_path):
     for row in rows[:10]:
         row["tenure/months"] = row["monthly fee"] = ""  # the latter were missing in training, too
     path = churn.write_csv(tmp_path / "new.csv", rows)
-    [(_, said)] = list(data.table_rows(str(path), schema, tmp_path))
+    [(*_, said)] = list(data.table_rows(str(path), schema, tmp_path))
     assert [sentence(each) for each in said] == [
         "Column 'tenure/months': 25.0% of the values are missing; in training none were."
     ]
@@ -505,7 +505,7 @@ def test_folders_named_as_hive_does_are_columns(tmp_path, write):
     assert columns["plan"].has_missing
     assert columns["level"].categories == (0, 1)
     schema = dataset.table.schema
-    raw = [block for block, _ in data.table_rows(str(root), schema, tmp_path)]
+    raw = [block for block, *_ in data.table_rows(str(root), schema, tmp_path)]
     assert sum(block["plan"].tolist().count("gold") for block in raw) == 80
     first = next(root.rglob("part.*"))
     with refused(DataError, "'plan'", "without"):
@@ -654,7 +654,7 @@ def test_missing_and_unknown_values_reach_the_model_as_promised(table, tmp_path)
          "city": "Lima"},
     ]  # fmt: skip
     path = churn.write_csv(tmp_path / "new.csv", new)
-    [(columns, said)] = list(data.table_rows(str(path), schema, tmp_path))
+    [(columns, _, said)] = list(data.table_rows(str(path), schema, tmp_path))
     assert np.isnan(columns["monthly fee"][0])
     assert columns["complaints"].tolist() == [MISSING_INTEGER, 9]
     assert columns["paperless"].tolist() == [MISSING_INTEGER, 1]
@@ -664,7 +664,7 @@ def test_missing_and_unknown_values_reach_the_model_as_promised(table, tmp_path)
         list(data.table_rows(str(churn.write_csv(path, [{"city": "x"}])), schema, tmp_path))
     new[1]["tenure/months"] = "long"
     new[1]["complaints"] = "many"
-    [(columns, said)] = list(data.table_rows(str(churn.write_csv(path, new)), schema, tmp_path))
+    [(columns, _, said)] = list(data.table_rows(str(churn.write_csv(path, new)), schema, tmp_path))
     assert np.isnan(columns["tenure/months"][1])
     assert columns["complaints"][1] == MISSING_INTEGER
     bad = {each.column: each for each in said if each.code == "bad-values"}
@@ -678,9 +678,9 @@ def test_json_lines_give_the_same_rows_to_predict(table, tmp_path):
     typed = churn.typed(rows).to_pylist()
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in typed) + "\n\n")
-    [(said, _)] = list(data.table_rows(str(path), schema, tmp_path))
+    [(said, *_)] = list(data.table_rows(str(path), schema, tmp_path))
     csv_path = churn.write_csv(tmp_path / "rows.csv", rows)
-    [(expected, _)] = list(data.table_rows(str(csv_path), schema, tmp_path))
+    [(expected, *_)] = list(data.table_rows(str(csv_path), schema, tmp_path))
     for name, values in expected.items():
         np.testing.assert_array_equal(said[name], values)
     for line in ("[1]", "{", '{"a": [1]}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[" * 9999):
@@ -688,7 +688,7 @@ def test_json_lines_give_the_same_rows_to_predict(table, tmp_path):
         with refused(DataError, "line 2"):
             list(data.table_rows(str(path), schema, tmp_path))
     path.write_text("".join(json.dumps(row) + "\n" for row in [*typed[:9], {"town": "Köln"}]))
-    [(said, told)] = list(data.table_rows(str(path), schema, tmp_path))
+    [(said, _, told)] = list(data.table_rows(str(path), schema, tmp_path))
     assert len(said["city"]) == 10
     assert any("'town'" in sentence(each) for each in told)
 
@@ -698,7 +698,7 @@ def test_an_empty_line_is_a_missing_value_where_there_is_one_column(tmp_path):
     path.write_text("n,label\n" + "".join(f"{i % 7}.5,{i % 2}\n" for i in range(60)) + "\n")
     schema = load(path, label="label", exclude=()).table.schema
     path.write_text("n\n1\n\n3\n")
-    [(columns, _)] = list(data.table_rows(str(path), schema, tmp_path))
+    [(columns, *_)] = list(data.table_rows(str(path), schema, tmp_path))
     np.testing.assert_array_equal(columns["n"], np.float32([1, np.nan, 3]))
 
 

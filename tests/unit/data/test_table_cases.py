@@ -116,7 +116,7 @@ def test_numbers_as_people_write_them(column, spelling, tmp_path, plain):
     assert kinds(dataset) == PLAIN
     assert codes(dataset) == []
     fresh = [row | {column: spelling(row[column])} for row in rows(50, seed=1)]
-    [(raw, said)] = data.table_rows(
+    [(raw, _, said)] = data.table_rows(
         str(write(tmp_path / "new.csv", fresh, delimiter=";")), dataset.table.schema, tmp_path
     )
     np.testing.assert_allclose(raw[column], [float(r[column]) for r in rows(50, seed=1)], rtol=1e-6)
@@ -225,14 +225,14 @@ def test_dates_and_times(form, features, tmp_path):
     column = dataset.table.schema.columns[-1]
     assert (column.kind, column.dtype, column.features) == ("datetime", "int64", features)
     assert codes(dataset) == []
-    [(raw, _)] = data.table_rows(str(path), dataset.table.schema, tmp_path)
+    [(raw, *_)] = data.table_rows(str(path), dataset.table.schema, tmp_path)
     read = [dt.datetime.strptime(t.strftime(form), form).replace(tzinfo=dt.UTC) for t in times]
     if "%Y" not in form and "%y" not in form:
         read = [t.replace(year=1970) for t in read]
     assert raw["when"].tolist() == [int(t.timestamp()) for t in read]
     # What is no date is a missing one, and said.
     (tmp_path / "odd.csv").write_text("age,income,city,score,when\n1,2,Lyon,3,soon\n")
-    [(raw, said)] = data.table_rows(str(tmp_path / "odd.csv"), dataset.table.schema, tmp_path)
+    [(raw, _, said)] = data.table_rows(str(tmp_path / "odd.csv"), dataset.table.schema, tmp_path)
     assert raw["when"].tolist() == [-(2**63)]
     assert [found.code for found in said] == ["bad-values", "newly-missing"]
 
@@ -270,7 +270,7 @@ def test_typed_times_and_numbers_that_are_named_so(values, how, tmp_path):
 
 def test_a_zone_is_turned_into_utc(tmp_path):
     path = changed(tmp_path, "when", lambda i, _: f"2024-03-{i % 28 + 1:02d}T00:30:00+02:00")
-    [(raw, _)] = data.table_rows(str(path), load(path).table.schema, tmp_path)
+    [(raw, *_)] = data.table_rows(str(path), load(path).table.schema, tmp_path)
     assert raw["when"][0] == int(dt.datetime(2024, 2, 29, 22, 30, tzinfo=dt.UTC).timestamp())
     zoned = pa.array([START] * ROWS, pa.timestamp("us", tz="Europe/Paris"))
     table = pa.table({"when": zoned, "score": [row["score"] for row in rows()]})
@@ -368,14 +368,14 @@ def test_no_header(tmp_path):
     assert kinds(dataset) == {f"x{i}": kind for i, kind in enumerate(PLAIN.values())}
     assert codes(load(path, label="x4", csv=("header=no",))) == []
     schema = dataset.table.schema
-    [(raw, _)] = data.table_rows(str(path), schema, tmp_path)
+    [(raw, *_)] = data.table_rows(str(path), schema, tmp_path)
     assert len(raw["x0"]) == ROWS
     # The label is the first column, and new rows lack it.
     flipped = "\n".join(",".join([row["bought"], *list(row.values())[:-1]]) for row in rows())
     path.write_text(flipped)
     schema = load(path, label="x0").table.schema
     path.write_text(BODY.replace(",yes", "").replace(",no", ""))
-    [(raw, _)] = data.table_rows(str(path), schema, tmp_path)
+    [(raw, *_)] = data.table_rows(str(path), schema, tmp_path)
     assert raw["x1"][0] == float(rows()[0]["age"])
     letters = "\n".join(",".join("abcdef"[(i // k) % 6] for k in (1, 6, 9, 36)) for i in range(999))
     path.write_text(letters)

@@ -50,7 +50,7 @@ def test_the_printed_conversion_gives_what_predict_reads(typed, tmp_path):
         frame["city"] = [COLUMNS["city"](i) for i in range(ROWS)]
     found = {"frame": frame, "pandas": pd, "np": np}
     exec(from_pandas(schema), found)
-    [(expected, _)] = data.table_rows(str(path), schema, tmp_path)
+    [(expected, *_)] = data.table_rows(str(path), schema, tmp_path)
     for name, values in expected.items():
         said = found["rows"][schema.inputs()[name]]
         assert said.dtype == values.dtype, name
