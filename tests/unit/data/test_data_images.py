@@ -272,7 +272,7 @@ def test_damaged_images_are_all_counted_and_a_few_may_be_left_out(tmp_path):
     found = data.images_of(str(root), tmp_path)
     reading = Reading(allow=("damaged",))
     blocks = list(data.unlabelled(found, shape=(6, 5, 3), reading=reading))
-    names = [name for _, some, _ in blocks for name in some]
+    names = [name for _, some, _ in blocks for name in some["file"]]
     assert sum(len(x) for x, _, _ in blocks) == len(names) == 300
     assert not any(name.endswith(tuple(BAD)) for name in names)
     shutil.rmtree(root / "dog")
@@ -334,7 +334,7 @@ def test_images_from_s3_and_rows_to_predict(s3, s3_uri, tmp_path):
             found = data.images_of(str(uri), tmp_path / "s")
             [(block, names, findings)] = data.unlabelled(found, shape=shape, reading=Reading())
             assert block.shape == (count, *shape)
-            assert len(names) == count
+            assert len(names["file"]) == count
             assert tuple(finding.count for finding in findings) == resized
     with refused(DataError, "(30,)"):
         next(data.unlabelled(found, shape=(30,), reading=Reading()))

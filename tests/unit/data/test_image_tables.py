@@ -184,7 +184,7 @@ def test_test_rows_and_rows_to_predict_may_be_tables_too(tmp_path):
         data.images_of(str(rows), tmp_path, reading), shape=(6, 5), reading=reading
     )
     np.testing.assert_array_equal(x, dataset.test.x)
-    assert list(names) == [str(tmp_path / name) for name in FLAT[40:]]
+    assert list(names["file"]) == [str(tmp_path / name) for name in FLAT[40:]]
 
 
 def test_images_to_predict_may_lie_beside_a_table(tmp_path):
