@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from job.registry.manifest import Manifest
     from job.registry.runs import Identity
     from job.training import Fitted
+    from job.training.free_text import Trial
     from job.training.state import EpochResult, Position
 
 
@@ -217,6 +218,15 @@ def epoch_ended(result: "EpochResult", epochs: int) -> None:
         _time_estimated(result, epochs)
 
 
+def text_tried(trials: "tuple[Trial, ...]") -> None:
+    """Columns of free text were tried, and each is learned from or not."""
+    event(
+        "text.tried",
+        " ".join(map(str, trials)) + " --text and --exclude decide otherwise.",
+        trials=[asdict(each) for each in trials[:100]],
+    )
+
+
 def planned(plan: "Plan") -> None:
     """The network was chosen."""
     model, training = plan.config.model, plan.config.training
@@ -392,6 +402,7 @@ def _counted(count: int, word: str) -> str:
 
 
 WATCH = Watch(
+    text_tried=text_tried,
     planned=planned,
     epoch_ended=epoch_ended,
     member_dropped=member_dropped,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,10 @@ from job.registry import Versions
 from job.registry.fingerprint import run_fingerprint
 from job.registry.manifest import Manifest
 from job.storage import Open, Store, open_store
+from job.storage.patient import Patient
+from job.training import free_text
 from job.training.checkpoint import Checkpoints, Notice
+from job.training.free_text import Trial
 from job.versions import library_versions
 
 SCORED_ROWS = 20_000
@@ -44,6 +47,7 @@ class Watch:
     """What is called while an experiment goes on.
 
     Attributes:
+        text_tried: With what came of trying columns of free text.
         planned: With the options, none of them open, and why.
         epoch_ended: With the result of each epoch, and `epochs`, how many there are at most.
         member_dropped: With the number of a member that diverged, and how many are left.
@@ -51,6 +55,7 @@ class Watch:
         checkpoint: With what happens to checkpoints.
     """
 
+    text_tried: Callable[[tuple[Trial, ...]], None] = _ignore
     planned: Callable[[plan.Plan], None] = _ignore
     epoch_ended: Callable[..., None] = _ignore
     member_dropped: Callable[[int, int], None] = _ignore
@@ -122,6 +127,29 @@ def read(
     )
 
 
+class Load(Protocol):
+    """Reads a run's data; a recipe of test rows counts in place of the inherited one."""
+
+    def __call__(self, config: Config, recipe: Recipe | None = None) -> Dataset:
+        """The data set that the options name."""
+        ...
+
+
+def loading(store: Patient, scratch: Path, inherited: Recipe | None) -> Load:
+    """`read` while the store has patience.
+
+    Args:
+        store: Retries.
+        scratch: The folder.
+        inherited: See there.
+    """
+
+    def load(config: Config, recipe: Recipe | None = None) -> Dataset:
+        return store.retry(partial(read, config, scratch, store.at, recipe or inherited))
+
+    return load
+
+
 def prepare(
     config: Config, read: Callable[[], Dataset], clock: Clock
 ) -> tuple[device.DeviceInfo, Dataset]:
@@ -151,6 +179,7 @@ def train_and_score(
     info: device.DeviceInfo,
     *,
     clock: Clock,
+    load: Load | None = None,
     saves: Saves | None = None,
     watch: Watch = QUIET,
 ) -> Fit:
@@ -161,6 +190,8 @@ def train_and_score(
         dataset: The data.
         info: The device.
         clock: Gets the seconds of each phase.
+        load: Reads the data again where columns of free text are to be learned from, too; without
+            it there are none but those that the options name.
         saves: Where training resumes and is saved; by default nowhere.
         watch: Called while training goes on.
 
@@ -177,13 +208,21 @@ def train_and_score(
         )
     checkpoints = _checkpoints(config, dataset, info, saves, watch) if saves else None
     state = None
+    trials: tuple[Trial, ...] = ()
     if checkpoints:
         with clock.phase("resume"):
             state = checkpoints.latest()
     if checkpoints and state:
         decided = plan.Plan(config=plan.resumed(config, checkpoints.chosen))
+        dataset = _with_text(decided.config.data.text or (), config, dataset, load)
     else:
-        decided = plan.decide(config, dataset, gpu=info.kind == "gpu")
+        with clock.phase("try text"):
+            trials = _tried(config, dataset, load)
+        if trials:
+            watch.text_tried(trials)
+        text = tuple(each.column for each in trials if each.kept)
+        dataset = _with_text(text, config, dataset, load)
+        decided = plan.decide(config, dataset, gpu=info.kind == "gpu", text=text)
         if checkpoints:
             checkpoints.chosen = decided.chosen
     watch.planned(decided)
@@ -213,7 +252,7 @@ def train_and_score(
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
-    notes = decided.reasons
+    notes = (*map(str, trials), *decided.reasons)
     if fitted.time_limited is not None:
         notes += (f"The time limit ended training after {fitted.time_limited} steps.",)
         watch.time_limited(fitted)
@@ -230,6 +269,7 @@ def train_and_score(
     exact = checkpoints.exact if checkpoints else None
     return Fit(
         config=config,
+        dataset=dataset,
         device=info,
         library_versions=library_versions(),
         created=datetime.now(UTC),
@@ -246,6 +286,25 @@ def train_and_score(
         time_limited=fitted.time_limited,
         notes=notes,
     )
+
+
+def _tried(config: Config, dataset: Dataset, load: Load | None) -> tuple[Trial, ...]:
+    """Columns of free text, and whether they lower the loss on validation rows."""
+    names = free_text.candidates(config, dataset) if load else ()
+    if not names:
+        return ()
+    several = _with_text(names, config, dataset, load)
+    with shutdown.deferred():
+        return free_text.tried(config, several, names, shutdown.requested)
+
+
+def _with_text(
+    names: tuple[str, ...], config: Config, dataset: Dataset, load: Load | None
+) -> Dataset:
+    """The same rows with columns of free text that the options left open."""
+    if config.data.text is not None or not names or load is None or dataset.table is None:
+        return dataset
+    return load(config.replaced(text=names), Recipe.of(dataset.table.schema))
 
 
 def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Threshold | None:

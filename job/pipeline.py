@@ -1,16 +1,15 @@
 """The job's story: check, read, fit, evaluate, gate, export, report, publish."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from job import device, events, export
 from job.config import Config
-from job.data.dataset import Dataset
 from job.drift import changes
-from job.experiment import Saves, inherited, prepare, read, train_and_score
+from job.experiment import Load, Saves, inherited, loading, prepare, train_and_score
 from job.gate import contest
+from job.models.plan import resumed
 from job.process.scratch import scratch
 from job.process.timing import Clock
 from job.record import Outcome, Record
@@ -48,10 +47,11 @@ def run(config: Config) -> Outcome:
         events.run_continued(this)
     with runs.marked(versions, this, events.run_unmarked), scratch() as folder:
         recipe = inherited(versions, published.manifest if published else None)
-        load = partial(store.retry, partial(read, config, folder, store.at, recipe))
+        load = loading(store, folder, recipe)
         challenger = None
         if published:
-            expect_same_source(config, published.manifest, store.at, load)
+            closed = resumed(config, published.manifest.config)
+            expect_same_source(config, published.manifest, store.at, partial(load, closed))
         else:
             made, challenger = make(config, versions, load, this, folder / "version", clock)
             with clock.phase("publish"):
@@ -70,7 +70,7 @@ def run(config: Config) -> Outcome:
 def make(
     config: Config,
     versions: Versions,
-    load: Callable[[], Dataset],
+    load: Load,
     this: Identity,
     folder: Path,
     clock: Clock,
@@ -78,12 +78,15 @@ def make(
     """From data to a folder that is ready to be published, and the model as the gate sees it."""
     folder.mkdir()
     with export.Check() as check:  # a process of its own, which imports its libraries meanwhile
-        info, dataset = prepare(config, load, clock)
+        info, dataset = prepare(config, partial(load, config), clock)
         events.device_ready(info)
         events.data_loaded(dataset)
         events.data_changed(*changes.since_champion(versions, dataset))
         saves = Saves(store=versions.store, name=versions.name, run_id=this.run_id)
-        fit = train_and_score(config, dataset, info, clock=clock, saves=saves, watch=events.WATCH)
+        fit = train_and_score(
+            config, dataset, info, clock=clock, load=load, saves=saves, watch=events.WATCH
+        )
+        dataset = fit.dataset
         events.evaluated(fit.metrics)
         with clock.phase("export"):
             export.write(
@@ -105,7 +108,6 @@ def make(
         made = Record(
             **vars(this),
             **vars(fit),
-            dataset=dataset,
             metric=metric,
             verdict=verdict,
             past=past,

@@ -27,6 +27,7 @@ class Fit:
 
     Attributes:
         config: The options, none of them open.
+        dataset: What it learned from and was tested on.
         device: The device that trained it.
         library_versions: Library → version.
         created: When it was evaluated, with its time zone.
@@ -41,10 +42,11 @@ class Fit:
         rows_per_second: Training rows over the seconds of an epoch.
         exact: Whether it was resumed with the same bits; None when it was not resumed.
         time_limited: Steps done when the time limit ended training; None when it did not.
-        notes: What the device or the time limit decided of the network, in sentences.
+        notes: What the rows, the device or the time limit decided of the network, in sentences.
     """
 
     config: Config
+    dataset: Dataset
     device: DeviceInfo
     library_versions: Mapping[str, str]
     created: datetime
@@ -67,7 +69,6 @@ class Record(Identity, Fit):
     """A finished run: what the report, the data files and the manifest describe.
 
     Attributes:
-        dataset: What it was trained and tested on.
         metric: What versions are compared by.
         verdict: Whether the model may be promoted, and why.
         seconds: Phase → seconds, in the order of the phases.
@@ -76,7 +77,6 @@ class Record(Identity, Fit):
         past: The versions before it, oldest first, for the trend; may be empty.
     """
 
-    dataset: Dataset
     metric: Metric
     verdict: Verdict
     seconds: Mapping[str, float]

@@ -53,6 +53,15 @@ def bench(s3: seaweed.SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> It
         yield made
 
 
+@pytest.fixture(scope="session")
+def table_bench(
+    s3: seaweed.SeaweedFS, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[kill.Bench]:
+    """The same for a table."""
+    with kill.bench(s3, "churn", tmp_path_factory.mktemp("kills"), table=True) as made:
+        yield made
+
+
 @pytest.fixture
 def s3_uri(s3: seaweed.SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty prefix on the server; the environment holds the credentials."""

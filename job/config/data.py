@@ -28,7 +28,12 @@ class DataOptions(Options):
     )
     number: tuple[str, ...] = option((), "Columns that are numbers, whatever they look like.")
     category: tuple[str, ...] = option((), "Columns that are categories, whatever they look like.")
-    text: tuple[str, ...] = option((), "Columns of free text, whose words are learned from.")
+    text: tuple[str, ...] | None = option(
+        None,
+        "Columns of free text, whose words are learned from; by default those that lower the "
+        "validation loss.",
+        recorded=(),
+    )
     csv: tuple[str, ...] = option(
         (),
         "How text files are written, KEY=VALUE: decimal, thousands, delimiter, encoding, header, "
@@ -48,8 +53,8 @@ class DataOptions(Options):
     )
     validation_split: float | None = option(
         None,
-        "Share of the training rows held out for validation; 0.2 for mlp, 0.1 or folds in turn "
-        "for several members.",
+        "Share of the training rows held out for validation; 0.2 for one member, while several "
+        "hold out folds in turn.",
         recorded=0.2,
         expects="a number from 0 to below 1",
         valid=lambda v: 0 <= v < 1,
@@ -93,11 +98,16 @@ class DataOptions(Options):
         """What `csv` says."""
         return Csv.of(self.csv)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of free text that are named."""
+        return self.text or ()
+
     def trimmed(self) -> "DataOptions":
         """The same with names as columns have them, without blanks around them."""
         lists = ("columns", "exclude", "keep", "number", "category", "text")
         names: dict[str, Any] = {
-            key: tuple(name.strip() or name for name in getattr(self, key)) for key in lists
+            key: tuple(name.strip() or name for name in getattr(self, key) or ()) for key in lists
         }
         for key in ("label", "group"):
             value = getattr(self, key)
@@ -106,6 +116,6 @@ class DataOptions(Options):
 
     def named(self) -> frozenset[str]:
         """The columns that options name."""
-        lists = (self.columns, self.exclude, self.keep, self.number, self.category, self.text)
+        lists = (self.columns, self.exclude, self.keep, self.number, self.category, self.texts)
         names = {name for each in lists for name in each} | {self.label, self.group}
         return frozenset(name for name in names if name)

@@ -20,13 +20,13 @@ class ModelOptions(Options):
     )
     members: int | None = option(
         None,
-        "Networks trained side by side and averaged; 1 for mlp, chosen by the rows for tabular.",
+        "Networks trained together and averaged; 1 for mlp, 5 for tabular, fewer with many rows.",
         **AT_LEAST_1,
         recorded=1,
     )
     hidden: tuple[int, ...] | None = option(
         None,
-        "Units of each hidden layer; 350 50 for mlp, chosen by the rows for tabular.",
+        "Units of each hidden layer; 350 50 for mlp, 192 192 for tabular, fewer for many rows.",
         recorded=(350, 50),
         expects="whole numbers of at least 1, separated by spaces",
         valid=lambda v: all(units >= 1 for units in v),

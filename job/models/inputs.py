@@ -42,12 +42,14 @@ def tensors(schema: Schema) -> dict[str, Any]:
     return inputs
 
 
-def standard(schema: Schema, rows: Mapping[str, Any]) -> Any:
+def standard(schema: Schema, rows: Mapping[str, Any], members: int = 1) -> Any:
     """(rows, n) float32: numbers, what is missing, one-hot codes, parts of dates, means of words.
 
     Args:
         schema: The columns.
         rows: As `tensors` gives them.
+        members: Of the network; several of them have words' vectors of their own, and features of
+            shape (rows, members, n).
     """
     import keras
 
@@ -64,8 +66,9 @@ def standard(schema: Schema, rows: Mapping[str, Any]) -> Any:
         parts.append(one_hot(rows["codes"], i, column))
     for i, column in enumerate(schema.times):
         parts += calendar(rows["times"], i, column)
-    parts += bags(schema, rows)
-    return joined(parts)
+    if members == 1:
+        return joined([*parts, *(bag[:, 0] for bag in bags(schema, rows))])
+    return joined(parts, bags(schema, rows, members))
 
 
 def indicators(schema: Schema, missing: Any) -> tuple[Any, ...]:
@@ -113,36 +116,40 @@ def calendar(times: Any, i: int, column: Column) -> list[Any]:
     return [*parts, ops.cast(missing, "float32")] if column.has_missing else parts
 
 
-def bags(schema: Schema, rows: Mapping[str, Any]) -> list[Any]:
-    """(rows, EMBEDDED) float32 for each text: the mean of the trained embeddings of its tokens."""
-    import keras
-
-    parts, at = [], 0
-    for column in schema.texts:
-        codes = rows["words"][:, at : at + column.words]
-        at += column.words
-        embedding = keras.layers.Embedding(
-            len(column.categories) + WORD_CODES, EMBEDDED, dtype="float32"
-        )
-        there = keras.ops.cast(keras.ops.not_equal(codes, 0), "float32")
-        total = keras.ops.einsum("bt,btd->bd", there, embedding(codes))
-        count = keras.ops.sum(there, axis=1, keepdims=True)
-        parts.append(total / keras.ops.maximum(count, 1.0))
-    return parts
-
-
-def presence(schema: Schema, rows: Mapping[str, Any]) -> list[Any]:
-    """(rows, vocabulary) float32 for each text: which tokens occur; nothing in it is trained."""
+def bags(schema: Schema, rows: Mapping[str, Any], members: int = 1) -> list[Any]:
+    """(rows, members, EMBEDDED) float32 for each text: the mean of its tokens' trained vectors."""
     import keras
 
     ops, parts, at = keras.ops, [], 0
     for column in schema.texts:
-        codes = ops.take(rows["words"], list(range(at, at + column.words)), axis=1)
+        codes = rows["words"][:, at : at + column.words]
         at += column.words
-        count = len(column.categories) + WORD_CODES
-        there = ops.max(ops.one_hot(codes, count, dtype="float32"), axis=1)
-        parts.append(ops.take(there, list(range(1, count)), axis=1))  # without padding
+        there = ops.cast(ops.not_equal(codes, 0), "float32")
+        each = vectors(codes, members, len(column.categories) + WORD_CODES, EMBEDDED)
+        total = ops.einsum("bt,bmtd->bmd", there, each)
+        count = ops.sum(there, axis=1)[:, None, None]
+        parts.append(total / ops.maximum(count, 1.0))
     return parts
+
+
+def vectors(codes: Any, members: int, count: int, size: int, spread: float | None = None) -> Any:
+    """(rows, n) codes → (rows, members, n, size) float32, which each member trains by itself.
+
+    Args:
+        codes: From 0 to below `count`.
+        members: How many there are.
+        count: Of the codes.
+        size: Of a vector.
+        spread: Standard deviation of the first ones; None for Keras's.
+    """
+    import keras
+
+    start = "uniform" if spread is None else keras.initializers.RandomNormal(stddev=spread)
+    layer = keras.layers.Embedding(
+        members * count, size, embeddings_initializer=start, dtype="float32"
+    )
+    first = np.arange(members, dtype=np.int32)[None, :, None] * count
+    return layer(keras.ops.expand_dims(codes, 1) + first)
 
 
 def slots(column: Column) -> int:
@@ -150,10 +157,13 @@ def slots(column: Column) -> int:
     return 1 + len(column.vocabulary)
 
 
-def joined(parts: list[Any]) -> Any:
-    """(rows, sum of the widths) float32."""
+def joined(parts: list[Any], own: list[Any] | None = None) -> Any:
+    """(rows, sum of the widths) float32; with parts of each member, (rows, members, widths)."""
     import keras
 
+    if own:
+        members = own[0].shape[1]
+        parts = [keras.ops.repeat(part[:, None], members, axis=1) for part in parts] + own
     return keras.layers.Concatenate(dtype="float32")(parts) if len(parts) > 1 else parts[0]
 
 

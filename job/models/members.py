@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from job.data import memory
 from job.errors import UsageError
 
-HELD_OUT, TRAINED = -1, -2
-"""In place of a fold: a row that no member trains on, and one that all train on."""
+HELD_OUT, TRAINED, REPORTED = -1, -2, -3
+"""In place of a fold: a row that no member trains on, one that all train on, and one that no member
+trains on and that does not decide when they stop, either."""
+
+TEMPERATURES = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
+"""At which early stopping looks at a member's loss."""
 
 COPIES = 6
 """Of each weight: itself, its gradient, Adam's two moments, its average, its best value."""
@@ -37,15 +41,26 @@ def members_class() -> Any:
     import tensorflow as tf
 
     class Totals(keras.metrics.Metric):  # type: ignore[misc]
-        """Sums of loss, hits and rows of each member, and last of their average."""
+        """Sums of loss, hits and rows of each member, and last of their average.
+
+        And each member's losses at each of TEMPERATURES.
+        """
 
         def __init__(self, members: int):
             super().__init__(name="totals")
             self.sums = self.add_weight(shape=(3, members + 1), initializer="zeros", name="sums")
+            self.scaled = self.add_weight(
+                shape=(len(TEMPERATURES), members), initializer="zeros", name="scaled"
+            )
 
-        def update_state(self, loss: Any, hits: Any, rows: Any) -> None:
-            """Adds sums over a batch, (members + 1,) each."""
+        def update_state(self, loss: Any, hits: Any, rows: Any, scaled: Any) -> None:
+            """Adds sums over a batch, (members + 1,) each, and (temperatures, members)."""
             self.sums.assign_add(tf.stack([loss, hits, rows]))
+            self.scaled.assign_add(scaled)
+
+        def calibrated(self) -> Any:
+            """(members,) the mean loss at the temperature that suits a member best."""
+            return tf.reduce_min(self.scaled / tf.maximum(self.sums[2, :-1], 1.0), axis=0)
 
         def result(self) -> Any:
             """(2, members + 1): mean loss, accuracy."""
@@ -55,22 +70,22 @@ def members_class() -> Any:
         """Networks side by side; each has a loss of its own.
 
         Args:
-            network: A Functional model that gives (rows, members, classes) logits.
-            independent: The first axis of each trained weight is the member, so that none learns
-                from another's rows. Otherwise members share weights.
+            network: A Functional model that gives (rows, members, classes) logits, or (rows,
+                members, heads, classes): a member may be several networks that share weights.
+                Members share none: the first axis of each trained weight, which may be longer,
+                is divided among them in order.
             folds: Rows of fold f are held out by the members m with m % folds == f; 0 for none.
             class_weights: (classes,) by which a row's loss is multiplied in training, or None.
             average: Momentum of the moving average of the weights, which is what is validated and
                 published; 0 for the weights themselves.
 
-        A batch is (x, (y, fold)), fold: (rows,) int32, a number or HELD_OUT or TRAINED.
+        A batch is (x, (y, fold)), fold: (rows,) int32, a number or what stands in its place.
         """
 
         def __init__(
             self,
             network: Any,
             *,
-            independent: bool,
             folds: int = 0,
             class_weights: NDArray[np.float32] | None = None,
             average: float = 0.0,
@@ -78,7 +93,7 @@ def members_class() -> Any:
             super().__init__(name=network.name)
             self.network = network
             self.members = network.outputs[0].shape[1]
-            self.independent, self.folds = independent, folds
+            self.folds = folds
             self._class_weights, self._momentum = class_weights, average
             self.active = self._untrained((self.members,), "ones")
             self.averages = [
@@ -93,11 +108,16 @@ def members_class() -> Any:
             return self.add_weight(shape=shape, initializer=initializer, trainable=False)
 
         def call(self, x: Any, training: bool | None = None) -> Any:
-            """(rows, members, classes) logits."""
-            return self.network(x, training=training)
+            """(rows, members, heads, classes) logits, float32."""
+            return self._with_heads(self.network(x, training=training))
 
         def get_metrics_result(self) -> dict[str, Any]:
-            """Loss and accuracy, and each member's loss; see `train_step` and `test_step`."""
+            """Loss and accuracy, and each member's loss; see `train_step` and `test_step`.
+
+            In validation a member's loss is that after its best temperature: early stopping then
+            looks for what a later calibration cannot mend. Source: Berta, Holzmüller, Jordan, Bach,
+            "Rethinking Early Stopping: Refine, Then Calibrate", 2025.
+            """
             means = self.totals.result()
             whole = self.totals.sums[2, -1] > 0  # in validation, the average's own
             active = self.active / tf.maximum(tf.reduce_sum(self.active), 1.0)
@@ -105,7 +125,8 @@ def members_class() -> Any:
             loss, accuracy = tf.unstack(
                 tf.where(whole, means[:, -1], tf.reduce_sum(known * active, axis=1))
             )
-            return {"loss": loss, "accuracy": accuracy, "member_loss": means[0, :-1]}
+            own = tf.where(whole, self.totals.calibrated(), means[0, :-1])
+            return {"loss": loss, "accuracy": accuracy, "member_loss": own}
 
         def train_step(self, batch: Any) -> None:
             """A gradient step of all members; the metrics are means over the members."""
@@ -117,34 +138,36 @@ def members_class() -> Any:
                 weighted = trains * tf.gather(self._class_weights, y)[:, None]
             rows = tf.reduce_sum(trains, axis=0)
             with tf.GradientTape() as tape:
-                logits = tf.cast(self.network(x, training=True), tf.float32)
-                losses = _cross_entropy(logits, y)
+                logits = self(x, training=True)
+                losses = tf.reduce_mean(_cross_entropy(logits, y), axis=2)
                 own = tf.reduce_sum(losses * weighted, axis=0) / tf.maximum(rows, 1.0)
-                # `where`, since the loss of a member that was dropped may be anything. The sum of
-                # independent losses trains each as if it were alone.
+                # `where`, since the loss of a member that was dropped may be anything. The sum
+                # trains each as if it were alone.
                 loss = tf.reduce_sum(tf.where(self.active > 0, own, 0.0))
-                loss = loss if self.independent else loss / self.members
                 scaled = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled, [weight.value for weight in weights])
             self.optimizer.apply(gradients, weights)
+            # A shorter memory at first, so that the initial weights are soon forgotten.
+            steps = tf.cast(self.optimizer.iterations, tf.float32)
+            momentum = tf.minimum(self._momentum, steps / (9.0 + steps))
             for mean, weight in zip(self.averages, weights, strict=False):
-                mean.assign_add((1.0 - self._momentum) * (weight - mean))
-            self._add(losses, _hits(logits, y[:, None]), trains)
+                mean.assign_add((1.0 - momentum) * (weight - mean))
+            self._add(losses, _hits(tf.reduce_mean(logits, axis=2), y[:, None]), trains)
 
         def test_step(self, batch: Any) -> None:
             """Scores each row by the members that hold it out, and by the mean of what they say."""
             x, (y, fold) = batch
-            logits = tf.cast(self._evaluated(x), tf.float32)
             held = self._holds(fold) * self.active
             count = tf.reduce_sum(held, axis=1)
-            said = tf.nn.softmax(logits) * held[:, :, None]
-            mean = tf.reduce_sum(said, axis=1) / tf.maximum(count, 1.0)[:, None]
-            true = tf.reduce_sum(mean * tf.one_hot(y, mean.shape[-1]), axis=1)
+            said = tf.reduce_mean(tf.nn.softmax(self._evaluated(x)), axis=2)
+            mean = tf.einsum("rmc,rm->rc", said, held) / tf.maximum(count, 1.0)[:, None]
+            scaled = [_surprise(_at(each, said), y[:, None]) for each in TEMPERATURES]
             self._add(
-                _cross_entropy(logits, y),
-                _hits(logits, y[:, None]),
+                _surprise(said, y[:, None]),
+                _hits(said, y[:, None]),
                 held,
-                loss=-tf.math.log(tf.clip_by_value(true, EPSILON, 1.0)),
+                scaled=tf.stack([tf.reduce_sum(each * held, axis=0) for each in scaled]),
+                loss=_surprise(mean, y),
                 hits=_hits(mean, y),
                 rows=tf.cast(count > 0, tf.float32),
             )
@@ -156,11 +179,12 @@ def members_class() -> Any:
             own = [v for v in self.optimizer.variables if tuple(v.shape) in shapes]
             for variable in (*self.network.trainable_weights, *self.averages, *own):
                 values = np.array(variable)
-                values[members] = 0
+                values.reshape(self.members, -1)[members] = 0
                 variable.assign(values)
-            sums = np.array(self.totals.sums)
-            sums[:, :-1][:, members] = 0
-            self.totals.sums.assign(sums)
+            for total in (self.totals.sums, self.totals.scaled):
+                sums = np.array(total)
+                sums[:, np.flatnonzero(members)] = 0
+                total.assign(sums)
 
         def candidate(self) -> list[NDArray[Any]]:
             """Copies of the weights that are validated."""
@@ -178,7 +202,8 @@ def members_class() -> Any:
             return np.asarray(self._holds(tf.constant(fold)) * self.active)
 
         def _holds(self, fold: Any) -> Any:
-            held = tf.repeat(tf.equal(fold, HELD_OUT)[:, None], self.members, axis=1)
+            common = tf.equal(fold, HELD_OUT) | tf.equal(fold, REPORTED)
+            held = tf.repeat(common[:, None], self.members, axis=1)
             if self.folds:
                 own = tf.range(self.members, dtype=tf.int32) % self.folds
                 held = held | tf.equal(fold[:, None], own)
@@ -186,25 +211,32 @@ def members_class() -> Any:
 
         def _evaluated(self, x: Any) -> Any:
             if not self.averages:
-                return self.network(x, training=False)
+                return self(x, training=False)
             logits, _ = self.network.stateless_call(
                 [mean.value for mean in self.averages],
                 [variable.value for variable in self.network.non_trainable_variables],
                 x,
                 training=False,
             )
-            return logits
+            return self._with_heads(logits)
+
+        def _with_heads(self, logits: Any) -> Any:
+            logits = tf.cast(logits, tf.float32)
+            return logits[:, :, None] if len(logits.shape) == 3 else logits
 
         def _add(
             self, losses: Any, hits_: Any, counted: Any, *, loss: Any = 0.0, hits: Any = 0.0,
-            rows: Any = 0.0,
+            rows: Any = 0.0, scaled: Any = 0.0,
         ) -> None:  # fmt: skip
             def both(each: Any, average: Any) -> Any:
                 sums = tf.reduce_sum(tf.where(counted > 0, each, 0.0), axis=0)
                 return tf.concat([sums, [tf.reduce_sum(average * rows)]], axis=0)
 
             self.totals.update_state(
-                both(losses, loss), both(hits_, hits), both(tf.ones_like(counted), 1.0)
+                both(losses, loss),
+                both(hits_, hits),
+                both(tf.ones_like(counted), 1.0),
+                scaled * tf.ones_like(self.totals.scaled),
             )
 
     return Members
@@ -219,14 +251,25 @@ def averaged(model: Any, temperature: float = 1.0) -> Any:
     """
     import keras
 
-    ops, network = keras.ops, model.network
-    said = ops.softmax(ops.cast(network.outputs[0], "float32"))
-    active = np.asarray(model.active)
-    mean = ops.sum(said * (active / active.sum())[None, :, None].astype(np.float32), axis=1)
+    ops, active = keras.ops, np.asarray(model.active)
+    each = probabilities(model)
+    share = (active / active.sum())[None, :, None].astype(np.float32)
+    mean = ops.sum(each.outputs[0] * share, axis=1)
     if temperature != 1.0:
         mean = ops.softmax(ops.log(ops.clip(mean, EPSILON, 1.0)) * (1.0 / temperature))
-    given = {tensor.name: tensor for tensor in network.inputs}
-    return keras.Model(given.get("rows", given), mean, name=model.name)
+    return keras.Model(each.input, mean, name=model.name)
+
+
+def probabilities(model: Any) -> Any:
+    """A Functional model of `Members`: rows → (rows, members, classes), float32."""
+    import keras
+
+    ops, logits = keras.ops, model.network.outputs[0]
+    said = ops.softmax(ops.cast(logits, "float32"))
+    if len(logits.shape) == 4:
+        said = ops.mean(said, axis=2)
+    given = {tensor.name: tensor for tensor in model.network.inputs}
+    return keras.Model(given.get("rows", given), said, name=model.name)
 
 
 def dense(x: Any, units: int, members: int, dtype: str, *, glorot: bool = False) -> Any:
@@ -270,11 +313,26 @@ def expect_room(*shape: int) -> None:
 
 
 def _cross_entropy(logits: Any, y: Any) -> Any:
-    """(rows, members), nats."""
+    """(rows, members, heads), nats."""
     import tensorflow as tf
 
-    true = tf.one_hot(y, logits.shape[-1])[:, None, :]
+    true = tf.one_hot(y, logits.shape[-1])[:, None, None, :]
     return -tf.reduce_sum(tf.nn.log_softmax(logits) * true, axis=-1)
+
+
+def _surprise(said: Any, y: Any) -> Any:
+    """Minus the logarithm of the true class's probability, in the shape of the other axes."""
+    import tensorflow as tf
+
+    true = tf.reduce_sum(said * tf.one_hot(y, said.shape[-1]), axis=-1)
+    return -tf.math.log(tf.clip_by_value(true, EPSILON, 1.0))
+
+
+def _at(temperature: float, said: Any) -> Any:
+    """Probabilities at a temperature."""
+    import tensorflow as tf
+
+    return tf.nn.softmax(tf.math.log(tf.maximum(said, EPSILON)) / temperature)
 
 
 def _hits(said: Any, y: Any) -> Any:

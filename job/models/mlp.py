@@ -13,6 +13,9 @@ from job.models.members import dense, side_by_side
 
 LOSS = "sparse_categorical_crossentropy"
 
+MOMENTUM = 0.99
+"""Of the moving average of several members' weights."""
+
 CHUNK = 65_536
 """Rows that are converted to float64 at a time when a mean is taken."""
 
@@ -73,7 +76,7 @@ def _ensemble(config: Config, dataset: Dataset) -> Any:
     members, precision = int(config.model.members or 1), config.training.precision
     if dataset.table:
         rows: Any = inputs.tensors(dataset.table.schema)
-        hidden = inputs.standard(dataset.table.schema, rows)
+        hidden = inputs.standard(dataset.table.schema, rows, members)
     else:
         rows, *layers = _array_layers(config, dataset)
         hidden = rows
@@ -87,9 +90,9 @@ def _ensemble(config: Config, dataset: Dataset) -> Any:
     logits = dense(hidden, len(dataset.classes), members, "float32", glorot=True)
     model = side_by_side(
         keras.Model(rows, logits, name="mlp"),
-        independent=True,
         folds=plan.folds(config, dataset),
         class_weights=class_weights(dataset) if config.training.class_weights else None,
+        average=MOMENTUM,
     )
     model.compile(optimizer=_optimizer(config), loss=None, jit_compile=False)
     return model

@@ -17,26 +17,23 @@ REFERENCE: Mapping[str, Any] = {
     "batch_size": 250,
     "learning_rate": 0.001,
     "validation_split": 0.2,
+    "text": (),
 }
 """What the reference MLP of the tutorial takes for options that are left open."""
 
 OPEN = ("model", *REFERENCE, "patience")
 """Options that may be left open."""
 
-SMALL = 1000
-"""Training rows of a table below which members are independent: a tenth of fewer rows validates
-nothing, and training costs little."""
-
-HELD_OUT = 0.1
-"""Share of a table's training rows that no member trains on, where members share weights."""
+ALONE = 0.2
+"""Share of a table's training rows that a network of one member holds out."""
 
 MANY = 20_000
 """Rows from which an epoch has so many steps that fewer epochs without progress are enough."""
 
-SHARED, INDEPENDENT, FOLDS = 16, 10, 5
-"""Members that share weights; members of their own, and the folds that these hold out."""
+MEMBERS, FOLDS, FEWEST_FOLDS = 5, 5, 3
+"""Members of the network for tables, and the folds that members hold out in turn."""
 
-WIDTH, SMALL_WIDTH = 192, 96
+WIDTH = 192
 """Units of each of two layers."""
 
 CPU_WORK = 4e11
@@ -77,49 +74,38 @@ def holdout(config: Config) -> splits.Share:
 
     Returns:
         A share, or (is it a table, training rows) → share. The latter is asked where the network
-        has a say: independent members hold out folds of their own in place of common rows.
+        has a say: several members hold out folds of their own in place of common rows.
     """
     given, several = config.data.validation_split, (config.model.members or 1) > 1
     plain = 0.0 if several else float(REFERENCE["validation_split"])
     if config.model.model == "mlp":
         return plain if given is None else given
 
-    def share(table: bool, rows: int) -> float:
+    def share(table: bool, rows: int) -> float:  # noqa: ARG001 - the network may ask
         if given is not None:
             return given
         if network(config, table=table) == "mlp":
             return plain
-        return 0.0 if independent(config, rows) else HELD_OUT
+        return ALONE if config.model.members == 1 else 0.0
 
     return share
 
 
-def independent(config: Config, rows: int) -> bool:
-    """Whether members share no weights.
-
-    Args:
-        config: `model` and `members` are read.
-        rows: All training rows.
-    """
-    return config.model.model == "mlp" or rows < SMALL
-
-
 def folds(config: Config, dataset: Dataset) -> int:
     """How many folds the members hold out in turn; 0 where rows are held out of all of them."""
-    alone = independent(config, len(dataset.train))
-    if len(dataset.validation_rows) or not alone or (config.model.members or 1) == 1:
+    if len(dataset.validation_rows) or (config.model.members or 1) == 1:
         return 0
-    smallest = min(count for count in _counts(dataset) if count)
-    return max(2, min(FOLDS, int(config.model.members or FOLDS), smallest))
+    return max(FEWEST_FOLDS, min(FOLDS, min(_counts(dataset))))
 
 
-def decide(config: Config, dataset: Dataset, *, gpu: bool) -> Plan:
+def decide(config: Config, dataset: Dataset, *, gpu: bool, text: tuple[str, ...] = ()) -> Plan:
     """Fills in what is open.
 
     Args:
         config: The options.
         dataset: What is trained on.
         gpu: Whether the device is one; a processor is given a smaller network on many rows.
+        text: Columns of free text that `job.training.free_text` chose; the data set has them.
 
     Raises:
         UsageError: The network for tables, and data that is no table.
@@ -133,26 +119,35 @@ def decide(config: Config, dataset: Dataset, *, gpu: bool) -> Plan:
     rows, flat = len(dataset.train), config.flat()
     share = holdout(config)
     held = share(dataset.table is not None, rows) if callable(share) else share
-    values: dict[str, Any] = {**REFERENCE, "validation_split": held}
+    values: dict[str, Any] = {**REFERENCE, "validation_split": held, "text": text}
     reasons: tuple[str, ...] = ()
+    if kind == "mlp" and (config.model.members or 1) > 1:
+        values |= {"dropout": 0.2, "epochs": 40, "patience": 4}
     if kind == "tabular":
-        alone = independent(config, rows)
+        watched = held or config.model.members != 1
         values |= {
-            "members": INDEPENDENT if alone else SHARED,
-            "hidden": (SMALL_WIDTH if alone else WIDTH,) * 2,
+            "members": MEMBERS,
+            "hidden": (WIDTH, WIDTH),
             "dropout": 0.1,
-            "epochs": 256 if held or alone else 64,
+            "epochs": 256 if watched else 64,
             "batch_size": _batch(len(dataset.fit_rows)),
             "learning_rate": 0.002,
-            "patience": (16 if rows < MANY else 8) if held or alone else None,
+            "patience": (16 if rows < MANY else 8) if watched else None,
         }
-        if not gpu and not alone and flat["hidden"] is None and flat["members"] is None:
+        if not gpu and flat["hidden"] is None and flat["members"] is None:
             smaller, reasons = _shrunk(dataset)
             values |= smaller
     chosen = {name: value for name, value in values.items() if flat[name] is None}
+    settled = config.replaced(**chosen)
+    if 0 < folds(settled, dataset) < FOLDS:
+        reasons += (
+            f"Members hold out {folds(settled, dataset)} folds in turn, not {FOLDS}: the rarest "
+            f"class has {min(_counts(dataset))} training rows.",
+        )
     if config.model.model == "auto":
         chosen["model"] = kind
-    return Plan(config=config.replaced(**chosen), chosen=chosen, reasons=reasons)
+        settled = settled.replaced(model=kind)
+    return Plan(config=settled, chosen=chosen, reasons=reasons)
 
 
 def resumed(config: Config, chosen: Mapping[str, Any] | None) -> Config:
@@ -165,6 +160,7 @@ def resumed(config: Config, chosen: Mapping[str, Any] | None) -> Config:
     flat = config.flat()
     if chosen is None:
         chosen = {"model": "mlp", **REFERENCE}
+    chosen = {"text": (), **chosen}  # earlier versions learned from no other
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in chosen.items()
@@ -187,16 +183,16 @@ def _shrunk(dataset: Dataset) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     features, rows = width(dataset), len(dataset.fit_rows)
 
     def work(members: int, units: int) -> float:
-        return 6.0 * rows * members * units * (features + units)
+        return 6.0 * rows * members * 4 * units * (features + units)
 
-    for members, units in ((16, 192), (8, 192), (8, 128), (4, 128), (4, 64)):
-        if work(members, units) <= CPU_WORK or (members, units) == (4, 64):
+    for members, units in ((5, 192), (5, 128), (2, 128), (2, 64)):
+        if work(members, units) <= CPU_WORK or (members, units) == (2, 64):
             break
-    if (members, units) == (SHARED, WIDTH):
+    if (members, units) == (MEMBERS, WIDTH):
         return {}, ()
     smaller = {"members": members, "hidden": (units, units)}
     reason = (
-        f"{members} members of {units} units in place of {SHARED} of {WIDTH}: {rows:,} rows of "
+        f"{members} members of {units} units in place of {MEMBERS} of {WIDTH}: {rows:,} rows of "
         f"{features:,} features would take long on a processor. --members and --hidden decide."
     )
     return smaller, (reason,)
@@ -210,6 +206,7 @@ def _batch(rows: int) -> int:
 
 
 def _counts(dataset: Dataset) -> list[int]:
+    """Rows of each class that members train on or hold out in turn; of those that have some."""
     import numpy as np
 
-    return [int(count) for count in np.bincount(dataset.train.y[dataset.fit_rows])]
+    return [int(n) for n in np.bincount(dataset.train.y[dataset.fit_rows]) if n]

@@ -16,13 +16,19 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.data.schema import Schema
 from job.models import inputs, mlp, plan
-from job.models.members import dense, expect_room, side_by_side
+from job.models.members import expect_room, side_by_side
 
 BINS, ROWS_PER_BIN = 24, 30
 """Bins of a number, at most, and rows for each of them, at least."""
 
 ONE_HOT = 64
 """Slots of a column up to which it is one-hot; above it is embedded where members share weights."""
+
+SPREAD = 0.3
+"""Standard deviation of a category's first vector."""
+
+HEADS = 4
+"""Networks of a member, which share weights."""
 
 WEIGHT_DECAY, MOMENTUM = 3e-4, 0.98
 """AdamW's, and that of the moving average of the weights."""
@@ -92,46 +98,39 @@ def build(config: Config, dataset: Dataset) -> Any:
 
     keras.utils.set_random_seed(config.training.seed)
     assert dataset.table is not None  # noqa: S101 - as `plan.decide` has seen to
-    schema = dataset.table.schema
+    schema, precision = dataset.table.schema, config.training.precision
     members, rows = int(config.model.members or 1), inputs.tensors(schema)
-    alone = plan.independent(config, len(dataset.train))
-    features = encoded(schema, rows, dataset, embed=not alone)
-    layers = _Independent(config, members) if alone else _Shared(config, members)
-    hidden = features
+    layers = _Layers(config, members, HEADS)
+    hidden = encoded(schema, rows, dataset, members)
     for units in config.model.hidden or ():
         hidden = layers.dense(hidden, units)
-        hidden = keras.layers.Activation(config.model.activation, dtype=config.training.precision)(
-            hidden
-        )
+        hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
         if config.model.dropout:
-            # One mask for all members: random numbers cost more than products do.
-            mask = (None, 1, units)
-            hidden = keras.layers.Dropout(
-                config.model.dropout, mask, dtype=config.training.precision
-            )(hidden)
+            # One mask for all: random numbers cost more than products do.
+            mask = (None, 1, 1, units)
+            hidden = keras.layers.Dropout(config.model.dropout, mask, dtype=precision)(hidden)
     logits = layers.head(hidden, len(dataset.classes))
     model = side_by_side(
         keras.Model(rows, logits, name="tabular"),
-        independent=alone,
         folds=plan.folds(config, dataset),
         class_weights=mlp.class_weights(dataset) if config.training.class_weights else None,
         average=MOMENTUM,
     )
     optimizer = keras.optimizers.AdamW(config.training.learning_rate, weight_decay=WEIGHT_DECAY)
-    if config.training.precision == "mixed_float16":
+    if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer=optimizer, loss=None, jit_compile=False)
     return model
 
 
-def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, *, embed: bool) -> Any:
-    """(rows, features) float32.
+def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: int) -> Any:
+    """(rows, features) float32, or (rows, members, features) where something in it is trained.
 
     Args:
         schema: The columns.
         rows: As `inputs.tensors` gives them.
         dataset: Its `fit_rows` say where the numbers lie.
-        embed: Give categories with many values trained vectors in place of one-hot codes.
+        members: Of the network; each trains the vectors of categories and words by itself.
     """
     import keras
 
@@ -149,71 +148,73 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, *, embed:
             *inputs.indicators(schema, missing),
             keras.layers.Flatten()(shares),
         ]
+    own = []
     for i, column in enumerate(schema.lookups):
         count = inputs.slots(column)
-        if count <= ONE_HOT or not embed:
+        if count <= ONE_HOT:
             parts.append(inputs.one_hot(rows["codes"], i, column))
         else:
             # Its size: a rule of thumb of fast.ai, capped.
             size = min(16, round(1.6 * count**0.56))
-            vectors = keras.layers.Embedding(
-                count, size, embeddings_initializer=keras.initializers.RandomNormal(stddev=0.3)
-            )
-            parts.append(vectors(ops.take(rows["codes"], i, axis=1)))
+            codes = ops.take(rows["codes"], [i], axis=1)
+            own.append(inputs.vectors(codes, members, count, size, SPREAD)[:, :, 0])
     for i, column in enumerate(schema.times):
         parts += inputs.calendar(rows["times"], i, column)
-    parts += inputs.bags(schema, rows) if embed else inputs.presence(schema, rows)
-    return inputs.joined(parts)
+    own += inputs.bags(schema, rows, members)
+    return inputs.joined(parts, own)
 
 
-class _Shared:
-    """Layers of members that share weights: `((x * r) W) * s + b`, with r, s and b their own."""
+class _Layers:
+    """Layers of members, each of several networks that share weights.
 
-    def __init__(self, config: Config, members: int):
-        self._members, self._precision, self._first = members, config.training.precision, True
+    `((x * r) W) * s + b`, with W of each member, and r, s and b of each of its networks.
+    """
+
+    def __init__(self, config: Config, members: int, heads: int):
+        self._members, self._heads = members, heads
+        self._precision, self._first = config.training.precision, True
         self._random = np.random.default_rng((config.training.seed, 1))
 
     def dense(self, x: Any, units: int) -> Any:
+        """(rows[, members], width), then (rows, members, heads, width) → the same with units."""
         import keras
 
-        width, members = x.shape[-1], self._members
-        expect_room(width, units)
-        draw = keras.initializers.RandomUniform
-        near = draw(-(width**-0.5), width**-0.5)
+        width, each = x.shape[-1], (self._members, self._heads)
+        expect_room(self._members, width, units)
+        near = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
+        given = {2: "bd", 3: "bmd", 4: "bmkd"}[len(x.shape)]
         scale = keras.layers.EinsumDense(
-            "bd,kd->bkd" if self._first else "bkd,kd->bkd",
-            (members, width),
+            f"{given},mkd->bmkd",
+            (*each, width),
             kernel_initializer="ones",
             dtype=self._precision,
         )
         x = scale(x)
-        if self._first:  # random signs make the members differ
+        if self._first:  # random signs make the networks of a member differ
             scale.kernel.assign(self._random.choice([-1.0, 1.0], scale.kernel.shape))
         self._first = False
-        x = keras.layers.Dense(
-            units, use_bias=False, kernel_initializer=near, dtype=self._precision
+        x = keras.layers.EinsumDense(
+            "bmkd,mde->bmke", (*each, units), kernel_initializer=near, dtype=self._precision
         )(x)
         return keras.layers.EinsumDense(
-            "bkd,kd->bkd",
-            (members, units),
-            bias_axes="kd",
+            "bmke,mke->bmke",
+            (*each, units),
+            bias_axes="mke",
             kernel_initializer="ones",
-            bias_initializer=draw(-(width**-0.5), width**-0.5),
+            bias_initializer=near,
             dtype=self._precision,
         )(x)
 
     def head(self, x: Any, classes: int) -> Any:
-        return dense(x, classes, self._members, "float32")
+        """(rows, members, heads, width) → (rows, members, heads, classes), float32."""
+        import keras
 
-
-class _Independent:
-    """Layers of members that share nothing."""
-
-    def __init__(self, config: Config, members: int):
-        self._members, self._precision = members, config.training.precision
-
-    def dense(self, x: Any, units: int) -> Any:
-        return dense(x, units, self._members, self._precision)
-
-    def head(self, x: Any, classes: int) -> Any:
-        return dense(x, classes, self._members, "float32")
+        near = keras.initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
+        return keras.layers.EinsumDense(
+            "bmkd,mkdo->bmko",
+            (self._members, self._heads, classes),
+            bias_axes="mko",
+            kernel_initializer=near,
+            bias_initializer=near,
+            dtype="float32",
+        )(x)

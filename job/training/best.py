@@ -14,7 +14,7 @@ NEVER = float(np.finfo(np.float32).max)
 
 
 class Best:
-    """Follows the validation loss, of each member when they are independent, else of their average.
+    """Follows the validation loss of each member.
 
     Args:
         model: `job.models.members.Members`.
@@ -25,7 +25,7 @@ class Best:
     """
 
     def __init__(self, model: Any, patience: int | None):
-        count = model.members if model.independent else 1
+        count = model.members
         self._model, self._patience = model, patience
         self._loss = np.full(count, NEVER, np.float32)
         self._wait = np.zeros(count, np.int32)
@@ -36,13 +36,12 @@ class Best:
         """Whether nobody is left who might become better."""
         if self._patience is None:
             return False
-        there = np.asarray(self._model.active) > 0 if self._model.independent else True
+        there = np.asarray(self._model.active) > 0
         return not (there & (self._wait < self._patience)).any()
 
     def epoch_ended(self, logs: Mapping[str, Any]) -> None:
         """Keeps the weights of those that are better than ever; who is done stays done."""
-        name = "val_member_loss" if self._model.independent else "val_loss"
-        loss = np.atleast_1d(np.asarray(logs[name], np.float32))
+        loss = np.asarray(logs["val_member_loss"], np.float32)
         going = self._wait < (self._patience or np.iinfo(np.int32).max)
         better = going & (loss < self._loss - LEAST)
         self._wait = np.where(better, 0, self._wait + going).astype(np.int32)
@@ -50,11 +49,11 @@ class Best:
         if not better.any():
             return
         now = self._model.candidate()
-        if self._weights is None or not self._model.independent:
+        if self._weights is None:
             self._weights = now
-        else:
-            for kept, value in zip(self._weights, now, strict=True):
-                kept[better] = value[better]
+        for kept, value in zip(self._weights, now, strict=True):
+            parts = (len(better), -1)
+            kept.reshape(parts)[better] = value.reshape(parts)[better]
 
     def choose(self) -> None:
         """Gives the model the best weights; those of the end when nothing was validated."""

@@ -114,7 +114,7 @@ def divergence(model: Any, on_drop: Callable[[int, int], None]) -> Any:
     """
     import keras
 
-    many = getattr(model, "members", 1) > 1 and model.independent
+    many = getattr(model, "members", 1) > 1
 
     def check(values: Mapping[str, Any], when: str) -> None:
         bad = [f"{name} {value}" for name, value in values.items() if not np.isfinite(value).all()]

@@ -14,7 +14,7 @@ from job.data import splits
 from job.data.dataset import Dataset
 from job.device import release_memory
 from job.models import plan
-from job.models.members import HELD_OUT, TRAINED, as_members, averaged
+from job.models.members import HELD_OUT, REPORTED, TRAINED, as_members, averaged, probabilities
 from job.models.mlp import class_weights
 from job.training import calibration
 from job.training import callbacks as watching
@@ -26,6 +26,10 @@ from job.training.state import EpochResult, State, put_back
 
 VALIDATION_BATCH = 2048
 """Rows of a validation step, at most; more is no faster and needs more memory."""
+
+AVERAGED = 0.5
+"""Exponent of a temperature that was fitted out of fold, where a row is scored by fewer members
+than are published: their average is less sure of itself, and needs less of it."""
 
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
@@ -133,7 +137,8 @@ def fit(
         return limit is not None and seconds() + more > limit
 
     fold = _folds(many, dataset, config)
-    held = dataset.validation_rows if not (many and many.folds) else dataset.fit_rows
+    turns = many and many.folds
+    held = np.flatnonzero((fold >= 0) & (fold < many.members) if turns else fold == HELD_OUT)
     watched = patience is not None or (limit is not None and len(held) > 0)
     stopper: Any = None
     if many:
@@ -191,7 +196,7 @@ def fit(
     ended = time.perf_counter()
     save(memory.take(finished=True))  # also of a finished run: early stopping has chosen by now
     later = results[begun + 1 :] or results[begun:] or results
-    network, validation = finish(model, dataset, fold, held)
+    network, validation = finish(model, dataset, fold)
     short, best_epoch = len(results) < epochs, min(results, key=_rank).epoch
     return Fitted(
         history=tuple(results),
@@ -210,57 +215,56 @@ def fit(
     )
 
 
-def finish(
-    model: Any, dataset: Dataset, fold: NDArray[np.int32], held: NDArray[np.int64]
-) -> tuple[Any, Validation | None]:
+def finish(model: Any, dataset: Dataset, fold: NDArray[np.int32]) -> tuple[Any, Validation | None]:
     """The network to publish, and how it does on held-out rows.
 
     Args:
         model: Trained.
         dataset: The rows.
         fold: As `_folds` gives them.
-        held: The rows that some member holds out.
     """
     many = as_members(model)
     if not many:
         return model, None
     network = averaged(many)
+    held = np.flatnonzero(fold >= 0 if many.folds else fold == REPORTED)
     if not len(held):
         return network, None
-    x = _part(dataset.train.x, held)
-    said = _softmax(predict(many.network, x))
+    said = predict(probabilities(many), _part(dataset.train.x, held))
     weights = many.held(fold[held])
     known = weights.sum(axis=1) > 0  # a fold's members may all have been dropped
     held, said, weights = held[known], said[known], weights[known]
     mean = np.einsum("rkc,rk->rc", said, weights) / weights.sum(axis=1, keepdims=True)
     y = dataset.train.y[held]
-    temperature = calibration.temperature(mean, y)
-    probabilities = calibration.scaled(mean, temperature)
+    temperature = calibration.temperature(mean, y) ** (AVERAGED if many.folds else 1)
+    scaled = calibration.scaled(mean, temperature)
     if temperature != 1.0:
         network = averaged(many, temperature)
     return network, Validation(
         kind="out-of-fold" if many.folds else "held-out",
         rows=held,
-        probabilities=probabilities,
+        probabilities=scaled,
         temperature=temperature,
     )
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
-    return shares
-
-
 def _folds(many: Any, dataset: Dataset, config: Config) -> NDArray[np.int32]:
-    """(rows,) int32: the fold of each training row, or who holds it out."""
+    """(rows,) int32: the fold of each training row, or what stands in its place.
+
+    Of rows that all members hold out, half decide when they stop, and half are reported.
+    """
     fold = np.full(len(dataset.train), TRAINED, np.int32)
-    if many and many.folds:
-        rows = dataset.fit_rows
-        keys = dataset.keys()[rows]
-        y = dataset.train.y[rows]
-        fold[rows] = splits.folds(y, keys, many.folds, seed=config.training.seed)
     fold[dataset.validation_rows] = HELD_OUT
+    if not many:
+        return fold
+    rows = dataset.fit_rows if many.folds else dataset.validation_rows
+    parts = splits.folds(
+        dataset.train.y[rows],
+        dataset.keys()[rows],
+        many.folds or 2,
+        seed=config.training.seed,
+    )
+    fold[rows] = parts if many.folds else np.where(parts == 0, HELD_OUT, REPORTED)
     return fold
 
 

@@ -2,10 +2,11 @@
 
     uv run python tests/bench/tables.py FOLDER --work /var/tmp/bench [--splits 5] [--only glass]
 
-FOLDER holds .csv.gz files and `tables.json`, which names the label of each. A split is three
-quarters of the rows for training, stratified, by its number as the seed; every program reads the
-same two CSV files. The peers run in throwaway environments of uv, one after the other. Figures are
-kept in the work folder, so that a run that was ended goes on.
+FOLDER holds .csv.gz files and `tables.json`, which names the label and the rows of each; the
+smallest comes first. A split is three quarters of the rows for training, stratified, by its number
+as the seed; every program reads the same two CSV files. The peers run in throwaway environments of
+uv, one after the other. Figures are kept in the work folder, so that a run that was ended goes on,
+and `--print` shows what is there; a split counts when this job and both boosters have it.
 """
 
 import argparse
@@ -24,10 +25,17 @@ from pathlib import Path
 from sklearn.model_selection import train_test_split
 
 PEERS = {
-    "hist": ("scikit-learn==1.9.1", "pandas==3.1.1"),
-    "catboost": ("catboost==1.2.10", "pandas==3.1.1"),
+    "hist": ("boosting", "scikit-learn==1.9.1", "pandas==3.1.1"),
+    "catboost": ("boosting", "catboost==1.2.10", "pandas==3.1.1"),
+    "tabm": ("neural", "pytabkit[models]==1.7.3"),
+    "realmlp": ("neural", "pytabkit[models]==1.7.3"),
 }
-NAMES = {"job": "mlp-job", "hist": "HistGradientBoosting", "catboost": "CatBoost"}
+"""Program → its script below peers/, and packages."""
+NAMES = {
+    "job": "mlp-job", "hist": "HistGradientBoosting", "catboost": "CatBoost", "tabm": "TabM",
+    "realmlp": "RealMLP",
+}  # fmt: skip
+ALWAYS = ("job", "hist", "catboost")
 ENOUGH = 100
 """Boosting's errors over all splits from which a table's ratio counts as the worst."""
 
@@ -41,12 +49,15 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="number of the first split")
     parser.add_argument("--only", nargs="*", help="tables, by name")
-    parser.add_argument("--with", nargs="*", dest="programs", default=["hist", "catboost", "job"])
+    parser.add_argument("--with", nargs="*", dest="programs", default=list(ALWAYS))
     parser.add_argument("--print", action="store_true", help="run nothing; print what is there")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     tables = json.loads((options.folder / "tables.json").read_text())
-    labels = {file.split(".")[0]: (file, about["label"]) for file, about in tables.items()}
+    labels = {
+        file.split(".")[0]: (file, about["label"])
+        for file, about in sorted(tables.items(), key=lambda each: each[1]["rows"])
+    }
     for split in range(options.first, options.first + options.splits):
         for name in options.only or labels if not options.print else ():
             file, label = labels[name]
@@ -85,8 +96,9 @@ def figures(
 
 
 def theirs(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict[str, float]:
-    packages = [f"--with={package}" for package in PEERS[program]]
-    script = Path(__file__).parent / "peers" / "boosting.py"
+    script, *packages = PEERS[program]
+    packages = [f"--with={package}" for package in packages]
+    script = Path(__file__).parent / "peers" / f"{script}.py"
     command = ["uv", "run", "--isolated", "--no-project", "--python=3.11", *packages, "python"]
     done = subprocess.run(
         [*command, script, program, *parts, label], capture_output=True, text=True, check=True
@@ -115,6 +127,7 @@ def ours(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict
         "loss": metrics["loss"],
         "seconds": seconds,
         "cpu_seconds": cpu,
+        "validation_loss": metrics["validation"]["loss"],
     }
 
 
@@ -127,44 +140,51 @@ def print_tables(work: Path, tables: dict[str, tuple[str, str]]) -> None:
         for program in NAMES
         for table in tables
     }
-    print("| table | splits | rows tested | " + " | ".join(NAMES.values()) + " |")
-    print("|---|---|---|---|---|---|")
-    errors: dict[str, list[float]] = {"hist": [], "catboost": []}
-    losses: dict[str, list[float]] = {"hist": [], "catboost": []}
-    good, worst = [], (0.0, "")
+    shown = [each for each in NAMES if any(found[each, table] for table in tables)]
+    print("| table | splits | rows tested | " + " | ".join(NAMES[each] for each in shown) + " |")
+    print("|---" * (3 + len(shown)) + "|")
+    errors: dict[str, list[float]] = {each: [] for each in shown}
+    losses: dict[str, list[float]] = {each: [] for each in shown}
+    good, worst, honest = [], (0.0, ""), []
     for table in tables:
-        splits = sorted(set.intersection(*(set(found[each, table]) for each in NAMES)))
+        splits = sorted(set.intersection(*(set(found[each, table]) for each in ALWAYS)))
         if not splits:
             continue
-        runs = {each: [found[each, table][split] for split in splits] for each in NAMES}
-        rows = runs["job"][0]["rows"]
-        cells = [cell(runs[each]) for each in NAMES]
+        rows = found["job", table][splits[0]]["rows"]
+        cells = [cell([found[e, table][s] for s in splits if s in found[e, table]]) for e in shown]
         print(f"| {table} | {len(splits)} | {rows:,} | " + " | ".join(cells) + " |")
-        total = {each: sum(run["errors"] for run in runs[each]) for each in NAMES}
-        for peer in errors:
-            errors[peer].append((total["job"] + 0.5) / (total[peer] + 0.5))
-            losses[peer].append(
-                statistics.mean(run["loss"] for run in runs["job"])
-                / statistics.mean(run["loss"] for run in runs[peer])
-            )
-        rate = total["hist"] / (rows * len(splits))
-        good.append(total["job"] <= total["hist"] + math.sqrt(total["hist"] * (1 - rate)))
-        if total["hist"] >= ENOUGH:
+        for peer in shown:
+            both = [s for s in splits if s in found[peer, table]]
+            if peer == "job" or not both:
+                continue
+            ours, its = ([found[each, table][s] for s in both] for each in ("job", peer))
+            errors[peer].append((total(ours, "errors") + 0.5) / (total(its, "errors") + 0.5))
+            losses[peer].append(total(ours, "loss") / total(its, "loss"))
+        ours, its = ([found[each, table][s] for s in splits] for each in ("job", "hist"))
+        count = total(its, "errors")
+        spread = math.sqrt(count * (1 - count / (rows * len(splits))))
+        good.append(total(ours, "errors") <= count + spread)
+        if count >= ENOUGH:
             worst = max(worst, (errors["hist"][-1], table))
+        honest.append(total(ours, "validation_loss") / total(ours, "loss"))
     if not good:
         return
     print(
-        "\n| geometric mean of the ratio to | errors + ½ | log loss |\n|---|---|---|\n"
-        + "\n".join(
-            f"| {NAMES[peer]} | {mean(errors[peer]):.3f} | {mean(losses[peer]):.3f} |"
-            for peer in errors
-        )
+        "\n| geometric mean of the ratio to | tables | errors + ½ | log loss |\n|---|---|---|---|"
     )
+    for peer in shown[1:]:
+        ratios = f"{mean(errors[peer]):.3f} | {mean(losses[peer]):.3f}"
+        print(f"| {NAMES[peer]} | {len(errors[peer])} | {ratios} |")
     print(
         f"\nAt least as good as {NAMES['hist']}, within one standard error: {sum(good)} of "
         f"{len(good)} tables. Worst with {ENOUGH} of its errors or more: {worst[1]}, "
-        f"{worst[0]:.2f}."
+        f"{worst[0]:.2f}. Reported validation loss to test loss, geometric mean: "
+        f"{mean(honest):.3f}."
     )
+
+
+def total(runs: list[dict[str, float]], name: str) -> float:
+    return sum(run[name] for run in runs)
 
 
 def cell(runs: list[dict[str, float]]) -> str:

@@ -84,6 +84,42 @@ def test_evaluate_gives_the_published_accuracy_in_any_format(trained, tmp_path):
         assert "of 800 rows of" in done.stderr
 
 
+def test_a_table_s_network_is_trained_again_bit_for_bit(trained):
+    place, log = trained
+    [planned] = [e for e in log if e["event.name"] == "network.planned"]
+    assert planned["chosen"]["model"] == "tabular"
+    again = mlp_job("reproduce", "champion", *where(place), "--json")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads(again.stdout)["same_bits"]
+
+
+def test_free_text_is_learned_from_where_its_words_help(tmp_path):
+    table = churn.rows(800)
+    for i, row in enumerate(table):
+        mood = "furious" if row["churned"] == "yes" else "content"
+        row["call"] = f"{mood} about bill number {i}"
+    data = churn.write_csv(tmp_path / "churn.csv", table)
+    done = mlp_job("train", *QUICK, "--data", data, "--label", "churned", *where(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    [tried] = [e for e in events(done.stdout) if e["event.name"] == "text.tried"]
+    [trial] = tried["trials"]
+    assert (trial["column"], trial["kept"]) == ("call", True)
+    manifest = json.loads((tmp_path / "store/churn/versions/1/manifest.json").read_text())
+    assert manifest["config"]["text"] == ["call"]
+    assert "call" in [column["name"] for column in manifest["schema"]["columns"]]
+    assert "call" not in manifest["schema"]["hashed"]  # the test rows are those without it
+    again = mlp_job("reproduce", "champion", *where(tmp_path), "--json")
+    assert json.loads(again.stdout)["same_bits"], again.stderr
+
+
+def test_validation_of_members_is_out_of_fold(trained):
+    place, _ = trained
+    [path] = (place / "store/churn/versions/1").glob("*/metrics.json")
+    validation = json.loads(path.read_text())["validation"]
+    assert validation["kind"] == "out-of-fold"
+    assert validation["rows"] > 500  # all that were trained on
+
+
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
 def test_predict_takes_raw_rows_by_name(trained, tmp_path, suffix):
     place, _ = trained

@@ -68,6 +68,16 @@ def test_killed_at_random_moments_of_training(bench):
     assert killed(bench, "training", kills) == len(kills)
 
 
+def test_members_of_a_table_killed_in_training_and_publishing(table_bench):
+    kills = [
+        Kill(signal=KILL, event="epoch.ended", count=2, delay=0.05),
+        Kill(signal=TERM, event="epoch.ended", count=1, delay=0.02),
+        Kill(signal=KILL, event="epoch.ended", count=3),
+        Kill(signal=KILL, put="/manifest.json", fault=Fault.SWALLOW),
+    ]
+    assert killed(table_bench, "table", kills) == len(kills)
+
+
 @pytest.mark.timeout(0)  # as long as it takes
 def test_killed_as_often_as_asked(bench):
     chance = random.Random(1)

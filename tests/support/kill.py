@@ -19,6 +19,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+import churn
 import h5py
 import numpy as np
 import proxy as proxies
@@ -34,6 +35,11 @@ OPTIONS = (
     "--epochs=12", "--hidden=64", "--batch-size=5", "--dropout=0.2", "--patience=10",
     "--device=cpu", "--checkpoint-every=0.1", "--margin=0.5",
 )  # fmt: skip
+TABLE_OPTIONS = (
+    "--label=churned", "--exclude=household", "--epochs=12", "--hidden=16", "--members=3",
+    "--batch-size=20", "--patience=4", "--device=cpu", "--checkpoint-every=0.1", "--margin=0.5",
+)  # fmt: skip
+"""Three members of the network for tables, each of which stops on a fold of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,14 +332,20 @@ def sha256(body: bytes) -> str:
 
 
 @contextlib.contextmanager
-def bench(s3: seaweed.SeaweedFS, name: str, folder: Path) -> Iterator[Bench]:
+def bench(
+    s3: seaweed.SeaweedFS, name: str, folder: Path, *, table: bool = False
+) -> Iterator[Bench]:
     """A store with a champion from a run that nobody disturbed; its bits are `whole`."""
-    train, test = tiny.split(2000, 0), tiny.split(200, 1)
-    data = folder / "data.npz"
-    np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
+    if table:
+        data = churn.write_csv(folder / "data.csv", churn.rows(1500))
+    else:
+        train, test = tiny.split(2000, 0), tiny.split(200, 1)
+        data = folder / "data.npz"
+        np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
+    options = TABLE_OPTIONS if table else OPTIONS
     with proxies.serve(s3.env) as proxy:
         uri = f"s3://{s3.bucket}/kills"
-        made = Bench(proxy, s3.client(), uri, name, folder, [*OPTIONS, f"--data={data}"])
+        made = Bench(proxy, s3.client(), uri, name, folder, [*options, f"--data={data}"])
         ended = made.train("whole")
         assert ended.code == 0, ended.errors
         made.whole = made.bits("whole")

@@ -57,7 +57,7 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
             hint=_advice(str(reading.label), names),
         )
     for option in ("columns", "exclude", "number", "category", "text"):
-        for name in getattr(reading, option):
+        for name in getattr(reading, option) or ():
             if name not in frame.columns or name == reading.label:
                 what = "the label" if name == reading.label else "no such column"
                 raise UsageError(
@@ -68,7 +68,7 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
                 )
     pairs = ("number", "category"), ("columns", "exclude"), ("number", "text"), ("category", "text")
     for one, other in pairs:
-        for name in set(getattr(reading, one)) & set(getattr(reading, other)):
+        for name in set(getattr(reading, one)) & set(getattr(reading, other) or ()):
             raise UsageError(
                 f"--{one}: expected other columns than --{other}. Received: {name!r} in both.",
                 hint="Leave it out of one of them.",
@@ -84,7 +84,7 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
                 f"--keep: expected columns of {frame.name}. Received: {name!r}, no such column.",
                 hint=_advice(name, names),
             )
-    asked = {*reading.columns, *reading.number, *reading.category, *reading.text}
+    asked = {*reading.columns, *reading.number, *reading.category, *reading.texts}
     out = {reading.label, reading.group, *reading.exclude}
     out |= {*reading.keep, *frame.index} - asked
     wanted = set(reading.columns or names) - out
@@ -193,11 +193,11 @@ def fit(
 
     def one(name: str) -> Column | Finding:
         forced = name in reading.category
-        told = forced or name in reading.number or name in reading.text
+        told = forced or name in reading.number or name in reading.texts
         reason = useless(name, seen[name], told=told)
         if reason:
             return reason
-        if name in reading.text:
+        if name in reading.texts:
             return _text(name, seen[name], typed[name])
         return _column(name, seen[name], typed[name], forced=forced)
 

@@ -186,7 +186,7 @@ def interpret(frame: Frame, names: tuple[str, ...], reading: Reading) -> dict[st
             reading.dialect,
             number=name in reading.number,
             category=name in reading.category,
-            text=name in reading.text,
+            text=name in reading.texts,
             likely=likely,
         )
 
@@ -366,7 +366,7 @@ def _labelled(
 
 
 def _index(frame: Frame, reading: Reading) -> list[Finding]:
-    asked = {*reading.columns, *reading.number, *reading.category, *reading.text}
+    asked = {*reading.columns, *reading.number, *reading.category, *reading.texts}
     asked |= {*reading.exclude, *reading.keep, str(reading.label), str(reading.group)}
     return [Finding(code="index-column", column=n) for n in frame.index if n not in asked]
 
@@ -390,7 +390,7 @@ def _recipe(
 
 
 def _is_told(name: str, reading: Reading) -> bool:
-    return name in (*reading.number, *reading.category, *reading.text)
+    return name in (*reading.number, *reading.category, *reading.texts)
 
 
 def _plain_hashes(typed: Mapping[str, Typed]) -> dict[str, hashing.Hashes]:

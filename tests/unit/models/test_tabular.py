@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny
@@ -49,8 +51,27 @@ def test_what_is_set_is_kept():
     assert "epochs" not in settled.chosen
 
 
+def test_a_network_that_nothing_validates_has_no_patience():
+    options = Config.of(model="mlp", members=2, epochs=5)
+    assert plan.decide(options, tiny.corners(), gpu=False).config.training.patience == 4
+    alone = Config.of(model="mlp", members=1, validation_split=0.0)
+    assert plan.decide(alone, tiny.corners(), gpu=False).config.training.patience is None
+
+
 def test_a_network_that_memory_does_not_hold_is_an_error_before_training():
     options = {"members": 1000, "hidden": (100_000, 100_000)}
     settled = plan.decide(Config.of(**options), tiny.corners(), gpu=False).config
     with pytest.raises(UsageError, match="--members, --hidden: expected a network that fits"):
         models.build(settled, tiny.corners())
+
+
+def test_a_rare_class_has_fewer_folds_and_the_plan_says_so():
+    dataset = tiny.corners(240, 0)
+    y = dataset.train.y.copy()
+    y[np.flatnonzero(y == 0)[4:]] = 1
+    rare = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
+    options = Config.of(members=5)
+    assert plan.folds(options, dataset) == plan.FOLDS
+    settled = plan.decide(options, rare, gpu=False)
+    assert plan.folds(settled.config, rare) == 4
+    assert "4 folds in turn, not 5" in settled.reasons[0]
