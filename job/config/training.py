@@ -84,7 +84,7 @@ class TrainingOptions(Options):
     patience: int | None = option(
         None,
         "Stop after this many epochs without a lower validation loss, and keep the best weights; "
-        "16 for tabular.",
+        "12 for tabular.",
         **AT_LEAST_1,
     )
     seed: int = option(

@@ -163,7 +163,9 @@ def _write_saved_model(
     serve = tf.function(answered, autograph=False)
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
-    module.tables = [each.lookup_table for each in model.layers if hasattr(each, "lookup_table")]
+    # That of free text lies in a layer within its layer.
+    lookups = [getattr(each, "_lookup_layer", each) for each in model.layers]
+    module.tables = [each.lookup_table for each in lookups if hasattr(each, "lookup_table")]
     module.serve = serve
     signature = serve.get_concrete_function(**specs)
     try:

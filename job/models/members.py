@@ -14,7 +14,7 @@ HELD_OUT, TRAINED, REPORTED = -1, -2, -3
 """In place of a fold: a row that no member trains on, one that all train on, and one that no member
 trains on and that does not decide when they stop, either."""
 
-TEMPERATURES = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
+TEMPERATURES = (1.0, 1.25, 1.6)
 """At which early stopping looks at a member's loss."""
 
 COPIES = 6

@@ -132,7 +132,7 @@ def decide(config: Config, dataset: Dataset, *, gpu: bool, text: tuple[str, ...]
             "epochs": 256 if watched else 64,
             "batch_size": _batch(len(dataset.fit_rows)),
             "learning_rate": 0.002,
-            "patience": (16 if rows < MANY else 8) if watched else None,
+            "patience": (12 if rows < MANY else 6) if watched else None,
         }
         if not gpu and flat["hidden"] is None and flat["members"] is None:
             smaller, reasons = _shrunk(dataset)
