@@ -1,6 +1,7 @@
 """One experiment: read the data, train on it, and score the test rows; nothing is published."""
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from job import data, device, evaluation, models, training
 from job.config import Config
+from job.config.gate import Metric
 from job.data.dataset import Dataset, Published
 from job.data.schema import Recipe
 from job.errors import DataError, DataNotFound, UsageError
+from job.evaluation.importance import Importance, importance
 from job.evaluation.scores import mean, rankings
 from job.evaluation.threshold import Threshold, choose, positive_class
 from job.models import mlp, plan
@@ -36,6 +39,9 @@ from job.versions import library_versions
 
 SCORED_ROWS = 20_000
 """Training rows on which the fit is measured."""
+
+IMPORTANCE_SECONDS = 10.0
+"""When the measurement of the columns ends; it is sized to take a few seconds."""
 
 
 def _ignore(*_: object, **__: object) -> None:
@@ -305,6 +311,29 @@ def _with_text(
     if config.data.text is not None or not names or load is None or dataset.table is None:
         return dataset
     return load(config.replaced(text=names), Recipe.of(dataset.table.schema))
+
+
+def column_importance(fit: Fit, metric: Metric) -> Importance | None:
+    """What a table's model owes to each column; None without a table, or without the time.
+
+    Args:
+        fit: The model, and the test rows.
+        metric: What versions are compared by.
+    """
+    dataset = fit.dataset
+    if dataset.table is None:
+        return None
+    end = time.monotonic() + IMPORTANCE_SECONDS
+    return importance(
+        partial(training.predict, fit.network),
+        dataset.test,
+        dataset.table.schema,
+        probabilities=fit.probabilities,
+        classes=dataset.classes,
+        metric=metric,
+        threshold=fit.metrics.threshold,
+        stop=lambda: time.monotonic() > end,
+    )
 
 
 def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Threshold | None:

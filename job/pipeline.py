@@ -7,7 +7,15 @@ from pathlib import Path
 from job import device, events, export
 from job.config import Config
 from job.drift import changes
-from job.experiment import Load, Saves, inherited, loading, prepare, train_and_score
+from job.experiment import (
+    Load,
+    Saves,
+    column_importance,
+    inherited,
+    loading,
+    prepare,
+    train_and_score,
+)
 from job.gate import contest
 from job.models.plan import resumed
 from job.process.scratch import scratch
@@ -55,7 +63,9 @@ def run(config: Config) -> Outcome:
         else:
             made, challenger = make(config, versions, load, this, folder / "version", clock)
             with clock.phase("publish"):
-                published = publish.publish(versions, folder / "version", made.draft())
+                published = publish.publish(
+                    versions, folder / "version", made.draft(), made.version
+                )
         with clock.phase("publish"):
             published = contest.settle(versions, published, config, challenger, events.data_warned)
             discard(store, f"{versions.name}/runs/{this.run_id}")
@@ -105,9 +115,13 @@ def make(
             past = versions.recent()
         events.decided(verdict, reasons=verdict.promote or config.gate.rejection_ok)
         events.publishing_started(versions.store.uri)
+        with clock.phase("importance"):
+            importance = column_importance(fit, metric)
         made = Record(
             **vars(this),
             **vars(fit),
+            version=publish.claim(versions, this.run_id, this.attempt),
+            importance=importance,
             metric=metric,
             verdict=verdict,
             past=past,

@@ -12,6 +12,7 @@ from job.config import Config
 from job.config.gate import Metric
 from job.data.dataset import Dataset
 from job.device import DeviceInfo
+from job.evaluation.importance import Importance
 from job.evaluation.metrics import Metrics
 from job.registry.fingerprint import fingerprint
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
@@ -69,20 +70,24 @@ class Record(Identity, Fit):
     """A finished run: what the report, the data files and the manifest describe.
 
     Attributes:
+        version: The number that the run has claimed.
         metric: What versions are compared by.
         verdict: Whether the model may be promoted, and why.
         seconds: Phase → seconds, in the order of the phases.
         peak_memory_mb: The process's largest resident set, MB.
         gpu_peak_memory_mb: The most memory that TensorFlow held on the GPU, MB; None on a CPU.
         past: The versions before it, oldest first, for the trend; may be empty.
+        importance: What the model owes to each column; None without a table.
     """
 
+    version: int
     metric: Metric
     verdict: Verdict
     seconds: Mapping[str, float]
     peak_memory_mb: float
     gpu_peak_memory_mb: float | None = None
     past: tuple[Manifest, ...] = ()
+    importance: Importance | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from job.config.option import Options, option
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 HEADER = re.compile(r"(?i)x-amz-[a-z0-9-]+=[^\s=](.*\S)?")
+ReportRows = Literal["none", "keys", "all"]
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
 
@@ -59,6 +61,11 @@ class PublishingOptions(Options):
         "Seconds to keep trying while storage fails, at the start, in reading data and at the end.",
         expects="a number of at least 0",
         valid=lambda v: 0 <= v < float("inf"),
+    )
+    report_rows: ReportRows = option(
+        "keys",
+        "What the report shows of single test rows: none, keys (their columns of --keep, or their "
+        "numbers) or all.",
     )
     upload_header: tuple[str, ...] = option(
         (),

@@ -189,6 +189,20 @@ class Schema:
         """The columns of free text."""
         return tuple(column for column in self.columns if column.kind == "text")
 
+    def places(self) -> dict[str, tuple[str, slice]]:
+        """Column → the array of `job.data.dataset.Compact` that holds it, and its part there."""
+        arrays = {"numbers": self.numbers, "codes": self.lookups, "times": self.times}
+        found = {
+            column.name: (array, slice(i, i + 1))
+            for array, columns in arrays.items()
+            for i, column in enumerate(columns)
+        }
+        at = 0
+        for column in self.texts:
+            found[column.name] = ("words", slice(at, at + column.words))
+            at += column.words
+        return {column.name: found[column.name] for column in self.columns}
+
     @property
     def width(self) -> int:
         """Inputs of the first layer: numbers, what is missing, lookups, dates, free text."""

@@ -83,13 +83,28 @@ def scores(probabilities: Probabilities, y: Indices, predicted: Indices) -> Scor
     return Scores(
         accuracy=float((predicted == y).mean()),
         balanced_accuracy=balanced_accuracy(confusion),
-        roc_auc=_over_classes(roc_auc, probabilities, y),
-        average_precision=_over_classes(average_precision, probabilities, y),
+        roc_auc=_over_classes(Ranking.roc_auc, probabilities, y),
+        average_precision=_over_classes(Ranking.average_precision, probabilities, y),
         log_loss=float(losses(probabilities, y).mean()),
         f1=macro_f1(confusion),
         brier=_brier(probabilities, y),
         matthews=_matthews(confusion),
     )
+
+
+def score(
+    metric: Metric, probabilities: Probabilities, y: Indices, predicted: Indices
+) -> float | None:
+    """One of `Scores`; arguments as `scores`."""
+    if metric == "accuracy":
+        return float((predicted == y).mean())
+    if metric == "log_loss":
+        return float(losses(probabilities, y).mean())
+    if metric in ("roc_auc", "average_precision"):
+        area = Ranking.roc_auc if metric == "roc_auc" else Ranking.average_precision
+        return _over_classes(area, probabilities, y)
+    confusion = confusion_matrix(y, predicted, probabilities.shape[1])
+    return macro_f1(confusion) if metric == "f1" else balanced_accuracy(confusion)
 
 
 def baseline(y: Indices, shares: NDArray[np.float64]) -> Scores:
@@ -201,16 +216,6 @@ def rankings(probabilities: Probabilities, y: Indices) -> list[Ranking]:
     count = probabilities.shape[1]
     rarer = int(2 * (y == 1).sum() <= len(y))
     return [Ranking(probabilities[:, k], y == k) for k in ([rarer] if count == 2 else range(count))]
-
-
-def roc_auc(ranking: Ranking) -> float | None:
-    """See `Ranking.roc_auc`."""
-    return ranking.roc_auc()
-
-
-def average_precision(ranking: Ranking) -> float | None:
-    """See `Ranking.average_precision`."""
-    return ranking.average_precision()
 
 
 def mean(values: list[float | None]) -> float | None:

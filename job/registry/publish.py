@@ -60,8 +60,8 @@ def published_by(versions: Versions, run_id: str) -> Published | None:
     return _published(versions, version, run_id) if version else None
 
 
-def publish(versions: Versions, folder: Path, draft: Draft) -> Published:
-    """Publishes a folder of files as one version; the pointer is not moved.
+def publish(versions: Versions, folder: Path, draft: Draft, version: int) -> Published:
+    """Publishes a folder of files as the version that `claim` gave; the pointer is not moved.
 
     Safe to repeat under one run id, and to run at the same time in several pods.
 
@@ -69,16 +69,12 @@ def publish(versions: Versions, folder: Path, draft: Draft) -> Published:
         versions: The model's versions.
         folder: Every file below it belongs to the version.
         draft: What the manifest says.
+        version: The number; the files may say it.
 
     Raises:
-        StoreError: The store failed.
+        StoreError: As `commit`.
     """
-    given_up = True
-    while given_up:
-        version = claim(versions, draft.run_id, draft.attempt)
-        files = upload(versions, folder, version, draft.attempt)
-        given_up = is_doomed(versions.champion(), version)  # by `prune`, in the meantime
-    return commit(versions, version, draft, files)
+    return commit(versions, version, draft, upload(versions, folder, version, draft.attempt))
 
 
 def claim(versions: Versions, run_id: str, attempt: str) -> int:

@@ -37,6 +37,7 @@ def write(folder: Path, record: Record) -> None:
         {
             **dataclasses.asdict(record.metrics),
             "validation": dataclasses.asdict(record.validation) if record.validation else None,
+            "importance": dataclasses.asdict(record.importance) if record.importance else None,
             "verdict": dataclasses.asdict(record.verdict),
             "seconds": dict(record.seconds),
             "rows_per_second": round(record.rows_per_second),

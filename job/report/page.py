@@ -1,18 +1,24 @@
 """render(folder, record): the report page, its plots and the model card of one run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from job.config import OPTIONS, flag
+from job.data.dataset import Dataset
+from job.evaluation import curves
 from job.evaluation.scores import TITLES
+from job.evaluation.threshold import decide
 from job.record import Record
-from job.report import conversion, drawing, pictures, plots, wording
+from job.registry.manifest import Manifest
+from job.report import conversion, drawing, pictures, plots, rows, wording
 
 _OPEN_ROWS = 20
 """Tables with more rows than this are folded."""
+
+_MISTAKES = 12
 
 _COLUMN_ROWS = 100
 """Columns of a table that are described."""
@@ -25,23 +31,36 @@ def render(folder: Path, record: Record) -> None:
         folder: An existing folder.
         record: The run.
     """
-    metrics = record.metrics
-    marked = record.best_epoch if record.history[-1].val_loss is not None else None
-    drawn = {
-        "loss": plots.learning_curve("loss", record.history, marked),
-        "accuracy": plots.learning_curve("accuracy", record.history, marked),
-        "confusion-matrix": plots.confusion(metrics),
-        "reliability": plots.reliability(metrics),
-    }
-    if record.past:
-        drawn["trend"] = plots.trend(record.past, metrics)
+    dataset, metrics = record.dataset, record.metrics
+    predicted = decide(record.probabilities, dataset.classes, metrics.threshold)
+    answers = rows.Answers.of(record.probabilities, predicted)
+    two = curves.curves(
+        record.probabilities, dataset.test.y, dataset.classes, dataset.shares, metrics.threshold
+    )
+    past = [each for each in record.past if each.metrics.value(record.metric) is not None]
+    drawn = _plots(record, two, past)
+    show = record.config.publishing.report_rows
+    surest = answers.surest_mistakes(dataset.test.y, _MISTAKES)
     seen = {
-        "samples": pictures.samples(record.dataset, record.probabilities),
-        "mistakes": pictures.mistakes(record.dataset, record.probabilities),
+        "samples": pictures.samples(dataset, answers) if show != "none" else (),
+        "mistakes": pictures.pictures(surest, dataset, answers) if show != "none" else (),
     }
+    measured = record.importance.columns if record.importance else ()
+    columns = [each.column for each in measured]
+    row_mistakes = rows.mistakes(dataset, answers, surest, show=show, columns=columns)
     page = _environment(autoescape=True).get_template("report.html.j2")
     card = _environment(autoescape=False).get_template("model_card.md.j2")
-    context = _context(record) | seen | {"plots": drawn}
+    context = (
+        _context(record)
+        | seen
+        | {
+            "plots": drawn,
+            "curves": two,
+            "past": past,
+            "row_mistakes": row_mistakes,
+            "most_mistakes": len(surest),
+        }
+    )
     files = {f"plots/{name}.png": plot.png for name, plot in drawn.items()}
     files |= {f"plots/{name}.png": _sheet(found) for name, found in seen.items() if found}
     files |= {
@@ -51,6 +70,33 @@ def render(folder: Path, record: Record) -> None:
     (folder / "plots").mkdir(exist_ok=True)
     for path, content in files.items():
         (folder / path).write_bytes(content)
+
+
+def _plots(
+    record: Record, two: curves.Curves | None, past: Sequence[Manifest]
+) -> Mapping[str, drawing.Plot]:
+    """The plots of a run by their names; `past` are the versions with the score that ranks."""
+    metrics = record.metrics
+    marked = record.best_epoch if record.history[-1].val_loss is not None else None
+    kind = record.validation.kind if record.validation else "validation"
+    drawn = {
+        "loss": plots.learning_curve("loss", record.history, marked, kind),
+        "accuracy": plots.learning_curve("accuracy", record.history, marked, kind),
+        "confusion-matrix": plots.confusion(metrics),
+        "reliability": plots.reliability(metrics),
+    }
+    if two:
+        drawn |= {
+            "thresholds": plots.thresholds(two),
+            "gain": plots.gain(two),
+            "roc": plots.roc(two),
+            "precision-recall": plots.precision_recall(two),
+        }
+        if two.cost is not None:
+            drawn["cost"] = plots.cost(two, two.cost)
+    if past:
+        drawn["trend"] = plots.trend(past, record.metric, record.version, metrics)
+    return drawn
 
 
 def _context(record: Record) -> dict[str, Any]:
@@ -69,7 +115,8 @@ def _context(record: Record) -> dict[str, Any]:
         "images": pictures.are_images(dataset.test.x),
         "wrong": metrics.rows - sum(row[i] for i, row in enumerate(metrics.confusion_matrix)),
         "weakest": sorted(scored, key=lambda score: score.f1)[: _OPEN_ROWS // 2],
-        "macro_f1": sum(score.f1 for score in scored) / len(scored),
+        "most_common": dataset.classes[int(dataset.shares.argmax())],
+        "shares": _shares(dataset),
         "worst_miss": max(1 - score.recall for score in scored),
         "block": plots.block_size(len(metrics.per_class)),
         "open_rows": _OPEN_ROWS,
@@ -78,6 +125,13 @@ def _context(record: Record) -> dict[str, Any]:
         "changed": [(name, value) for name, value in options if value != OPTIONS[name].default],
         "unchanged": [(name, value) for name, value in options if value == OPTIONS[name].default],
     }
+
+
+def _shares(dataset: Dataset) -> Sequence[tuple[int | str, float, float]]:
+    """The classes with the most training rows: their shares of the training and test rows."""
+    test = np.bincount(dataset.test.y, minlength=len(dataset.classes)) / len(dataset.test)
+    most = np.argsort(-dataset.shares, kind="stable")[:_COLUMN_ROWS]
+    return [(dataset.classes[i], float(dataset.shares[i]), float(test[i])) for i in most]
 
 
 def _sheet(found: Sequence[pictures.Picture]) -> bytes:
@@ -101,7 +155,10 @@ def _environment(*, autoescape: bool) -> Any:
         "flag": flag,
         "percent": wording.percent,
         "duration": wording.duration,
+        "capitalised": wording.capitalised,
+        "cell": wording.cell,
         "shown": wording.shown,
+        "signed": wording.signed,
         "markdown": wording.markdown,
         "yaml": wording.yaml,
         "literal": ascii,

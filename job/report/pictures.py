@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from job.data.dataset import Dataset
 from job.report import plots
+from job.report.rows import Answers
 
 _SAMPLES = 20
-_MISTAKES = 12
 _LONGEST_SIDE = 112
 
 
@@ -24,7 +24,7 @@ class Picture:
         pixels: (height, width, 3), uint8.
         row: Its row in the test split, from 0.
         true: The class it is labelled with.
-        said: The class the model finds most probable.
+        said: The class that the model decided for.
         sure: The probability of that class, 0 to 1.
     """
 
@@ -40,7 +40,7 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(plots.picture(self.pixels)).decode()
 
 
-def samples(dataset: Dataset, probabilities: NDArray[np.float32]) -> tuple[Picture, ...]:
+def samples(dataset: Dataset, answers: Answers) -> tuple[Picture, ...]:
     """The first test images of each class in turn, at most 20; of many classes, 20 spread evenly.
 
     Empty when the rows are not images.
@@ -49,15 +49,9 @@ def samples(dataset: Dataset, probabilities: NDArray[np.float32]) -> tuple[Pictu
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, _SAMPLES)).astype(int))
     rounds = _SAMPLES // len(chosen)
     firsts = [np.flatnonzero(dataset.test.y == c)[:rounds] for c in chosen]
-    rows = [rows[i] for i in range(rounds) for rows in firsts if i < len(rows)]
-    return _pictures(rows, dataset, probabilities)
-
-
-def mistakes(dataset: Dataset, probabilities: NDArray[np.float32]) -> tuple[Picture, ...]:
-    """The wrongly named test images, the surest first, at most 12; empty without images."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != dataset.test.y)
-    surest = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
-    return _pictures(wrong[surest[:_MISTAKES]], dataset, probabilities)
+    return pictures(
+        [rows[i] for i in range(rounds) for rows in firsts if i < len(rows)], dataset, answers
+    )
 
 
 def are_images(x: Any) -> bool:
@@ -70,9 +64,10 @@ def are_images(x: Any) -> bool:
     return x.dtype == np.uint8 or bool(x.min() >= 0 and x.max() <= 1)
 
 
-def _pictures(
-    rows: Iterable[int], dataset: Dataset, probabilities: NDArray[np.float32]
+def pictures(
+    rows: Iterable[int] | NDArray[np.int64], dataset: Dataset, answers: Answers
 ) -> tuple[Picture, ...]:
+    """Some test rows as pictures; empty when they are not images."""
     if not are_images(dataset.test.x):
         return ()
     return tuple(
@@ -80,8 +75,8 @@ def _pictures(
             pixels=_pixels(dataset.test.x[row]),
             row=int(row),
             true=dataset.classes[dataset.test.y[row]],
-            said=dataset.classes[int(probabilities[row].argmax())],
-            sure=float(probabilities[row].max()),
+            said=dataset.classes[answers.predicted[row]],
+            sure=float(answers.sure[row]),
         )
         for row in rows
     )

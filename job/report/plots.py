@@ -2,12 +2,15 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config.gate import Metric
+from job.evaluation.curves import Curves
 from job.evaluation.metrics import Metrics, wilson_interval
+from job.evaluation.scores import TITLES
 from job.report.drawing import LEGEND, LIGHT, NOBODY, PNG_DPI, Plot, plot, png, style
 from job.report.wording import shown
 
@@ -18,17 +21,27 @@ if TYPE_CHECKING:
     from job.training.state import EpochResult
 
 _RIGHT, _WRONG = "#5b8cff", "#ff7a45"  # between the themes: an image inside an SVG has one colour
+_HOLLOW: dict[str, Any] = {
+    "ms": 7, "mfc": LIGHT["paper"], "mec": LIGHT["accent"], "mew": 1.6, "ls": "none",
+}  # fmt: skip
+"""The mark of what counts: the best epoch, this version, the model's threshold."""
+
+_CHANCE: dict[str, Any] = {"color": LIGHT["muted"], "lw": 0.9, "ls": (0, (3, 2))}
+_LINE_POINTS = 150
 _CELLS_WITH_NUMBERS = 12
 _MOST_CELLS = 100
 
 
-def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int | None) -> Plot:
-    """`what` ("loss" or "accuracy") by epoch, for training and, where held out, validation.
+def learning_curve(
+    what: str, history: Sequence["EpochResult"], best_epoch: int | None, kind: str
+) -> Plot:
+    """`what` ("loss" or "accuracy") by epoch, for training and, where there is one, validation.
 
     Args:
         what: The field of EpochResult to draw.
         history: One result for each epoch.
         best_epoch: The epoch to mark, counted from 1; None for no mark.
+        kind: The kind of validation: held-out or out-of-fold.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -41,14 +54,11 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
             epochs, train, color=LIGHT["muted"], ls=(0, (3, 2)), marker=marker, label="training"
         )
         if None not in validation:
-            axes.plot(epochs, validation, color=LIGHT["accent"], marker=marker, label="validation")
+            axes.plot(epochs, validation, color=LIGHT["accent"], marker=marker, label=kind)
             if best_epoch is not None:
                 best = validation[best_epoch - 1]
                 axes.axvline(best_epoch, color=LIGHT["accent"], lw=0.8, ls=(0, (1, 2)))
-                axes.plot(
-                    best_epoch, best, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
-                    label=f"best: epoch {best_epoch}", ls="none",
-                )  # fmt: skip
+                axes.plot(best_epoch, best, "o", **_HOLLOW, label=f"best: epoch {best_epoch}")
         axes.set_title(what.capitalize())
         axes.set_xlabel("epoch")
         axes.grid(axis="y")
@@ -61,27 +71,32 @@ def learning_curve(what: str, history: Sequence["EpochResult"], best_epoch: int 
     return plot(what, (4.3, 2.9), draw)
 
 
-def trend(past: Sequence["Manifest"], metrics: Metrics) -> Plot:
-    """Test accuracy of the last versions and of this run, with their 95 % intervals."""
+def trend(past: Sequence["Manifest"], metric: Metric, version: int, metrics: Metrics) -> Plot:
+    """The score of the last versions and of this one; of accuracy with its 95 % intervals.
+
+    Args:
+        past: Versions that have the score.
+        metric: What versions are compared by.
+        version: This one's number.
+        metrics: This one's scores.
+    """
     from matplotlib.ticker import MaxNLocator
 
     def draw(axes: "Axes") -> None:
-        runs = [(m.version, m.metrics.accuracy, m.metrics.accuracy_interval) for m in past]
-        now = past[-1].version + 1
-        runs.append((now, metrics.accuracy, metrics.accuracy_interval))
-        numbers, accuracy, ends = zip(*runs, strict=True)
-        low, high = zip(*ends, strict=True)
-        axes.fill_between(numbers, low, high, color=LIGHT["accent"], alpha=0.15, lw=0)
-        axes.plot(numbers, accuracy, color=LIGHT["accent"], marker="o", ms=3)
-        axes.plot(
-            now, metrics.accuracy, "o", ms=7, mfc=LIGHT["paper"], mec=LIGHT["accent"], mew=1.6,
-            label="this run", ls="none",
-        )  # fmt: skip
-        axes.set_title("Test accuracy")
+        numbers = [*(m.version for m in past), version]
+        now = getattr(metrics.scores, metric)
+        values = [*(m.metrics.value(metric) for m in past), now]
+        if metric == "accuracy":
+            ends = [*(m.metrics.accuracy_interval for m in past), metrics.accuracy_interval]
+            low, high = zip(*ends, strict=True)
+            axes.fill_between(numbers, low, high, color=LIGHT["accent"], alpha=0.15, lw=0)
+            axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
+        axes.plot(numbers, values, color=LIGHT["accent"], marker="o", ms=3)
+        axes.plot(version, now, "o", **_HOLLOW, label="this version")
+        axes.set_title(f"Test {TITLES[metric]}")
         axes.set_xlabel("version")
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.4g}%")
         axes.legend(**LEGEND)
 
     return plot("trend", (4.3, 2.9), draw)
@@ -94,21 +109,129 @@ def reliability(metrics: Metrics) -> Plot:
         bins = metrics.calibration
         accuracy = np.array([b.accuracy for b in bins])
         ends = np.array([wilson_interval(round(b.accuracy * b.count), b.count) for b in bins])
-        axes.plot([0, 1], [0, 1], color=LIGHT["muted"], lw=0.9, ls=(0, (3, 2)), label="ideal")
+        axes.plot([0, 1], [0, 1], **_CHANCE, label="ideal")
         axes.errorbar(
             [b.confidence for b in bins], accuracy,
             yerr=np.clip(np.stack([accuracy - ends[:, 0], ends[:, 1] - accuracy]), 0, 1),
             fmt="o", ms=5, lw=1.2, color=LIGHT["accent"], label="model, 95% interval",
         )  # fmt: skip
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
-        axes.set_title("Named correctly")
-        axes.set_xlabel("stated confidence")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(np.linspace(0, 1, 6), [f"{t}%" for t in range(0, 101, 20)])
+        _shares(axes, "Named correctly", "stated confidence")
+
+    return plot("reliability", (4.3, 3.6), draw)
+
+
+def thresholds(curves: Curves) -> Plot:
+    """Precision and recall of a class by the threshold from which it is the answer."""
+
+    def draw(axes: "Axes") -> None:
+        some = _thinned(curves)
+        at = curves.thresholds[some]
+        axes.plot(at, curves.recall[some], color=LIGHT["accent"], label="recall")
+        axes.plot(at, curves.precision[some], color=LIGHT["bad"], ls=(0, (3, 2)), label="precision")
+        axes.axvline(
+            curves.threshold, color=LIGHT["ink"], lw=0.8, ls=(0, (1, 2)),
+            label=f"now: {curves.threshold:.3g}",
+        )  # fmt: skip
+        _shares(axes, "By threshold", "threshold", ratio=True)
+
+    return plot("thresholds", (4.3, 3.2), draw)
+
+
+def gain(curves: Curves) -> Plot:
+    """The share of a class among the rows that are likeliest to belong to it."""
+    title, across = f"Share of all {shown(curves.label, 16)} found", "share of all rows looked at"
+    return _curve("gain", curves, curves.flagged, curves.recall, title, across, (0, 1))
+
+
+def roc(curves: Curves) -> Plot:
+    """The receiver operating characteristic of a class."""
+    across = f"{shown(curves.other, 16)} taken for {shown(curves.label, 16)}"
+    rates = curves.false_positive_rate
+    return _curve("roc", curves, rates, curves.recall, "Recall (ROC)", across, (0, 1))
+
+
+def precision_recall(curves: Curves) -> Plot:
+    """Precision of a class against its recall."""
+    share = curves.positives / curves.rows
+    found = curves.recall, curves.precision
+    return _curve(
+        "precision-recall", curves, *found, "Precision by recall", "recall", (share, share)
+    )
+
+
+def cost(curves: Curves, costs: NDArray[np.float64]) -> Plot:
+    """The expected cost of a row by the threshold; `costs` is that of each in `curves`."""
+
+    def draw(axes: "Axes") -> None:
+        some = _thinned(curves)
+        axes.plot(curves.thresholds[some], costs[some], color=LIGHT["accent"])
+        now = curves.threshold
+        axes.plot(now, curves.at(now).cost or 0.0, "o", **_HOLLOW, label=f"now: {now:.3g}")
+        axes.set_title("Expected cost of a row")
+        axes.set_xlabel("threshold")
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(bottom=0)
         axes.grid()
         axes.legend(**LEGEND)
 
-    return plot("reliability", (4.3, 3.6), draw)
+    return plot("cost", (4.3, 3.2), draw)
+
+
+def _curve(
+    name: str,
+    curves: Curves,
+    across: NDArray[np.float64],
+    up: NDArray[np.float64],
+    title: str,
+    label: str,
+    chance: tuple[float, float],
+) -> Plot:
+    """One curve of shares with the model's threshold on it.
+
+    Args:
+        name: Of the plot.
+        curves: Where the curve comes from.
+        across: (n,); horizontal.
+        up: (n,); vertical.
+        title: What is vertical.
+        label: What is horizontal.
+        chance: Both ends of what a model without knowledge reaches.
+    """
+
+    def draw(axes: "Axes") -> None:
+        some = _thinned(curves)
+        start = ([0.0], [0.0]) if chance[0] == 0 else ([], [])
+        axes.plot([0, 1], chance, **_CHANCE, label="by chance")
+        axes.plot([*start[0], *across[some]], [*start[1], *up[some]], color=LIGHT["accent"])
+        last = int((curves.thresholds >= np.float32(curves.threshold)).sum()) - 1
+        if last >= 0:
+            axes.plot(across[last], up[last], "o", **_HOLLOW, label=f"now: {curves.threshold:.3g}")
+        _shares(axes, title, label)
+
+    return plot(name, (4.3, 3.2), draw)
+
+
+def _thinned(curves: Curves) -> NDArray[np.int64]:
+    """Indices of enough thresholds for a line, so that a page does not grow with the rows.
+
+    The highest ones are nearest to each other: there each row counts for the most.
+    """
+    last = len(curves.thresholds) - 1
+    even, dense = np.linspace(0, last, _LINE_POINTS), np.geomspace(1, last + 1, _LINE_POINTS) - 1
+    return np.unique(np.append(even, dense).round().astype(np.int64))
+
+
+def _shares(axes: "Axes", title: str, across: str, *, ratio: bool = False) -> None:
+    """Axes of two shares; `ratio` for a horizontal one that is a probability."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+    axes.set_title(title)
+    axes.set_xlabel(across)
+    ticks = np.linspace(0, 1, 6)
+    percent = [f"{tick:.0%}" for tick in ticks]
+    axes.yaxis.set_ticks(ticks, percent)
+    axes.xaxis.set_ticks(ticks, [f"{tick:.1f}" for tick in ticks] if ratio else percent)
+    axes.grid()
+    axes.legend(**LEGEND)
 
 
 def confusion(metrics: Metrics) -> Plot:

@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from job.config.training import parse_threshold
 from job.evaluation.metrics import Metrics
+from job.evaluation.scores import TITLES, better_by
 
 if TYPE_CHECKING:
+    from job.config.gate import Metric
+    from job.evaluation.curves import Curves
+    from job.evaluation.importance import Importance
     from job.registry.manifest import Manifest
     from job.training.state import EpochResult
+
+SHARES = frozenset({"accuracy", "balanced_accuracy", "f1"})
+"""Scores that are shown in percent."""
 
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -37,6 +46,18 @@ def shown(label: object, limit: int = 60) -> str:
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     # FIRST STRONG ISOLATE keeps a right-to-left label from reordering the sentence around it.
     return (text if text.isascii() else f"\u2068{text}\u2069") or "(empty)"
+
+
+def capitalised(name: str) -> str:
+    """A name at the head of a column: its first letter large, the others as they are."""
+    return name[:1].upper() + name[1:]
+
+
+def cell(value: object) -> str:
+    """A value of a table; a dash when it is missing."""
+    if value is None:
+        return "–"
+    return shown(f"{value:.6g}" if isinstance(value, float) else value, limit=40)
 
 
 def quoted(label: object) -> str:
@@ -150,31 +171,144 @@ def confusions(metrics: Metrics) -> str:
 
 def calibration(metrics: Metrics) -> str:
     """What the reliability diagram shows."""
-    confidence = sum(b.confidence * b.count for b in metrics.calibration) / metrics.rows
-    gap = confidence - metrics.accuracy
+    # A threshold moves answers; probabilities are about the most probable class.
+    bins = metrics.calibration
+    confidence = sum(b.confidence * b.count for b in bins) / metrics.rows
+    accuracy = sum(b.accuracy * b.count for b in bins) / metrics.rows
+    gap = confidence - accuracy
     tendency = "about right"
     if abs(gap) >= 0.002:
         tendency = "over-confident" if gap > 0 else "under-confident"
     return (
         f"Taken together it is {tendency}: {percent(confidence, 1)} sure on average, "
-        f"{percent(metrics.accuracy, 1)} right. The expected calibration error is "
+        f"{percent(accuracy, 1)} right. The expected calibration error is "
         f"{percent(metrics.calibration_error)}."
     )
 
 
-def trend(past: Sequence["Manifest"], metrics: Metrics) -> str:
-    """Where this run stands among the last ones."""
-    best = max(past, key=lambda manifest: manifest.metrics.accuracy)
-    change = 100 * (metrics.accuracy - past[-1].metrics.accuracy)
+def shares(classes: Sequence[object], each: NDArray[np.float64]) -> str:
+    """How common the classes are in training."""
+    most, least = int(each.argmax()), int(each.argmin())
+    return (
+        f"The most common is {quoted(classes[most])} with {percent(each[most], 1)} of the training "
+        f"rows, the rarest {quoted(classes[least])} with {percent(each[least], 1)}."
+    )
+
+
+def headline(metric: str, metrics: Metrics, what: str) -> str:
+    """The score that versions are compared by, on so many rows or images."""
+    rows = f"{count(metrics.rows)} unseen {what}"
+    value = getattr(metrics.scores, metric)
+    if metric == "accuracy" or value is None:
+        return f"{percent(metrics.accuracy)} of {rows} named correctly"
+    return f"{capitalised(TITLES[metric])} {score(metric, value)} on {rows}"
+
+
+def baseline(metric: str, metrics: Metrics, label: object) -> str:
+    """What there would be without a model; `label` is the most common class in training."""
+    value = getattr(metrics.baseline, metric)
+    text = f"Always answering {quoted(label)}, the most common class, "
+    if metric == "accuracy" or value is None:
+        return f"{text}would be right on {percent(metrics.baseline.accuracy)}."
+    return f"{text}reaches {score(metric, value)}."
+
+
+def score(metric: str, value: float) -> str:
+    """A score by its name: shares in percent, the others in their units."""
+    return percent(value) if metric in SHARES else f"{value:.4f}"
+
+
+def points(metric: str, change: float) -> str:
+    """A change of a score: of a share in points, without the word."""
+    return signed(100 * change, 2) if metric in SHARES else signed(change)
+
+
+def signed(change: float, digits: int = 4) -> str:
+    """A change with its sign; what rounds to nothing has a plus."""
+    return f"{round(change, digits) + 0.0:+.{digits}f}"
+
+
+def worse(metric: str, lost: float) -> str:
+    """How a score changes that becomes worse by so much."""
+    return points(metric, -better_by(metric, lost, 0))
+
+
+def importance(found: "Importance") -> str:
+    """Which columns the model owes the most to, and which may owe it nothing."""
+    matter = [each for each in found.columns if each.loss_interval[0] > 0]
+    if not matter:
+        return "No column matters by itself: the model is not worse when any one is shuffled."
+    names = [quoted(each.column) for each in matter[:3]]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    text = f"The model owes the most to {listed}."
+    rest = len(found.columns) - len(matter)
+    if rest == 0:
+        return text
+    return (
+        f"{text} {_plural(len(matter), 'column')} of {len(found.columns)} surely "
+        f"{'matters' if len(matter) == 1 else 'matter'}; without the rest it may be as good."
+    )
+
+
+def threshold(curves: "Curves", rule: str | None) -> str:
+    """From which probability on a class is the answer, and what that does on the test rows."""
+    now, label = curves.at(curves.threshold), quoted(curves.label)
+    chosen = "is more probable than not"
+    if rule:
+        number = parse_threshold(rule)[0] == "value"
+        how = "as --threshold says" if number else f"chosen by {rule} on validation rows"
+        chosen = f"has a probability of at least {now.threshold:.4g}, {how}"
+    answers = now.found + now.alarms
     text = (
-        f"This run reached {percent(metrics.accuracy)}, {change:+.2f} points against version "
-        f"{past[-1].version}."
+        f"The answer is {label} when it {chosen}. That finds {count(now.found)} of "
+        f"{count(curves.positives)} test rows of {label} ({percent(now.recall, 1)})"
+    )
+    if not answers:
+        return text + "."
+    return (
+        f"{text}, and {count(now.alarms)} of {_plural(answers, 'such answer')} "
+        f"{'is a false alarm' if now.alarms == 1 else 'are false alarms'} "
+        f"({percent(now.alarms / answers, 1)})."
+    )
+
+
+def gain(curves: "Curves") -> str:
+    """How much of a class is among the tenth of the rows that are likeliest to belong to it."""
+    found = curves.gain(0.1)
+    return (
+        f"The tenth of the rows with the highest probability of {quoted(curves.label)} holds "
+        f"{percent(found, 1)} of it, {found / 0.1:.1f} times as much as a tenth drawn at random."
+    )
+
+
+def cost(curves: "Curves") -> str:
+    """What a thousand rows cost with this threshold, and with simpler rules."""
+    missed, alarm = curves.costs or (0.0, 0.0)
+    label = quoted(curves.label)
+    at = {value: curves.at(value).cost or 0.0 for value in (curves.threshold, 0.5, 0.0)}
+    never = missed * curves.positives / curves.rows
+    return (
+        f"When a missed {label} costs {missed:g} and a false alarm {alarm:g}, a thousand rows "
+        f"cost {1000 * at[curves.threshold]:,.0f}. A threshold of 0.5 would cost "
+        f"{1000 * at[0.5]:,.0f}, never answering {label} {1000 * never:,.0f}, always "
+        f"{1000 * at[0.0]:,.0f}."
+    )
+
+
+def trend(past: Sequence["Manifest"], metric: "Metric", metrics: Metrics) -> str:
+    """Where this version stands among the last ones; `past` are those that have the score."""
+    now, last = getattr(metrics.scores, metric), past[-1].metrics.value(metric) or 0.0
+    by = better_by(metric, 1, 0)
+    best = max(past, key=lambda manifest: by * (manifest.metrics.value(metric) or 0.0))
+    text = (
+        f"This version reached {score(metric, now)}, {points(metric, now - last)}"
+        f"{' points' if metric in SHARES else ''} against version {past[-1].version}."
     )
     if len(past) == 1:
         return text
     return (
         f"{text} The best of the {count(len(past))} versions before was version {best.version} "
-        f"with {percent(best.metrics.accuracy)}."
+        f"with {score(metric, best.metrics.value(metric) or 0.0)}."
     )
 
 

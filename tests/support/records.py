@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import churn
 import numpy as np
 
 from job import data, evaluation, training
-from job.config import Config
+from job.config import OPTIONS, Config
 from job.data.dataset import Dataset, Split
 from job.device import DeviceInfo
+from job.evaluation.importance import importance
 from job.evaluation.paired import Answers
+from job.evaluation.threshold import Threshold
 from job.gate import decision
 from job.models import mlp, plan
 from job.record import Record
@@ -29,6 +32,7 @@ ABOUT: dict[str, Any] = {
     "rows_per_second": 60_000.0,
     "library_versions": {"mlp-job": "0.1.0", "Keras": "3.15.1", "TensorFlow": "2.21.0"},
     "seconds": {"import": 1.9, "read": 0.1, "run": 4.9, "evaluate": 0.1, "export": 0.4},
+    "version": 7,
     "run_id": "20261123-161100-4f2a91",
     "created": datetime(2026, 11, 23, 16, 11, tzinfo=UTC),
     "parameters": 292_810,
@@ -120,10 +124,66 @@ def invented(
     )
 
 
+def table(folder: Path, rule: str | None = None, **changes: Any) -> Record:
+    """A record of customers who leave, by a model of the fee alone.
+
+    Args:
+        folder: Gets the table.
+        rule: `--threshold`, as if its value were 0.3.
+        changes: Options, by their flat names, and fields of the record.
+    """
+    uri = str(churn.write_csv(folder / "churn.csv", churn.rows(400)))
+    fields = {name: changes.pop(name) for name in list(changes) if name not in OPTIONS}
+    options = {"label": "churned", "exclude": ("household",)} | changes
+    config = Config.of(
+        data=uri, name="churn", model="mlp", hidden=(350, 50), threshold=rule, **options
+    )
+    dataset = data.load(
+        uri, test_uri=None, validation_split=0.2, scratch=folder, reading=config.data
+    )
+    assert dataset.table
+
+    def predict(x: Any) -> Any:
+        array, place = dataset.table.schema.places()["monthly fee"]
+        fee = np.nan_to_num(x[array][:, place][:, 0], nan=50)
+        stays = 1 / (1 + np.exp((fee - 50) / 10))
+        return np.stack([stays, 1 - stays], axis=1).astype(np.float32)
+
+    probabilities = predict(dataset.test.x)
+    threshold = Threshold(label="yes", value=0.3, rule=rule) if rule else None
+    metric = changes.get("metric", "accuracy")
+    return record(
+        config=config,
+        dataset=dataset,
+        probabilities=probabilities,
+        history=invented().history,
+        threshold=threshold,
+        importance=importance(
+            predict,
+            dataset.test,
+            dataset.table.schema,
+            probabilities=probabilities,
+            classes=dataset.classes,
+            metric=metric,
+            threshold=threshold,
+        ),
+        metric=metric,
+        **fields,
+    )
+
+
 def record(
-    *, config: Config, dataset: Dataset, probabilities: Any, history: Any, **changes: Any
+    *,
+    config: Config,
+    dataset: Dataset,
+    probabilities: Any,
+    history: Any,
+    threshold: Threshold | None = None,
+    **changes: Any,
 ) -> Record:
-    metrics = evaluation.evaluate(probabilities, dataset.test.y, dataset.classes)
+    metrics = evaluation.evaluate(
+        probabilities, dataset.test.y, dataset.classes, shares=dataset.shares, threshold=threshold
+    )
     losses = [epoch.val_loss or 0.0 for epoch in history]
     return Record(
         **ABOUT

@@ -18,7 +18,8 @@ class Registry(Versions):
         return publish.check(self, run_id)
 
     def publish(self, folder: Path, draft: Draft, decide: Decide | None = None) -> Published:
-        return self.challenge(publish.publish(self, folder, draft), decide)
+        version = self.claim(draft.run_id, draft.attempt)
+        return self.challenge(publish.publish(self, folder, draft, version), decide)
 
     def claim(self, run_id: str, attempt: str) -> int:
         return publish.claim(self, run_id, attempt)

@@ -62,12 +62,17 @@ class Frame:
 
     def place(self, row: int) -> str:
         """Where a row came from: its file and its number there."""
+        name, number = self.where(row)
+        return f"{name}: row {number}"
+
+    def where(self, row: int) -> tuple[str, int]:
+        """The file that a row came from, and its number there, from 0 and without a header."""
         row = row if self.rows is None else int(self.rows[row])
         for name, count in self.files:
             if row < count:
-                return f"{name}: row {row}"
+                return name, row
             row -= count
-        return f"{self.name}: row {row}"
+        return self.name, row
 
     def bad(self, row: int, column: str, expected: str, received: str, *, hint: str) -> DataError:
         """The error about one value."""

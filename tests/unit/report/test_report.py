@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html.parser
 import io
+import json
 import re
 import subprocess
 import sys
@@ -18,10 +19,12 @@ import yaml
 from PIL import Image
 
 from job import evaluation, export
+from job.config import Config
 from job.record import Record
 from job.registry.manifest import Manifest, Scores
 from job.registry.verdict import Verdict
 from job.report import artifacts, page, plots
+from job.training import ValidationScores
 
 
 class Page(html.parser.HTMLParser):
@@ -45,6 +48,7 @@ class Page(html.parser.HTMLParser):
 
 
 def rendered(folder: Path, record: Record) -> Page:
+    folder.mkdir(exist_ok=True)
     page.render(folder, record)
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
@@ -76,6 +80,9 @@ def test_the_page_tells_the_run(published: tuple[Path, Record]) -> None:
     )
     for fact in (
         f"{metrics.accuracy:.2%} of 10,000 unseen images",
+        "Always answering “1”, the most common class, would be right on "
+        f"{metrics.baseline.accuracy:.2%}.",
+        "mnist · version 7 · training report",
         f"{low * 100:.2f}–{high * 100:.2f}%",
         "Cleared for promotion",
         record.verdict.reasons[0],
@@ -177,7 +184,7 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
         folder.mkdir()
         page.render(folder, records.invented(shape=(8, 8), dtype="uint8"))
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
-    assert len(files) == 8
+    assert len(files) == 12
     assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
 
 
@@ -302,7 +309,7 @@ def test_many_classes(tmp_path: Path, classes: int) -> None:
     page = rendered(tmp_path, records.invented(classes=range(classes), rows=3000))
     folded = "The 10 weakest of" in page.text
     assert folded is (classes > 20)
-    assert len(page.all("details")) == 2 + folded
+    assert len(page.all("details")) == 2 + 2 * folded
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
     _, body = front_matter(tmp_path)
     assert len(body) < 20_000
@@ -327,7 +334,7 @@ def test_unusual_runs(tmp_path: Path, changes: dict[str, Any], said: str) -> Non
 
 
 def test_the_last_runs_are_a_line(tmp_path: Path) -> None:
-    assert "the last runs" not in rendered(tmp_path, records.invented()).text
+    assert "the last versions" not in rendered(tmp_path, records.invented()).text
     past = []
     for version, accuracy in ((3, 0.7), (5, 0.8), (6, 0.75)):
         scores = Scores(accuracy=accuracy, accuracy_interval=(accuracy - 0.05, 0.9), loss=0.5)
@@ -362,3 +369,110 @@ def test_the_most_frequent_mistake_is_found(tmp_path: Path) -> None:
     metrics = evaluation.evaluate(probabilities, y, ("cat", "dog"))
     changed = dataclasses.replace(record, metrics=metrics, probabilities=probabilities)
     assert "“dog” taken for “cat”, 3 times (30.0% of “dog”)" in rendered(tmp_path, changed).text
+
+
+def test_the_columns_that_matter_come_first(tmp_path: Path) -> None:
+    record = records.table(tmp_path)
+    page = rendered(tmp_path, record)
+    assert "The model owes the most to “monthly fee”. 1 column of 5 surely matters" in page.text
+    assert "“monthly fee”" in front_matter(tmp_path)[1]
+    artifacts.write(tmp_path, record)
+    written = json.loads((tmp_path / "metrics.json").read_text())["importance"]
+    assert written["columns"][0]["column"] == "monthly fee"
+    low, high = written["columns"][0]["loss_interval"]
+    assert 0 < low < written["columns"][0]["loss"] < high
+    assert f"{low:+.4f} to {high:+.4f}" in page.text
+    assert [each["lost"] for each in written["columns"][1:]] == [0] * 4
+
+
+def test_the_threshold_says_what_it_does_and_costs(tmp_path: Path) -> None:
+    record = records.table(tmp_path, "cost=5:1")
+    page = rendered(tmp_path, record)
+    y, yes = record.dataset.test.y, record.probabilities[:, 1] >= np.float32(0.3)
+    found, alarms = int((yes & (y == 1)).sum()), int((yes & (y == 0)).sum())
+    positives = int((y == 1).sum())
+    cost = (5 * (positives - found) + alarms) / len(y)
+    for fact in (
+        "The answer is “yes” when it has a probability of at least 0.3, chosen by cost=5:1 on "
+        f"validation rows. That finds {found} of {positives} test rows of “yes”",
+        f"and {alarms} of {found + alarms} such answers are false alarms",
+        f"a thousand rows cost {1000 * cost:,.0f}. A threshold of 0.5 would cost",
+        f"never answering “yes” {5000 * positives / len(y):,.0f}",
+        "0.3 now",
+    ):
+        assert fact in page.text
+    plots = {path.stem for path in (tmp_path / "plots").iterdir()}
+    assert {"thresholds", "cost", "gain", "roc", "precision-recall"} <= plots
+    assert len(page.all("svg")) == 9
+    assert "`saved_model/` and `mlp-job predict` apply the threshold" in front_matter(tmp_path)[1]
+
+
+def test_without_a_threshold_the_more_probable_class_is_the_answer(tmp_path: Path) -> None:
+    page = rendered(tmp_path, records.table(tmp_path))
+    assert "The answer is “no” when it is more probable than not." in page.text
+    assert "0.5 now" in page.text
+    assert not (tmp_path / "plots/cost.png").exists()
+    three = rendered(tmp_path / "three", records.invented(classes=("a", "b", "c")))
+    assert "Where to set the threshold" not in three.text
+
+
+@pytest.mark.parametrize("show", ["none", "keys", "all"])
+def test_rows_are_shown_as_far_as_allowed(tmp_path: Path, show: str) -> None:
+    record = records.table(tmp_path, report_rows=show)
+    page = rendered(tmp_path, record)
+    predicted = record.probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != record.dataset.test.y)
+    surest = wrong[record.probabilities[wrong].max(axis=1).argmax()]
+    source = record.dataset.table.source
+    number = str(source.where(int(surest))[1])
+    cells = [source.column("monthly fee")[int(row)].as_py() for row in wrong]
+    shown = [cell for cell in cells if cell and cell in page.text]
+    assert ("Its surest mistakes" in page.text) is (show != "none")
+    if show != "none":
+        heads = re.findall(r"Its surest mistakes.*?Sure\s+(\d+)", page.text, re.DOTALL)
+        assert heads == [number]
+    assert bool(shown) is (show == "all")
+
+
+def test_kept_columns_name_the_rows(tmp_path: Path) -> None:
+    page = rendered(tmp_path, records.table(tmp_path, keep=("household",), exclude=()))
+    assert re.search(r"HouseholdSaidWasSure\s+h\d+(yesno|noyes)", page.text)
+    assert "Row numbers count" not in page.text
+    both = rendered(tmp_path, records.table(tmp_path, keep=("customer_id", "household")))
+    assert re.search(r"Sure\s+customer_id \d+, household h\d+", both.text)
+
+
+def test_the_row_number_is_that_of_the_file(tmp_path: Path) -> None:
+    record = records.table(tmp_path)
+    source = record.dataset.table.source
+    lines = (tmp_path / "churn.csv").read_text(encoding="utf-8").splitlines()[1:]
+    fees = [line.split(",")[1] for line in lines]
+    for row, value in enumerate(source.column("monthly fee").to_pylist()):
+        assert fees[source.where(row)[1]] == (value or "")
+
+
+def test_no_picture_of_a_test_row_when_none_may_be_shown(tmp_path: Path) -> None:
+    config = Config.of(data="s3://bucket/rows.npz", name="rows", report_rows="none")
+    page = rendered(tmp_path, records.invented(config=config, shape=(8, 8), dtype="uint8"))
+    assert not page.all("img")
+    assert {path.stem for path in (tmp_path / "plots").iterdir()}.isdisjoint(
+        {"samples", "mistakes"}
+    )
+
+
+def test_the_page_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    rendered(tmp_path, records.invented(rows=100_000))
+    assert (tmp_path / "report.html").stat().st_size < 200_000
+
+
+def test_the_metric_that_ranks_is_the_headline(tmp_path: Path) -> None:
+    record = records.table(tmp_path, metric="roc_auc")
+    page = rendered(tmp_path, record)
+    assert f"ROC AUC {record.metrics.scores.roc_auc:.4f} on " in page.text
+    assert "Always answering “yes”, the most common class, reaches 0.5000." in page.text
+
+
+def test_the_learning_curves_name_the_validation(tmp_path: Path) -> None:
+    scores = ValidationScores(kind="out-of-fold", rows=200, loss=0.5, accuracy=0.8, temperature=1.0)
+    page = rendered(tmp_path, dataclasses.replace(records.invented(), validation=scores))
+    assert page.text.count("out-of-fold") == 1 + 2  # the sentence and both legends
