@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "tests/contract/test_servers.py"
+JUNIT = ("-o", "junit_logging=system-out")
+"""Puts what a test prints into the report: the server's version is printed when it starts."""
 NAMES = ("seaweedfs", "moto", "ceph", "localstack", "ministack", "rclone", "s3rver")
 REJECTED = {"rclone", "s3rver"}
 """Servers without conditional writes."""
@@ -98,7 +100,7 @@ def _tried(name: str, tools: Path) -> tuple[str, dict[str, str]]:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-rA", f"--junitxml={report}", SUITE],
+            [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *JUNIT, SUITE],
             cwd=ROOT,
             env=os.environ | {"S3_SERVERS": name, "S3_TOOLS": str(tools)},
             check=False,
