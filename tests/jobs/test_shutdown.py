@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny
 from kill import EVENT, PROGRAM
+from program import QUICK, events
 
 A_COMMAND = """
 import ctypes, sys, threading, time
@@ -257,3 +258,46 @@ def test_a_log_that_goes_nowhere_costs_the_job_nothing(where, tiny_job, tmp_path
     said = json.loads(note.read_text())
     assert (done.returncode, said["outcome"]) == (0, "promoted"), (said, done.stderr)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("moment", ["run.started", "epoch.ended"])
+def test_a_signal_ends_the_run_and_nothing_is_published(number, code, moment, corners, tmp_path):
+    store, note = tmp_path / "store", tmp_path / "termination"
+    where = ("--store", store, "--name", "c", "--termination-log", note)
+    where += ("--checkpoint-every=3600",)
+    process = subprocess.Popen(
+        [
+            PROGRAM,
+            "train",
+            *QUICK,
+            "--epochs=100000",
+            "--data",
+            corners,
+            "--checkpoint-every=3600",
+            *where,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if json.loads(line)["event.name"] == moment:
+            break
+    time.sleep(0.1)
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == code, rest + errors
+    assert events(rest)[-1]["event.name"] == "run.ended"
+    told = json.loads(note.read_text())
+    assert told["exit_code"] == code
+    again = {
+        "run.started": "Run the same command again.",
+        "epoch.ended": f"The same command with --run-id {told['run_id']} goes on from the last "
+        "checkpoint.",
+    }
+    assert told["hint"] == events(rest)[-1]["hint"] == again[moment]
+    assert "Traceback" not in errors
+    assert not (store / "c/versions").exists()
+    kept = [path.name for path in store.rglob("checkpoint-*")]
+    assert len(kept) == (moment == "epoch.ended")  # the next try goes on from there

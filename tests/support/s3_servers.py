@@ -20,7 +20,7 @@ import seaweed
 from seaweed import WATCHDOG, credentials, free_ports
 
 TOOLS = Path(os.environ.get("S3_TOOLS", Path(tempfile.gettempdir(), "s3-servers")))
-"""Where `python -m tests.contract.servers` installs what is no Python package of the tests."""
+"""Where `python -m tests.jobs.servers` installs what is no Python package of the tests."""
 START_SECONDS = 90
 BUCKET = KEY = "contract"
 SECRET = "contract-secret"

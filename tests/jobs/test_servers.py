@@ -1,6 +1,6 @@
 """What the job needs of an S3 server, tried on real ones: on each that S3_SERVERS names.
 
-SeaweedFS and moto run always; `uv run python -m tests.contract.servers` runs all. A server that
+SeaweedFS and moto run always; `uv run python -m tests.jobs.servers` runs all. A server that
 ignores conditional writes must be rejected before anything is written.
 """
 

@@ -1,6 +1,6 @@
 """Runs the contract suite against S3 servers of other people and prints the table of outcomes.
 
-    uv run python -m tests.contract.servers [--servers moto,ceph] [--tools FOLDER]
+    uv run python -m tests.jobs.servers [--servers moto,ceph] [--tools FOLDER]
 
 What is no Python package of the tests is installed into FOLDER, which may be removed afterwards:
 environments of uv, a folder of npm, and Debian's packages (after `apt-get update`) unpacked, not
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SUITE = ROOT / "tests/contract/test_servers.py"
+SUITE = ROOT / "tests/jobs/test_servers.py"
 JUNIT = ("-o", "junit_logging=system-out")
 """Puts what a test prints into the report: the server's version is printed when it starts."""
 NAMES = ("seaweedfs", "moto", "ceph", "localstack", "ministack", "rclone", "s3rver")
