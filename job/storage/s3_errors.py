@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,10 @@ POLICY = (
     "--upload-header; data may need --requester-pays."
 )
 ROLE = "Check AWS_ROLE_ARN, its trust policy and AWS_WEB_IDENTITY_TOKEN_FILE."
+STS = (
+    f"{ROLE} AWS_ENDPOINT_URL sends STS to that server, too: set AWS_ENDPOINT_URL_S3 in its place."
+)
+NOT_STS = "an answer that is not STS's, which should give the role's credentials."
 ACCOUNT = "Check these credentials and the account that they belong to."
 DENIED = {
     "400": "S3 answers so, without a reason, when credentials have expired: get fresh ones.",
@@ -121,6 +126,10 @@ def translated(verb: str, uri: str) -> Iterator[None]:
         OSError,
     ) as exc:
         raise _failure(f"Expected to {verb} {uri}. Received: ", _origin(exc)) from exc
+    except KeyError as exc:
+        if f"{os.sep}botocore{os.sep}" not in traceback.extract_tb(exc.__traceback__)[-1].filename:
+            raise
+        raise AccessDenied(f"Expected to {verb} {uri}. Received: {NOT_STS}", hint=STS) from exc
 
 
 def code(exc: Exception) -> str:
@@ -149,11 +158,14 @@ def _failure(expected: str, exc: Exception) -> JobError:
         MissingDependencyException,
         ProxyConnectionError,
     )
+    from botocore.parsers import ResponseParserError
 
     if isinstance(exc, ClientError):
         return _answered(expected, exc)
     if isinstance(exc, _no_credentials()):
         return AccessDenied(expected + str(exc), hint=CREDENTIALS)
+    if isinstance(exc, ResponseParserError) and "<html" in str(exc).lower():
+        return AccessDenied(expected + NOT_STS, hint=STS)  # S3's own pages have been seen before
     said = str(exc).replace('on endpoint URL: "None"', "in the middle of an answer")
     received = f"{expected}{type(exc).__name__}: {said}"
     for variable in FILES:

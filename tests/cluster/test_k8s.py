@@ -16,10 +16,12 @@ from k8s_render import (
     find,
     job_template,
     needs_kubectl,
+    pod_templates,
     quantity,
     render,
     render_components,
     train_container,
+    write_overlay,
 )
 
 import job
@@ -197,6 +199,16 @@ def test_a_gpu_everywhere_but_without_one(folder: Path) -> None:
 def test_only_the_cpu_component_takes_the_gpu_away(name: str) -> None:
     limits = train_container(render_components((name,)))["resources"]["limits"]
     assert ("nvidia.com/gpu" in limits) == (name != "cpu")
+
+
+@pytest.mark.parametrize("name", ["local", "production"])
+def test_every_container_may_run_under_a_quota_on_cpu(name: str, tmp_path: Path) -> None:
+    patch = K8S / "patches" / "cpu-limits"
+    limited = write_overlay(tmp_path / "limited", [K8S / "overlays" / name], [str(patch)])
+    for template in pod_templates(render(limited)):
+        spec = template["spec"]
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            assert "cpu" in container["resources"]["limits"], container["name"]
 
 
 @each_overlay

@@ -5,6 +5,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import SSLError
@@ -216,6 +217,22 @@ def test_a_server_that_speaks_plain_http(monkeypatch: pytest.MonkeyPatch, caught
         with pytest.raises(Rejected) as error:
             open_store("s3://bucket/x").read("a")
     assert "plain HTTP" in error.value.hint
+
+
+@pytest.mark.parametrize("page", [PAGE, b"<html><body>Console</body></html>"])
+def test_an_sts_that_is_none(page: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """AWS_ENDPOINT_URL sends STS to the store's server, whose console answers."""
+    token = tmp_path / "token"
+    token.write_text("a token")
+    with answering(Answer(200, "text/html", page)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        with pytest.raises(AccessDenied) as error:
+            open_store("s3://bucket/x").read("a")
+    assert "not STS's" in error.value.message
+    assert "AWS_ENDPOINT_URL_S3" in error.value.hint
 
 
 @pytest.mark.parametrize("variable", ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"])
