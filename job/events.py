@@ -230,12 +230,15 @@ def text_tried(trials: "tuple[Trial, ...]") -> None:
 def planned(plan: "Plan") -> None:
     """The network was chosen."""
     model, training = plan.config.model, plan.config.training
-    layers = " and ".join(map(str, model.hidden or ())) or "no"
+    units = "channels" if "cnn" in model.model else "units"
+    layers = f"{' and '.join(map(str, model.hidden or ())) or 'no'} {units}"
     members = f"{model.members} members of " if (model.members or 1) > 1 else ""
+    if training.changes:
+        layers += f", images changed by {', '.join(training.changes)}"
     stop = f", patience {training.patience}" if training.patience is not None else ""
     event(
         "network.planned",
-        f"Network: {model.model}, {members}{layers} units, dropout {model.dropout}, at most "
+        f"Network: {model.model}, {members}{layers}, dropout {model.dropout}, at most "
         f"{training.epochs} epochs of batches of {training.batch_size}{stop}."
         + "".join(f" {reason}" for reason in plan.reasons),
         chosen=dict(plan.chosen),

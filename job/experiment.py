@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -231,6 +231,8 @@ def train_and_score(
         decided = plan.decide(config, dataset, gpu=info.kind == "gpu", text=text)
         if checkpoints:
             checkpoints.chosen = decided.chosen
+    advice = plan.worth_a_try(config, dataset)
+    decided = replace(decided, reasons=(*decided.reasons, *advice))
     watch.planned(decided)
     config = decided.config
     epochs = config.training.epochs or 0
@@ -238,6 +240,7 @@ def train_and_score(
         device.foreign_errors,
         batch_size=config.training.batch_size or 0,
         data_bytes=dataset.nbytes,
+        image_size=dataset.shape[:2] if plan.are_images(dataset) else (),
     )
 
     with clock.phase("build"), memory():
@@ -262,7 +265,7 @@ def train_and_score(
     if fitted.time_limited is not None:
         notes += (f"The time limit ended training after {fitted.time_limited} steps.",)
         watch.time_limited(fitted)
-    with clock.phase("evaluate"):
+    with clock.phase("evaluate"), memory():
         probabilities = training.predict(fitted.network, dataset.test.x)
         metrics = evaluation.evaluate(
             probabilities,

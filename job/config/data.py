@@ -53,8 +53,8 @@ class DataOptions(Options):
     )
     validation_split: float | None = option(
         None,
-        "Share of the training rows held out for validation; 0.2 for one member, while several "
-        "hold out folds in turn.",
+        "Share of the training rows held out for validation; 0.1 for cnn, else 0.2 for one member, "
+        "while several hold out folds in turn.",
         recorded=0.2,
         expects="a number from 0 to below 1",
         valid=lambda v: 0 <= v < 1,

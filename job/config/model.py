@@ -5,7 +5,7 @@ from typing import Literal
 
 from job.config.option import AT_LEAST_1, Options, option
 
-Model = Literal["auto", "mlp", "tabular"]
+Model = Literal["auto", "mlp", "tabular", "cnn", "mlp cnn"]
 Activation = Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu", "leaky_relu"]
 
 
@@ -15,18 +15,21 @@ class ModelOptions(Options):
 
     model: Model = option(
         "auto",
-        "The network: mlp, tabular (of a table), or auto, which is tabular for tables, else mlp.",
+        "The network: mlp, tabular (of a table), cnn (of images), 'mlp cnn' (both, averaged), or "
+        "auto, which is tabular for tables, else mlp.",
         recorded="mlp",
     )
     members: int | None = option(
         None,
-        "Networks trained together and averaged; 1 for mlp, 5 for tabular, fewer with many rows.",
+        "Networks trained together and averaged, of each family; 1 for mlp and cnn, 5 for tabular, "
+        "fewer with many rows.",
         **AT_LEAST_1,
         recorded=1,
     )
     hidden: tuple[int, ...] | None = option(
         None,
-        "Units of each hidden layer; 350 50 for mlp, 192 192 for tabular, fewer for many rows.",
+        "Units of each hidden layer; 350 50 for mlp, 192 192 for tabular, fewer for many rows. Of "
+        "cnn, channels of each stage, chosen by the image size.",
         recorded=(350, 50),
         expects="whole numbers of at least 1, separated by spaces",
         valid=lambda v: all(units >= 1 for units in v),
@@ -35,7 +38,8 @@ class ModelOptions(Options):
     activation: Activation = option("relu", "Activation of the hidden layers.")
     dropout: float | None = option(
         None,
-        "Share of each hidden layer's outputs dropped in training; 0 for mlp, 0.1 for tabular.",
+        "Share of each hidden layer's outputs dropped in training; 0 for mlp, 0.1 for tabular. Of "
+        "cnn, of the last stage's; 0.",
         recorded=0.0,
         expects="a number from 0 to below 1",
         valid=lambda v: 0 <= v < 1,

@@ -9,6 +9,9 @@ from job.config.option import AT_LEAST_1, Options, option
 Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
+CHANGES = ("shift", "rotate", "zoom", "flip")
+"""What `--augment` does to images."""
+
 THRESHOLD = re.compile(r"f1|(recall|precision)=([^:]+)|cost=([^:]+):([^:]+)|([^=:]+)")
 
 
@@ -49,7 +52,8 @@ class TrainingOptions(Options):
 
     epochs: int | None = option(
         None,
-        "Passes over the training rows; 10 for mlp, for tabular until the loss stops falling.",
+        "Passes over the training rows; 10 for mlp, 12 to 100 by the rows for cnn, for tabular "
+        "until the loss stops falling.",
         **AT_LEAST_1,
         recorded=10,
         everyday=True,
@@ -63,16 +67,26 @@ class TrainingOptions(Options):
     )
     batch_size: int | None = option(
         None,
-        "Rows in each gradient step; 250 for mlp, chosen by the rows for tabular.",
+        "Rows in each gradient step; 250 for mlp, chosen by the rows for tabular and cnn.",
         **AT_LEAST_1,
         recorded=250,
     )
     learning_rate: float | None = option(
         None,
-        "Adam's learning rate; 0.001 for mlp, 0.002 for tabular.",
+        "Adam's learning rate; 0.001 for mlp, 0.002 for tabular. Of cnn, its peak; 0.004 or, on "
+        "many rows, 0.008.",
         recorded=0.001,
         expects="a number above 0",
         valid=lambda v: 0 < v < float("inf"),
+    )
+    augment: tuple[str, ...] | None = option(
+        None,
+        "Random changes of training images: shift, rotate, zoom, flip, or none; shift rotate zoom "
+        "for cnn, none for mlp.",
+        recorded=(),
+        expects="some of shift, rotate, zoom and flip, or none alone",
+        valid=lambda v: set(v) <= set(CHANGES) or tuple(v) == ("none",),
+        metavar="CHANGES",
     )
     class_weights: bool = option(False, "Weigh each class by its rarity in the training loss.")
     threshold: str | None = option(
@@ -89,7 +103,7 @@ class TrainingOptions(Options):
     )
     seed: int = option(
         0,
-        "Seed of the initial weights, the order of the rows and dropout.",
+        "Seed of the initial weights, the order of the rows, dropout and --augment.",
         expects="a whole number from 0 to 2**32 - 1",
         valid=lambda v: 0 <= v < 2**32,
     )
@@ -108,3 +122,8 @@ class TrainingOptions(Options):
         valid=lambda v: 0 <= v < float("inf"),
         makes_model=False,
     )
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What `augment` says, without none."""
+        return tuple(word for word in CHANGES if word in (self.augment or ()))

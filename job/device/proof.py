@@ -124,8 +124,15 @@ def gpu_peak_memory_mb() -> float | None:
 
 
 @contextlib.contextmanager
-def foreign_errors(*, batch_size: int, data_bytes: int) -> Iterator[None]:
+def foreign_errors(
+    *, batch_size: int, data_bytes: int, image_size: tuple[int, ...] = ()
+) -> Iterator[None]:
     """Maps TensorFlow's error about spent memory; others pass.
+
+    Args:
+        batch_size: Rows of a training step.
+        data_bytes: Of the rows on the device.
+        image_size: Height and width, where the rows are images.
 
     Raises:
         DeviceOutOfMemory: The device's memory ran out.
@@ -139,11 +146,19 @@ def foreign_errors(*, batch_size: int, data_bytes: int) -> Iterator[None]:
         # initialized", as an internal error.
         if isinstance(exc, tf.errors.InternalError) and "Dst tensor" not in str(exc):
             raise
+        rows, smaller = "rows", "--batch-size"
+        if image_size:
+            rows = f"images of {' × '.join(map(str, image_size))} pixels"
+            smaller += " or --image-size"
         raise DeviceOutOfMemory(
             f"Expected the device's memory to hold the data ({data_bytes / 2**20:.0f} MiB) and "
-            f"batches of {batch_size} rows. Received: {_first_line(exc)}",
-            hint="Use a smaller --batch-size, fewer --hidden units, less data, or a larger device.",
-            details={"batch_size": batch_size, "data_bytes": data_bytes},
+            f"batches of {batch_size} {rows}. Received: {_first_line(exc)}",
+            hint=f"Use a smaller {smaller}, fewer --hidden units, less data, or a larger device.",
+            details={
+                "batch_size": batch_size,
+                "data_bytes": data_bytes,
+                "image_size": list(image_size),
+            },
         ) from exc
 
 

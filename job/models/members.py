@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +73,15 @@ def members_class() -> Any:
         Args:
             network: A Functional model that gives (rows, members, classes) logits, or (rows,
                 members, heads, classes): a member may be several networks that share weights.
-                Members share none: the first axis of each trained weight, which may be longer,
-                is divided among them in order.
+                Members share none: the first axis of each weight, which may be longer, is divided
+                among those of its part in order.
+            parts: Models of the same input whose outputs are the network's, one after the other
+                along the axis of members; the network itself by default. A part of one member
+                divides nothing, so that its weights may have any shape.
             folds: Rows of fold f are held out by the members m with m % folds == f; 0 for none.
             class_weights: (classes,) by which a row's loss is multiplied in training, or None.
-            average: Momentum of the moving average of the weights, which is what is validated and
-                published; 0 for the weights themselves.
+            average: Momentum of the moving average of the weights, and of the statistics of batch
+                normalisation, which is what is validated and published; 0 for none.
 
         A batch is (x, (y, fold)), fold: (rows,) int32, a number or what stands in its place.
         """
@@ -86,6 +90,7 @@ def members_class() -> Any:
             self,
             network: Any,
             *,
+            parts: Sequence[Any] = (),
             folds: int = 0,
             class_weights: NDArray[np.float32] | None = None,
             average: float = 0.0,
@@ -95,17 +100,26 @@ def members_class() -> Any:
             self.members = network.outputs[0].shape[1]
             self.folds = folds
             self._class_weights, self._momentum = class_weights, average
+            self._owners: dict[int, range] = {}
+            first = 0
+            for part in parts or (network,):
+                owners = range(first, first := first + part.outputs[0].shape[1])
+                self._owners |= {id(weight): owners for weight in part.weights}
             self.active = self._untrained((self.members,), "ones")
             self.averages = [
-                self._untrained(weight.shape, "zeros")
-                for weight in (network.trainable_weights if average else ())
+                self._untrained(weight.shape, "zeros") for weight in (self.kept if average else ())
             ]
-            for mean, weight in zip(self.averages, network.trainable_weights, strict=False):
+            for mean, weight in zip(self.averages, self.kept, strict=False):
                 mean.assign(weight)
             self.totals = Totals(self.members)
 
         def _untrained(self, shape: tuple[int, ...], initializer: str) -> Any:
             return self.add_weight(shape=shape, initializer=initializer, trainable=False)
+
+        @property
+        def kept(self) -> list[Any]:
+            """The network's weights; statistics of batch normalisation are not trained."""
+            return [*self.network.trainable_weights, *self.network.non_trainable_weights]
 
         def call(self, x: Any, training: bool | None = None) -> Any:
             """(rows, members, heads, classes) logits, float32."""
@@ -150,7 +164,7 @@ def members_class() -> Any:
             # A shorter memory at first, so that the initial weights are soon forgotten.
             steps = tf.cast(self.optimizer.iterations, tf.float32)
             momentum = tf.minimum(self._momentum, steps / (9.0 + steps))
-            for mean, weight in zip(self.averages, weights, strict=False):
+            for mean, weight in zip(self.averages, self.kept, strict=False):
                 mean.assign_add((1.0 - momentum) * (weight - mean))
             self._add(losses, _hits(tf.reduce_mean(logits, axis=2), y[:, None]), trains)
 
@@ -175,12 +189,15 @@ def members_class() -> Any:
         def drop(self, members: NDArray[np.bool_]) -> None:
             """Takes members out for good; their weights become 0, so that all are finite."""
             self.active.assign(np.asarray(self.active) * ~members)
-            shapes = {tuple(weight.shape) for weight in self.network.trainable_weights}
-            own = [v for v in self.optimizer.variables if tuple(v.shape) in shapes]
-            for variable in (*self.network.trainable_weights, *self.averages, *own):
+            averages = zip(self.averages, self.kept, strict=False)
+            for variable, weight in (*((weight, weight) for weight in self.kept), *averages):
                 values = np.array(variable)
-                values.reshape(self.members, -1)[members] = 0
+                self._by_member(weight, values)[members[self._owners[id(weight)]]] = 0
                 variable.assign(values)
+            for variable in self.optimizer.variables:
+                values = np.array(variable)
+                if not np.isfinite(values).all():
+                    variable.assign(np.nan_to_num(values, nan=0, posinf=0, neginf=0))
             for total in (self.totals.sums, self.totals.scaled):
                 sums = np.array(total)
                 sums[:, np.flatnonzero(members)] = 0
@@ -188,14 +205,34 @@ def members_class() -> Any:
 
         def candidate(self) -> list[NDArray[Any]]:
             """Copies of the weights that are validated."""
-            return [np.array(w) for w in (self.averages or self.network.trainable_weights)]
+            return [np.array(weight) for weight in (self.averages or self.kept)]
 
         def choose(self, weights: list[NDArray[Any]]) -> None:
             """Puts weights into the network, and into their averages."""
-            for variable, value in zip(self.network.trainable_weights, weights, strict=True):
+            for variable, value in zip(self.kept, weights, strict=True):
                 variable.assign(value)
             for variable, value in zip(self.averages, weights, strict=False):
                 variable.assign(value)
+
+        def improve(
+            self, best: list[NDArray[Any]], now: list[NDArray[Any]], better: NDArray[np.bool_]
+        ) -> None:
+            """Copies what some members have now into the best weights, both as `candidate`."""
+            for weight, kept, value in zip(self.kept, best, now, strict=True):
+                own = better[self._owners[id(weight)]]
+                self._by_member(weight, kept)[own] = self._by_member(weight, value)[own]
+
+        def finite(self) -> NDArray[np.bool_]:
+            """(members,) whether all weights of a member are finite."""
+            found = np.ones(self.members, np.bool_)
+            for weight in self.kept:
+                values = self._by_member(weight, np.asarray(weight))
+                found[self._owners[id(weight)]] &= np.isfinite(values).all(axis=1)
+            return found
+
+        def _by_member(self, weight: Any, values: NDArray[Any]) -> NDArray[Any]:
+            """(members of its part, n): a view of a weight's values."""
+            return values.reshape(len(self._owners[id(weight)]), -1)
 
         def held(self, fold: NDArray[np.int32]) -> NDArray[np.float32]:
             """(rows, members) 1 where a member that is still there did not train on a row."""
@@ -212,9 +249,10 @@ def members_class() -> Any:
         def _evaluated(self, x: Any) -> Any:
             if not self.averages:
                 return self(x, training=False)
+            means = {id(w): mean for w, mean in zip(self.kept, self.averages, strict=True)}
             logits, _ = self.network.stateless_call(
-                [mean.value for mean in self.averages],
-                [variable.value for variable in self.network.non_trainable_variables],
+                [means[id(weight)].value for weight in self.network.trainable_variables],
+                [means.get(id(v), v).value for v in self.network.non_trainable_variables],
                 x,
                 training=False,
             )

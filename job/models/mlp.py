@@ -57,7 +57,9 @@ def build(config: Config, dataset: Dataset) -> Any:
             features = layer(features)
         model = keras.Model(rows, features, name="mlp")
     else:
-        model = keras.Sequential([*_array_layers(config, dataset), *hidden, head], name="mlp")
+        flatten = [keras.layers.Flatten(dtype=precision)] if dataset.train.x.ndim > 2 else []
+        layers = [*scaled(config, dataset), *flatten, *hidden, head]
+        model = keras.Sequential(layers, name="mlp")
     optimizer = _optimizer(config)
     model.compile(
         optimizer=optimizer,
@@ -73,29 +75,37 @@ def _ensemble(config: Config, dataset: Dataset) -> Any:
     """The same network several times, as `Members` that are independent."""
     import keras
 
-    members, precision = int(config.model.members or 1), config.training.precision
+    members = int(config.model.members or 1)
     if dataset.table:
         rows: Any = inputs.tensors(dataset.table.schema)
-        hidden = inputs.standard(dataset.table.schema, rows, members)
+        features = inputs.standard(dataset.table.schema, rows, members)
     else:
-        rows, *layers = _array_layers(config, dataset)
-        hidden = rows
-        for layer in layers:
-            hidden = layer(hidden)
-    for units in config.model.hidden or ():
-        hidden = dense(hidden, units, members, precision, glorot=True)
-        hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
-        if config.model.dropout:
-            hidden = keras.layers.Dropout(config.model.dropout, dtype=precision)(hidden)
-    logits = dense(hidden, len(dataset.classes), members, "float32", glorot=True)
+        rows, scale = scaled(config, dataset)
+        features = scale(rows)
+        if len(features.shape) > 2:
+            features = keras.layers.Flatten(dtype=config.training.precision)(features)
     model = side_by_side(
-        keras.Model(rows, logits, name="mlp"),
+        keras.Model(rows, several(config, features, members, len(dataset.classes)), name="mlp"),
         folds=plan.folds(config, dataset),
         class_weights=class_weights(dataset) if config.training.class_weights else None,
         average=MOMENTUM,
     )
     model.compile(optimizer=_optimizer(config), loss=None, jit_compile=False)
     return model
+
+
+def several(config: Config, features: Any, members: int, classes: int) -> Any:
+    """(rows[, members], features) → (rows, members, classes): logits of independent networks."""
+    import keras
+
+    precision = config.training.precision
+    hidden = features
+    for units in config.model.hidden or ():
+        hidden = dense(hidden, units, members, precision, glorot=True)
+        hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
+        if config.model.dropout:
+            hidden = keras.layers.Dropout(config.model.dropout, dtype=precision)(hidden)
+    return dense(hidden, classes, members, "float32", glorot=True)
 
 
 def _optimizer(config: Config) -> Any:
@@ -107,18 +117,15 @@ def _optimizer(config: Config) -> Any:
     return optimizer
 
 
-def _array_layers(config: Config, dataset: Dataset) -> list[Any]:
+def scaled(config: Config, dataset: Dataset) -> tuple[Any, Any]:
+    """The input of arrays, and the layer that scales it: pixels to 0 … 1, numbers normalised."""
     import keras
 
     x = dataset.train.x
-    layers: list[Any] = [keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")]
+    rows = keras.Input(x.shape[1:], dtype=x.dtype.name, name="rows")
     if x.dtype == np.uint8:
-        layers.append(keras.layers.Rescaling(1 / 255, dtype=config.training.precision))
-    else:
-        layers.append(_normalization(x, dataset.fit_rows))
-    if x.ndim > 2:
-        layers.append(keras.layers.Flatten(dtype=config.training.precision))
-    return layers
+        return rows, keras.layers.Rescaling(1 / 255, dtype=config.training.precision)
+    return rows, _normalization(x, dataset.fit_rows)
 
 
 def class_weights(dataset: Dataset) -> NDArray[np.float32]:

@@ -1,10 +1,13 @@
 """plan: what the options leave open, decided by the data and the device."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from job.config import Config
+from job.config import GROUP_OF, OPTIONS, Config
+from job.config.options import arguments
+from job.config.training import CHANGES
 from job.data import splits
 from job.data.dataset import Dataset
 from job.errors import UsageError
@@ -18,6 +21,7 @@ REFERENCE: Mapping[str, Any] = {
     "learning_rate": 0.001,
     "validation_split": 0.2,
     "text": (),
+    "augment": (),
 }
 """What the reference MLP of the tutorial takes for options that are left open."""
 
@@ -32,6 +36,18 @@ MANY = 20_000
 
 MEMBERS, FOLDS, FEWEST_FOLDS = 5, 5, 3
 """Members of the network for tables, and the folds that members hold out in turn."""
+
+HELD_OUT = 0.1
+"""Share of the training images that no convolutional network trains on."""
+
+SMALLEST, STEM_SIDE = 4, 40
+"""Pixels of the shorter side of an image, at least; above the second it is halved first."""
+
+AUGMENT = ("shift", "rotate", "zoom")
+"""What is done to images by default; a mirrored image may be of another class."""
+
+SEEN, FEWEST, MOST = 650_000, 12, 100
+"""Images that a convolutional network sees in all, and its epochs, at least and at most."""
 
 WIDTH = 192
 """Units of each of two layers."""
@@ -84,8 +100,9 @@ def holdout(config: Config) -> splits.Share:
     def share(table: bool, rows: int) -> float:  # noqa: ARG001 - the network may ask
         if given is not None:
             return given
-        if network(config, table=table) == "mlp":
-            return plain
+        kind = network(config, table=table)
+        if kind != "tabular":
+            return plain if kind == "mlp" else HELD_OUT
         return ALONE if config.model.members == 1 else 0.0
 
     return share
@@ -108,14 +125,10 @@ def decide(config: Config, dataset: Dataset, *, gpu: bool, text: tuple[str, ...]
         text: Columns of free text that `job.training.free_text` chose; the data set has them.
 
     Raises:
-        UsageError: The network for tables, and data that is no table.
+        UsageError: A network for other data, or `--augment` without images.
     """
     kind = network(config, table=dataset.table is not None)
-    if kind == "tabular" and dataset.table is None:
-        raise UsageError(
-            "--model: expected auto or mlp, since --data is no table. Received: 'tabular'.",
-            hint="Leave --model out.",
-        )
+    _expect_suited(kind, config, dataset)
     rows, flat = len(dataset.train), config.flat()
     share = holdout(config)
     held = share(dataset.table is not None, rows) if callable(share) else share
@@ -137,6 +150,15 @@ def decide(config: Config, dataset: Dataset, *, gpu: bool, text: tuple[str, ...]
         if not gpu and flat["hidden"] is None and flat["members"] is None:
             smaller, reasons = _shrunk(dataset)
             values |= smaller
+    if "cnn" in kind:
+        many = rows >= MANY
+        values |= {
+            "hidden": channels(*dataset.shape[:2]),
+            "epochs": max(FEWEST, min(MOST, SEEN // rows)),
+            "batch_size": 128 if many else max(16, min(64, rows // 16)),
+            "learning_rate": 0.008 if many else 0.004,
+            "augment": AUGMENT,
+        }
     chosen = {name: value for name, value in values.items() if flat[name] is None}
     settled = config.replaced(**chosen)
     if 0 < folds(settled, dataset) < FOLDS:
@@ -160,13 +182,39 @@ def resumed(config: Config, chosen: Mapping[str, Any] | None) -> Config:
     flat = config.flat()
     if chosen is None:
         chosen = {"model": "mlp", **REFERENCE}
-    chosen = {"text": (), **chosen}  # earlier versions learned from no other
+    chosen = {"text": (), "augment": (), **chosen}  # as versions behaved that had no such option
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in chosen.items()
         if name in OPEN and (flat[name] is None or (name == "model" and flat[name] == "auto"))
     }
     return config.replaced(**values) if values else config
+
+
+def are_images(dataset: Dataset) -> bool:
+    """Whether rows have a height and a width."""
+    return dataset.table is None and len(dataset.shape) in (2, 3)
+
+
+def worth_a_try(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """Which network may do better than `--model auto`, with the command; MNIST is the reference."""
+    large = are_images(dataset) and min(dataset.shape[:2]) >= SMALLEST
+    if config.model.model != "auto" or not large or dataset.uri == "mnist":
+        return ()
+    names = [name for name in OPTIONS if GROUP_OF[name] == "data" or name in ("name", "store")]
+    changed = [name for name in names if config.flat()[name] != OPTIONS[name].default]
+    words = shlex.join(["--model=cnn", *arguments(config, changed)])
+    return (f"For images a convolutional network may do better: mlp-job train {words}",)
+
+
+def channels(height: int, width: int) -> tuple[int, ...]:
+    """Channels of each stage of `cnn`; every stage but the first halves the image."""
+    side = min(height, width)
+    if side < 2 * SMALLEST:
+        return (64,)
+    if side < 4 * SMALLEST:
+        return (32, 64)
+    return (16, 32, 64) if side <= STEM_SIDE else (32, 64, 128)
 
 
 def width(dataset: Dataset) -> int:
@@ -176,6 +224,34 @@ def width(dataset: Dataset) -> int:
     assert dataset.table is not None  # noqa: S101 - only asked about tables
     schema = dataset.table.schema
     return len(schema.numbers) * (BINS + 1) + sum(1 + len(c.vocabulary) for c in schema.lookups)
+
+
+def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:
+    table, shape, images = dataset.table is not None, dataset.shape, are_images(dataset)
+    received = "a table" if table else f"rows of shape {shape}"
+    if kind == "tabular" and not table:
+        raise UsageError(
+            f"--model: expected auto, mlp or cnn, since --data is no table. Received: {kind!r}.",
+            hint="Leave --model out.",
+        )
+    if "cnn" in kind and not images:
+        raise UsageError(
+            f"--model {kind}: expected images, rows of shape (height, width) or (height, width, "
+            f"channels). Received: {received}.",
+            hint="Leave --model out, or give --data images.",
+        )
+    if "cnn" in kind and min(shape[:2]) < SMALLEST:
+        raise UsageError(
+            f"--model {kind}: expected images of at least {SMALLEST} × {SMALLEST} pixels. "
+            f"Received: {shape[0]} × {shape[1]}.",
+            hint="Use --model mlp; arrays of images have their channels last.",
+        )
+    if config.training.changes and not images:
+        raise UsageError(
+            f"--augment: expected images; it does {', '.join(CHANGES)} to them. "
+            f"Received: {received}.",
+            hint="Leave --augment out.",
+        )
 
 
 def _shrunk(dataset: Dataset) -> tuple[Mapping[str, Any], tuple[str, ...]]:

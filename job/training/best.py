@@ -51,9 +51,7 @@ class Best:
         now = self._model.candidate()
         if self._weights is None:
             self._weights = now
-        for kept, value in zip(self._weights, now, strict=True):
-            parts = (len(better), -1)
-            kept.reshape(parts)[better] = value.reshape(parts)[better]
+        self._model.improve(self._weights, now, better)
 
     def choose(self) -> None:
         """Gives the model the best weights; those of the end when nothing was validated."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data import memory
+from job.training.augment import Augmentation
 
 BLOCK_SECONDS = 0.5
 """What a call should last: long against its own cost, short against a signal's patience."""
@@ -47,6 +48,7 @@ class Loop:
         batch_size: Rows of a step.
         xla: Compile the program with XLA.
         between: Called between two blocks with the steps done so far and the metrics.
+        augmentation: Changes the x of each batch; None to take rows as they are.
 
     Attributes:
         steps: Steps of a pass.
@@ -64,6 +66,7 @@ class Loop:
         batch_size: int,
         xla: bool,
         between: Callable[[int, dict[str, Any]], None],
+        augmentation: Augmentation | None = None,
     ):
         self.steps = -(-rows // batch_size)
         self.passes = 0
@@ -73,7 +76,9 @@ class Loop:
         self._between = between
         self._batch_size = batch_size
         self._block = 1  # the first blocks measure
-        self._program = _program(model, step, rows // batch_size, self.steps, xla)
+        self._augmentation = augmentation
+        change = augmentation.change if augmentation else None
+        self._program = _program(model, step, rows // batch_size, self.steps, xla, change)
 
     def trace(self) -> None:
         """Turns Python into a graph."""
@@ -106,26 +111,45 @@ class Loop:
         return self._table.x, self._table.y, *self._split(), _scalar(0), _scalar(0)
 
     def _split(self) -> tuple[Any, Any]:
-        """The order of this pass as (full batches, batch_size) and the short batch's rows."""
+        """The order of this pass as (full batches, batch_size) and the short batch's rows.
+
+        With an augmentation each of both is a tuple: the rows, and the numbers drawn for them.
+        """
         import tensorflow as tf
 
-        order = self._order(self.passes).astype(np.int32)
-        full = len(order) // self._batch_size * self._batch_size
-        grid = order[:full].reshape(-1, self._batch_size)
-        return tf.constant(grid), tf.constant(order[full:])
+        each: Any = self._order(self.passes).astype(np.int32)
+        full = len(each) // self._batch_size * self._batch_size
+        if self._augmentation:
+            each = (each, self._augmentation.draw(self.passes, len(each)))
+
+        def batches(values: NDArray[Any]) -> Any:
+            return tf.constant(values[:full].reshape(-1, self._batch_size, *values.shape[1:]))
+
+        grid = tf.nest.map_structure(batches, each)
+        return grid, tf.nest.map_structure(lambda values: tf.constant(values[full:]), each)
 
 
-def _program(model: Any, step: Callable[[Any], object], full: int, steps: int, xla: bool) -> Any:
+def _program(
+    model: Any,
+    step: Callable[[Any], object],
+    full: int,
+    steps: int,
+    xla: bool,
+    change: Callable[[Any, Any], Any] | None,
+) -> Any:
     """(x, y, grid, rest, start, stop) → metrics, after the steps from start to before stop."""
     import tensorflow as tf
 
     def run(x: Any, y: Any, rows: Any) -> None:
-        batch = tf.nest.map_structure(lambda table: tf.gather(table, rows), (x, y))
+        if change is not None:
+            rows, draws = rows
+        x, y = tf.nest.map_structure(lambda table: tf.gather(table, rows), (x, y))
+        batch = (x if change is None else change(x, draws)), y
         model.distribute_strategy.run(step, args=(batch,))
 
     def program(x: Any, y: Any, grid: Any, rest: Any, start: Any, stop: Any) -> dict[str, Any]:
         def body(i: Any) -> Any:
-            run(x, y, grid[i])
+            run(x, y, tf.nest.map_structure(lambda each: each[i], grid))
             return i + 1
 
         if full:

@@ -145,10 +145,8 @@ def divergence(model: Any, on_drop: Callable[[int, int], None]) -> Any:
         when = f"in epoch {epoch + 1}"
         if many:
             finite = np.isfinite(np.asarray(logs.get("val_member_loss", logs["member_loss"])))
-            for weights in model.trainable_variables:
-                values = np.asarray(weights).reshape(model.members, -1)
-                finite &= np.isfinite(values).all(axis=1)
-            drop(finite & np.isfinite(np.asarray(logs["member_loss"])), when)
+            finite &= model.finite() & np.isfinite(np.asarray(logs["member_loss"]))
+            drop(finite, when)
             return
         check({k: v for k, v in logs.items() if not k.endswith("member_loss")}, when)
         for weights in model.trainable_variables:

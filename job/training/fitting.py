@@ -1,5 +1,6 @@
 """fit(...): Keras's `model.fit` around loops on the device, with early stopping and resume."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from job.models.members import HELD_OUT, REPORTED, TRAINED, as_members, averaged
 from job.models.mlp import class_weights
 from job.training import calibration
 from job.training import callbacks as watching
+from job.training.augment import Augmentation
 from job.training.best import Best
 from job.training.blocks import Loop, Table
 from job.training.calibration import Validation, ValidationScores, scores
@@ -33,6 +35,9 @@ than are published: their average is less sure of itself, and needs less of it."
 
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
+
+WIDEST = 1 << 26
+"""Numbers that a layer gives in such a step, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +206,7 @@ def fit(
     return Fitted(
         history=tuple(results),
         best_epoch=best_epoch,
-        kept_epoch=best_epoch if patience is not None or timer.limited else len(results),
+        kept_epoch=best_epoch if patience is not None or timer.limited or many else len(results),
         stopped_early=short,
         network=network,
         validation=validation,
@@ -285,10 +290,24 @@ def predict(model: Any, x: Any) -> NDArray[np.float32]:
     """
     rows = len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
     probabilities = np.empty((rows, *model.output_shape[1:]), np.float32)
-    for start in range(0, rows, PREDICT_BATCH):
-        stop = start + PREDICT_BATCH
+    batch = min(PREDICT_BATCH, room(model))
+    for start in range(0, rows, batch):
+        stop = start + batch
         probabilities[start:stop] = model.predict_on_batch(_part(x, slice(start, stop)))
     return probabilities
+
+
+def room(model: Any) -> int:
+    """Rows that a step without gradients takes at most, by the model's widest layer."""
+    import keras
+
+    many = as_members(model)
+    widest = max(
+        math.prod(tensor.shape[1:])
+        for layer in (many.network if many else model).layers
+        for tensor in keras.tree.flatten(layer.output)
+    )
+    return max(1, WIDEST // int(widest))
 
 
 def _part(x: Any, rows: slice | NDArray[np.int64]) -> Any:
@@ -319,6 +338,7 @@ def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chai
         chain.on_train_batch_end(step - 1, logs)
         chain.on_train_batch_begin(step)
 
+    words = config.training.changes
     return Loop(
         model,
         _weighted(model, class_weights(dataset))
@@ -328,9 +348,23 @@ def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chai
         order=lambda epoch: order(dataset.fit_rows, seed=config.training.seed, epoch=epoch),
         rows=len(dataset.fit_rows),
         batch_size=int(config.training.batch_size or 0),
-        xla=config.training.xla,
+        xla=_xla(model, config),
         between=between,
+        augmentation=Augmentation(words=words, seed=config.training.seed) if words else None,
     )
+
+
+def _xla(model: Any, config: Config) -> bool:
+    """Whether the loops are compiled with XLA: no convolutions on a processor.
+
+    Their gradients took 20 times as long there as oneDNN's; see tests/bench.
+    """
+    import keras
+    import tensorflow as tf
+
+    many = as_members(model)
+    convolves = many and any(isinstance(e, keras.layers.Conv2D) for e in many.network.layers)
+    return config.training.xla and not (convolves and not tf.config.get_visible_devices("GPU"))
 
 
 def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], object]:
@@ -351,7 +385,7 @@ def _validation_loop(
         chain.on_test_batch_end(step - 1, logs)
         chain.on_test_batch_begin(step)
 
-    batches = -(-len(rows) // VALIDATION_BATCH)
+    batches = -(-len(rows) // min(VALIDATION_BATCH, room(model)))
     return Loop(
         model,
         model.test_step,
@@ -359,7 +393,7 @@ def _validation_loop(
         order=lambda _: rows,
         rows=len(rows),
         batch_size=len(rows) // batches,
-        xla=config.training.xla,
+        xla=_xla(model, config),
         between=between,
     )
 

@@ -333,7 +333,12 @@ def sha256(body: bytes) -> str:
 
 @contextlib.contextmanager
 def bench(
-    s3: seaweed.SeaweedFS, name: str, folder: Path, *, table: bool = False
+    s3: seaweed.SeaweedFS,
+    name: str,
+    folder: Path,
+    *,
+    table: bool = False,
+    options: Sequence[str] = (),
 ) -> Iterator[Bench]:
     """A store with a champion from a run that nobody disturbed; its bits are `whole`."""
     if table:
@@ -342,7 +347,7 @@ def bench(
         train, test = tiny.split(2000, 0), tiny.split(200, 1)
         data = folder / "data.npz"
         np.savez(data, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
-    options = TABLE_OPTIONS if table else OPTIONS
+    options = options or (TABLE_OPTIONS if table else OPTIONS)
     with proxies.serve(s3.env) as proxy:
         uri = f"s3://{s3.bucket}/kills"
         made = Bench(proxy, s3.client(), uri, name, folder, [*options, f"--data={data}"])

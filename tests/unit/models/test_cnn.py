@@ -1,0 +1,142 @@
+"""cnn: what it takes, what it rejects, and what is published of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+
+from job import device, export, models, training
+from job.config import Config
+from job.data.dataset import Split
+from job.errors import UsageError
+from job.models import plan
+from job.models.members import as_members
+
+
+def planned(dataset, model="cnn", **options):
+    settled = {"hidden": (8, 8), "epochs": 3, "batch_size": 50} | options
+    return plan.decide(Config.of(data="t", name="t", model=model, **settled), dataset, gpu=False)
+
+
+def fitted(dataset, **options):
+    device.prepare("cpu")
+    config = planned(dataset, **options).config
+    model = models.build(config, dataset)
+    return model, training.fit(model, dataset, config)
+
+
+def shaped(dataset, *shape, dtype=np.uint8):
+    def part(split):
+        x = np.resize(split.x, (len(split), *shape))
+        return Split(x=x.astype(dtype) / (1 if dtype == np.uint8 else dtype(255)), y=split.y)
+
+    return dataclasses.replace(dataset, train=part(dataset.train), test=part(dataset.test))
+
+
+def test_it_learns_the_corners_and_keeps_the_best_epoch():
+    dataset = tiny.corners(600, 100)
+    _, result = fitted(dataset, epochs=8, augment=())
+    said = training.predict(result.network, dataset.test.x)
+    assert (said.argmax(axis=1) == dataset.test.y).mean() > 0.9
+    assert result.kept_epoch == result.best_epoch
+    assert result.validation.kind == "held-out"
+    assert 30 < result.validation_scores(dataset).rows < 70  # the others chose the epoch
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp cnn"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_families_and_members_are_averaged_in_one_published_model(model, members, tmp_path):
+    dataset = tiny.corners(240, 40)
+    trained, result = fitted(dataset, model=model, members=members)
+    count = members * len(model.split())
+    assert as_members(trained).members == count
+    logits = training.predict(trained.network, dataset.test.x)
+    exponents = np.exp(logits - logits.max(axis=2, keepdims=True))
+    mean = (exponents / exponents.sum(axis=2, keepdims=True)).mean(axis=1)
+    said = training.predict(result.network, dataset.test.x)
+    assert (said.argmax(axis=1) == mean.argmax(axis=1)).all()
+    with export.Check() as check:
+        export.write(result.network, tmp_path, classes=dataset.classes)
+        check.submit(tmp_path, dataset.test.x)
+        check.result(said, export.tolerance(result.network))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((8, 8, 3), np.uint8), ((5, 9), np.uint8), ((50, 90), np.uint8), ((8, 8), np.float32)],
+)
+def test_images_of_other_shapes(shape, dtype):
+    dataset = shaped(tiny.corners(120, 20), *shape, dtype=dtype)
+    _, result = fitted(dataset, epochs=1, hidden=None)
+    assert training.predict(result.network, dataset.test.x).shape == (200, 4)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels"), [(4, (64,)), (8, (32, 64)), (28, (16, 32, 64)), (256, (32, 64, 128))]
+)
+def test_the_network_follows_the_size_of_the_images(side, channels):
+    dataset = shaped(tiny.corners(40, 10), side, side)
+    decided = planned(dataset, hidden=None)
+    assert decided.chosen["hidden"] == channels
+    assert decided.chosen["augment"] == ("shift", "rotate", "zoom")
+    assert decided.config.training.changes == ("shift", "rotate", "zoom")
+    smallest = min(
+        layer.output.shape[1]
+        for layer in models.build(decided.config, dataset).network.layers
+        if len(layer.output.shape) == 4
+    )
+    assert 4 <= smallest <= 10
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((64,), {"model": "cnn"}, r"expected images.*\(64,\)"),
+        ((3, 32), {"model": "cnn"}, "at least 4 × 4 pixels. Received: 3 × 32"),
+        ((2, 2), {"model": "mlp cnn"}, "at least 4 × 4 pixels"),
+        ((64,), {"model": "mlp", "augment": ("flip",)}, "shift, rotate, zoom, flip"),
+        ((8, 8), {"model": "tabular"}, "expected auto, mlp or cnn"),
+    ],
+)
+def test_data_that_a_network_does_not_take_is_a_usage_error(shape, options, words):
+    dataset = shaped(tiny.corners(40, 10), *shape)
+    with pytest.raises(UsageError, match=words):
+        plan.decide(Config.of(data="t", name="t", **options), dataset, gpu=False)
+
+
+def test_no_member_s_weights_are_another_s():
+    dataset = tiny.corners(240, 40)
+    model, _ = fitted(dataset, model="mlp cnn", members=2, epochs=1)
+    before = [np.array(weight) for weight in model.kept]
+    model.drop(np.array([False, True, False, True]))
+    said = training.predict(model.network, dataset.test.x)
+    assert (said[:, [1, 3]] == 0).all()
+    assert np.ptp(said[:, [0, 2]], axis=0).min() > 0
+    changed = [(a != np.array(b)).any() for a, b in zip(before, model.kept, strict=True)]
+    assert 0.5 < np.mean(changed) < 1
+
+
+def test_validation_uses_the_averages_with_their_statistics():
+    dataset = tiny.corners(240, 40)
+    model, result = fitted(dataset, epochs=4)
+    assert len(model.averages) == len(model.kept) > len(model.network.trainable_weights)
+    chose = sorted({*dataset.validation_rows} - {*result.validation.rows})
+    held = training.predict(model.network, dataset.train.x[chose])[:, 0]
+    y = dataset.train.y[chose]
+    true = held[np.arange(len(y)), y]
+    loss = (np.log(np.exp(held).sum(axis=1)) - true).mean()
+    best = min(each.val_loss for each in result.history)
+    assert loss == pytest.approx(best, rel=1e-4)
+
+
+def test_other_images_get_the_command_that_may_do_better():
+    dataset = tiny.corners(40, 10)
+    config = Config.of(data="my pets", name="pets", image_size=(8, 8))
+    [words] = plan.worth_a_try(config, dataset)
+    assert words.endswith(
+        "mlp-job train --model=cnn '--data=my pets' '--image-size=8 8' --name=pets"
+    )
+    assert not plan.worth_a_try(config.replaced(model="mlp"), dataset)
+    assert not plan.worth_a_try(Config(), dataclasses.replace(dataset, uri="mnist"))
+    assert not plan.worth_a_try(config, tiny.flat(dataset))
