@@ -147,18 +147,16 @@ def foreign_errors(
         if isinstance(exc, tf.errors.InternalError) and "Dst tensor" not in str(exc):
             raise
         rows, smaller = "rows", "--batch-size"
+        details: dict[str, object] = {"batch_size": batch_size, "data_bytes": data_bytes}
         if image_size:
+            details["image_size"] = list(image_size)
             rows = f"images of {' × '.join(map(str, image_size))} pixels"
             smaller += " or --image-size"
         raise DeviceOutOfMemory(
             f"Expected the device's memory to hold the data ({data_bytes / 2**20:.0f} MiB) and "
             f"batches of {batch_size} {rows}. Received: {_first_line(exc)}",
             hint=f"Use a smaller {smaller}, fewer --hidden units, less data, or a larger device.",
-            details={
-                "batch_size": batch_size,
-                "data_bytes": data_bytes,
-                "image_size": list(image_size),
-            },
+            details=details,
         ) from exc
 
 

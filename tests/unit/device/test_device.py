@@ -73,6 +73,17 @@ def test_spent_memory_names_batch_and_data(error):
     assert caught.value.details == {"batch_size": 250, "data_bytes": 47_040_000}
 
 
+def test_spent_memory_names_the_size_of_images():
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+    with (
+        pytest.raises(DeviceOutOfMemory, match="batches of 64 images of 256 × 128") as caught,
+        device.foreign_errors(batch_size=64, data_bytes=1, image_size=(256, 128)),
+    ):
+        raise error
+    assert caught.value.details["image_size"] == [256, 128]
+    assert "--image-size" in caught.value.hint
+
+
 def test_other_errors_pass():
     with (
         pytest.raises(tf.errors.InvalidArgumentError),
