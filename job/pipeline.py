@@ -132,7 +132,12 @@ def make(
         with clock.phase("report"):
             page.render(folder, made)
         with clock.phase("check"):
-            check.result(fit.probabilities[: export.CHECKED_ROWS], export.tolerance(fit.network))
+            check.result(
+                fit.probabilities[: export.CHECKED_ROWS],
+                export.tolerance(fit.network),
+                classes=dataset.classes,
+                threshold=fit.metrics.threshold,
+            )
     made = replace(made, seconds=dict(clock.seconds))
     artifacts.write(folder, made)
     return made, challenger

@@ -102,7 +102,7 @@ def _properties(side: Side) -> Iterator[tuple[tuple[str, str], object]]:
     for name in ("accuracy", "accuracy_interval", "loss", "calibration_error"):
         yield ("metrics", name), side.metrics.get(name)
     for name, value in (side.metrics.get("scores") or {}).items():
-        if name not in ("accuracy", "log_loss"):
+        if name != "accuracy":
             yield ("metrics", name), value
     for name, value in (side.metrics.get("baseline") or {}).items():
         yield ("baseline", name), value

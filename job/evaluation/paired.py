@@ -1,7 +1,6 @@
 """How much better one model is than another on the same test rows: paired difference, interval."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,21 +10,30 @@ from job.evaluation import scores
 from job.evaluation.scores import Indices, Probabilities
 
 REPLICATES = 1000
-"""Replicates of the bootstrap; fewer for many rows, see BOOTSTRAP_ROWS."""
-
-BOOTSTRAP_ROWS = 100_000_000
-"""Most rows that the replicates read together, which is about a second."""
-
-FEWEST_REPLICATES = 100
+"""Replicates of the bootstrap."""
 
 SEED = 0
 
-RETRAINING = 0.12
-"""Retrained models differ in truth, too, not only on the test rows: by about this part of the share
-of rows on which they differ, one standard deviation; measured with tests/bench/gate.py."""
+RETRAINING = {
+    "accuracy": 0.12,
+    "balanced_accuracy": 0.2,
+    "roc_auc": 0.2,
+    "average_precision": 0.25,
+    "log_loss": 0.12,
+    "f1": 0.17,
+}
+"""Retrained models differ in truth, too, not only on the test rows: one standard deviation is about
+this part of what `change` measures between them, as tests/bench/gate.py measures it."""
 
-MOST_CHANGE = 0.03
-"""Models that differ on more rows than this differ for other reasons than retraining."""
+MOST_CHANGE = {
+    "accuracy": 0.03,
+    "balanced_accuracy": 0.06,
+    "roc_auc": 0.03,
+    "average_precision": 0.08,
+    "log_loss": 0.06,
+    "f1": 0.07,
+}
+"""Models that change by more differ for other reasons than retraining."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +89,9 @@ def difference(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float
         y: (rows,); the true classes.
         z: The normal quantile of each end.
 
-    Accuracy has a score interval; ROC AUC of two classes DeLong's; the rest a bootstrap of the
-    test rows with normal ends, from a fixed seed.
+    Accuracy has a score interval; ROC AUC of two classes DeLong's; balanced accuracy and F1 a
+    paired bootstrap of the test rows, from a fixed seed; the other rankings the infinitesimal
+    jackknife, which is what the bootstrap's standard error becomes with many rows and replicates.
 
     Sources:
         score interval: Tango, "Equivalence test and confidence interval for the difference in
@@ -90,7 +99,9 @@ def difference(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float
         ROC AUC: DeLong, DeLong, Clarke-Pearson, "Comparing the areas under two or more correlated
             receiver operating characteristic curves", Biometrics 44 (1988); midranks as in Sun,
             Xu, IEEE Signal Processing Letters 21 (2014).
-        bootstrap: Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
+        bootstrap: Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 8.
+        infinitesimal jackknife: Efron, The Jackknife, the Bootstrap and Other Resampling Plans
+            (1982), chapter 6.
     """
     if metric == "accuracy":
         return _accuracy(ours, theirs, y, z)
@@ -113,14 +124,70 @@ def discordant(ours: Answers, theirs: Answers, y: Indices) -> tuple[int, int]:
 
 
 def retraining(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
-    """By how much two such models differ in truth, one standard deviation, in the metric's units.
+    """The standard deviation of such models' true difference, in the metric's units."""
+    return RETRAINING[metric] * min(change(metric, ours, theirs, y), MOST_CHANGE[metric])
 
-    It follows from how much an answer changes in the mean.
+
+def change(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
+    """How much the part that a row has in a metric changes from one model to the other, mean.
+
+    The units are the metric's. It is zero for equal answers only, and does not know which model is
+    better.
+
+    Args:
+        metric: See `job.evaluation.scores.Metric`.
+        ours: The answers of the first model.
+        theirs: The answers of the second one.
+        y: (rows,); the true classes.
     """
+    if metric == "f1":
+        counts = range(ours.probabilities.shape[1])
+        both = [[answers.predicted == k for k in counts] for answers in (ours, theirs)]
+        return float(
+            np.mean(
+                [
+                    (a != b).sum() / ((y == k).sum() + (a.sum() + b.sum()) / 2)
+                    for k, (a, b) in enumerate(zip(*both, strict=True))
+                    if (y == k).any()
+                ]
+            )
+        )
+    parts = zip(_parts(metric, ours, y), _parts(metric, theirs, y), strict=True)
+    changes = [float(np.abs(a - b).mean()) for a, b in parts]
+    return sum(changes) / len(changes) if changes else 0.0
+
+
+def _parts(metric: str, answers: Answers, y: Indices) -> list[NDArray[np.float64]]:
+    """Arrays, one value a row, whose means' mean is the metric, but for a sign."""
+    right = (answers.predicted == y).astype(np.float64)
+    if metric == "accuracy":
+        return [right]
+    if metric == "balanced_accuracy":
+        return [right[y == k] for k in np.unique(y)]
     if metric == "log_loss":
-        first, second = (scores.losses(each.probabilities, y) for each in (ours, theirs))
-        return RETRAINING * float(np.abs(first - second).mean())
-    return RETRAINING * min(sum(discordant(ours, theirs, y)) / len(y), MOST_CHANGE)
+        return [scores.losses(answers.probabilities, y)]
+    found = []
+    for ranking in scores.rankings(answers.probabilities, y):
+        true, false = ranking.counts()
+        if not true[-1] or not false[-1]:
+            continue
+        step = np.repeat(np.arange(len(true)), np.diff(ranking.ends, prepend=-1))
+        each = np.empty(len(y))
+        if metric == "average_precision":
+            each[ranking.order] = (true / (true + false))[step]
+            found.append(each[_ranked(ranking)])
+        else:  # the share of negatives below each positive, of positives above each negative
+            below, above = _placements(true, false)
+            each[ranking.order] = np.where(ranking.positive, below[step], above[step])
+            found += [each[_ranked(ranking)], each[~_ranked(ranking)]]
+    return found
+
+
+def _ranked(ranking: scores.Ranking) -> NDArray[np.bool_]:
+    """(rows,): whether each row is positive, in the rows' own order."""
+    positive = np.empty_like(ranking.positive)
+    positive[ranking.order] = ranking.positive
+    return positive
 
 
 def score_bound(gained: int, lost: int, rows: int, z: float) -> float:
@@ -245,31 +312,51 @@ def _of_decisions(metric: str, ours: Answers, theirs: Answers, y: Indices, z: fl
 
 
 def _of_rankings(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float) -> Difference:
-    """By bootstrap over the rows, which are sorted once."""
-    each = [scores.rankings(answers.probabilities, y) for answers in (ours, theirs)]
-    area = scores.Ranking.roc_auc if metric == "roc_auc" else scores.Ranking.average_precision
-
-    def both(weights: NDArray[np.float64] | None) -> tuple[float, float] | None:
-        first, second = (scores.mean([area(r, weights) for r in rankings]) for rankings in each)
-        return None if first is None or second is None else (first, second)
-
-    observed = both(None)
-    if observed is None:
+    """By the infinitesimal jackknife: how much each row's weight moves the difference."""
+    first, second = (_influence(metric, each, y) for each in (ours, theirs))
+    if first is None or second is None:
         return _normal(metric, 0.5, 0.5, 0.5, z)  # one class only: the rows show nothing
-    rows, random = len(y), np.random.default_rng(SEED)
-    replicates = BOOTSTRAP_ROWS // (2 * rows * len(each[0]))
-
-    def replicate(_: int) -> tuple[float, float] | None:
-        drawn = np.bincount(random.integers(0, rows, rows), minlength=rows)
-        return both(drawn.astype(np.float64))
-
-    count = min(max(replicates, FEWEST_REPLICATES), REPLICATES)
-    return _normal(metric, *observed, _spread(metric, replicate, count), z)
+    error = float(np.sqrt(np.square(first[1] - second[1]).sum()))
+    return _normal(metric, first[0], second[0], error, z)
 
 
-def _spread(
-    metric: str, replicate: Callable[[int], tuple[float, float] | None], count: int
-) -> float:
-    """The standard deviation of the replicates' differences."""
-    both = [pair for pair in map(replicate, range(count)) if pair is not None]
-    return float(np.std([scores.better_by(metric, *pair) for pair in both], ddof=1))
+def _influence(
+    metric: str, answers: Answers, y: Indices
+) -> tuple[float, NDArray[np.float64]] | None:
+    """The mean area over the classes, and (rows,) its derivative by each row's weight."""
+    areas, derivatives = [], []
+    for ranking in scores.rankings(answers.probabilities, y):
+        true, false = ranking.counts()
+        if not true[-1] or not false[-1]:
+            continue
+        step = np.repeat(np.arange(len(true)), np.diff(ranking.ends, prepend=-1))
+        if metric == "roc_auc":
+            area = float(ranking.roc_auc() or 0.0)
+            below, above = _placements(true, false)
+            found = np.where(
+                ranking.positive, (below[step] - area) / true[-1], (above[step] - area) / false[-1]
+            )
+        else:
+            area = float(ranking.average_precision() or 0.0)
+            every = true + false
+            steps = np.diff(true, prepend=0.0) / every**2
+            later = [np.cumsum((steps * part)[::-1])[::-1][step] for part in (false, true)]
+            own = (true / every)[step] - area
+            found = np.where(ranking.positive, own + later[0], -later[1]) / true[-1]
+        derivative = np.empty(len(y))
+        derivative[ranking.order] = found
+        areas.append(area)
+        derivatives.append(derivative)
+    return (float(np.mean(areas)), np.mean(derivatives, axis=0)) if areas else None
+
+
+def _placements(
+    true: NDArray[np.float64], false: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At each step of a ranking, the share of negatives below it and of positives above it.
+
+    Those of the step itself count half.
+    """
+    below = 1 - (np.append(0.0, false[:-1]) + false) / (2 * false[-1])
+    above = (np.append(0.0, true[:-1]) + true) / (2 * true[-1])
+    return below, above

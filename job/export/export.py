@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from job.data.dataset import Classes
 from job.data.schema import Schema
-from job.evaluation.threshold import Threshold
+from job.evaluation.threshold import Threshold, decide
 from job.models.inputs import published
 
 TOLERANCE = 1e-4
@@ -49,7 +49,11 @@ if line:
     given = by_name if job["names"] else columns["rows"]
     np.save(job["from_keras"], model.predict_on_batch(given))
     served = tf.saved_model.load(job["saved_model"]).signatures["serving_default"]
-    np.save(job["from_saved_model"], served(**columns)["probabilities"].numpy())
+    answers = served(**columns)
+    np.save(job["from_saved_model"], answers["probabilities"].numpy())
+    if "classes" in answers:
+        labels = answers["classes"].numpy()
+        np.save(job["classes"], labels.astype("S") if labels.dtype == object else labels)
 """
 """What a user would write: nothing of this package."""
 
@@ -129,9 +133,7 @@ def _write_saved_model(
 ) -> None:
     import tensorflow as tf
 
-    outputs = [
-        label if isinstance(label, int) else label.encode(errors="replace") for label in classes
-    ]
+    outputs = _outputs(classes)
     positive = classes.index(threshold.label) if threshold else 0
 
     def answers(probabilities: Any) -> dict[str, Any]:
@@ -175,6 +177,13 @@ def _write_saved_model(
         if os.strerror(errno.ENOSPC) in str(exc):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from exc
         raise
+
+
+def _outputs(classes: Classes) -> list[int | bytes]:
+    """The labels as the SavedModel answers with them."""
+    return [
+        label if isinstance(label, int) else label.encode(errors="replace") for label in classes
+    ]
 
 
 @contextlib.contextmanager
@@ -259,17 +268,27 @@ class Check:
             "saved_model": str(folder.absolute() / "saved_model"),
             "from_keras": str(self._folder / "model.keras.npy"),
             "from_saved_model": str(self._folder / "saved_model.npy"),
+            "classes": str(self._folder / "classes.npy"),
         }
         line = json.dumps(job).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):  # it has ended; `result` says how
             cast(IO[bytes], self._process.stdin).write(line)
 
-    def result(self, probabilities: NDArray[np.float32], tolerance: float) -> None:
+    def result(
+        self,
+        probabilities: NDArray[np.float32],
+        tolerance: float,
+        *,
+        classes: Classes = (),
+        threshold: Threshold | None = None,
+    ) -> None:
         """Waits for the process and compares its predictions with the trained model's.
 
         Args:
             probabilities: (n, classes), of the submitted rows.
             tolerance: See `tolerance`.
+            classes: As `write` got them; without them, no label is compared.
+            threshold: As `write` got it.
 
         Raises:
             ExportMismatch: A file does not reload, or predicts something else.
@@ -293,4 +312,15 @@ class Check:
                 raise ExportMismatch(
                     f"Expected {name} to predict as the trained model does, within {tolerance}. "
                     f"Received: a difference of {difference}."
+                )
+        if classes:  # the labels must be those of its own probabilities, to the last row
+            expected = decide(np.load(self._folder / "saved_model.npy"), classes, threshold)
+            labels = _outputs(classes)
+            received = np.load(self._folder / "classes.npy").tolist()
+            wrong = [i for i, k in enumerate(expected) if received[i] != labels[k]]
+            if wrong:
+                raise ExportMismatch(
+                    "Expected saved_model to answer with the label of its probabilities. Received: "
+                    f"{received[wrong[0]]!r} for {labels[expected[wrong[0]]]!r} in row {wrong[0]}, "
+                    f"and {len(wrong) - 1} more."
                 )

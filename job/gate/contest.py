@@ -1,5 +1,6 @@
 """The challenger against the champion, and the best version before it, on the same test rows."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -207,6 +208,7 @@ def judge(versions: Versions, challenger: Challenger, champion: Champion | None)
     """
     rivals: list[Rival] = []
     trail: tuple[float, ...] = ()
+    record: tuple[float, ...] = ()
     reigns = 1
     findings = rules.useless(
         challenger.rules.metric,
@@ -218,7 +220,8 @@ def judge(versions: Versions, challenger: Challenger, champion: Champion | None)
     if champion:
         listed = versions.listed(sorted(reigned(champion)))
         earlier = [each.manifest for each in listed if each.manifest]
-        trail, reigns = _trail(earlier, champion, challenger.rules.metric), len(reigned(champion))
+        trail, record = _trail(earlier, champion, challenger)
+        reigns = len(reigned(champion))
         rivals.append(_champion(versions, champion, challenger))
         rivals += _best(versions, champion, challenger, earlier)
         findings += _shuffled(versions, challenger)
@@ -232,6 +235,7 @@ def judge(versions: Versions, challenger: Challenger, champion: Champion | None)
         rivals=rivals,
         reigns=reigns,
         trail=trail,
+        record=record,
         findings=findings,
         objection=second_chance(champion, challenger.fingerprint),
         rules=challenger.rules,
@@ -249,12 +253,15 @@ def _shuffled(versions: Versions, challenger: Challenger) -> list[Finding]:
     return rules.shuffled(challenger.training_auc, champion.metrics.training_auc)
 
 
-def _trail(earlier: Sequence[Manifest], champion: Champion, metric: Metric) -> tuple[float, ...]:
-    """How good the champions were, by adding up what each differed from the one before.
+def _trail(
+    earlier: Sequence[Manifest], champion: Champion, challenger: Challenger
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """How good the champions were, by adding up their steps, and their scores with the new one's.
 
-    Each difference was measured on the test rows of its night, so that other test rows make no
-    trend. It begins after the last champion that was not compared in this metric.
+    See `rules.declining`. Both begin after the last champion that was not compared in this metric.
     """
+    metric = challenger.rules.metric
+    scored = {manifest.version: manifest.metrics.value(metric) for manifest in earlier}
     steps = {
         manifest.version: (compared.version, compared.difference)
         for manifest in earlier
@@ -262,10 +269,14 @@ def _trail(earlier: Sequence[Manifest], champion: Champion, metric: Metric) -> t
         if compared.role == "champion" and compared.metric == metric
     }
     back, version = [0.0], champion.version
+    record = [getattr(challenger.metrics.scores, metric), scored.get(version)]
     while version in steps:  # always to an older version
         version, difference = steps.pop(version)
         back.append(back[-1] - difference)
-    return tuple(reversed(back))
+        record.append(scored.get(version))
+    known = itertools.takewhile(lambda value: value is not None, record)
+    signed = [scores.better_by(metric, value or 0.0, 0.0) for value in known]
+    return tuple(reversed(back)), tuple(reversed(signed))
 
 
 def _champion(versions: Versions, champion: Champion, challenger: Challenger) -> Rival:

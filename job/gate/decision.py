@@ -49,6 +49,7 @@ def decide(
     rivals: Sequence[Rival] = (),
     reigns: int = 1,
     trail: Sequence[float] = (),
+    record: Sequence[float] = (),
     findings: Sequence[Finding] = (),
     objection: str | None = None,
     rules: Rules,
@@ -63,6 +64,7 @@ def decide(
         reigns: Number of versions of which the best one was chosen.
         trail: How good the champions were, oldest first, in the metric's units against the first
             of them; the last is the one that reigns.
+        record: The scores on record of the same versions and of the new one, higher is better.
         findings: What keeps a version from being promoted unless it is allowed.
         objection: Why it is not promoted whatever its scores, in a sentence.
         rules: The floors, the margin and the level.
@@ -80,7 +82,7 @@ def decide(
         applied.append((comparison.passed, _reason(comparison, name, rules)))
         if rival.role == "champion" and trail:
             seen = [*trail, trail[-1] + comparison.difference]
-            findings = [*findings, *rule.declining(seen, TREND * (1 - rules.confidence))]
+            findings = [*findings, *rule.declining(seen, record, TREND * (1 - rules.confidence))]
     held = [finding for finding in findings if finding.code not in rules.allow]
     applied += [(False, sentence(finding)) for finding in held]
     if objection:

@@ -16,10 +16,10 @@ from job.evaluation import paired, scores
 from job.evaluation.paired import Answers
 from job.evaluation.scores import Indices
 
-SHUFFLED = 0.15
+SHUFFLED = 0.1
 """Share of the labels that must look shuffled; an ordinary night stays below 0.05, see README."""
 
-LAST, FEWEST = 20, 6
+LAST, FEWEST = 30, 6
 """Versions of which the trend is looked at, and at least so many."""
 
 SURE = 2.326
@@ -126,29 +126,40 @@ def shuffled(training_auc: float | None, champions: float | None) -> list[Findin
     return [Finding(code="shuffled-labels", count=percent, of=100, values=values)]
 
 
-def declining(trail: Sequence[float], level: float) -> list[Finding]:
+def declining(trail: Sequence[float], record: Sequence[float], level: float) -> list[Finding]:
     """A finding when the last versions became worse one after another.
 
-    Each step may be too small to show between two versions; their trend is not.
+    Each step may be too small to show between two versions; their trend is not. Both ways of
+    measuring it must show it: the first is no trend of the test rows, but the chance of every step
+    adds up when each night has other test rows; the second is the other way round.
 
     Args:
-        trail: How good each version was, oldest first; the last is the new one.
+        trail: How good each version was, oldest first, as the sum of its steps from one version to
+            the next, each on the same rows; the last is the new one.
+        record: How good each was on the test rows of its own night, higher is better.
         level: The probability of a finding when there is no trend.
 
     Sources: the slope's t test of a least-squares line; Student's quantile by Fisher's expansion
         (Abramowitz, Stegun, Handbook of Mathematical Functions, 26.7.5).
     """
-    last = np.asarray(trail[-LAST:], dtype=np.float64)
+    slopes = [_fall(values[-LAST:], level) for values in (trail, record)]
+    if not all(slopes):
+        return []
+    count = min(len(trail), LAST)
+    return [Finding(code="slow-decline", count=count, values=(f"{slopes[0]:.4g}",))]
+
+
+def _fall(values: Sequence[float], level: float) -> float:
+    """By how much values fall from one to the next; 0 when that may be chance."""
+    last = np.asarray(values, dtype=np.float64)
     count = len(last)
     if count < FEWEST:
-        return []
+        return 0.0
     order = np.arange(count) - (count - 1) / 2
     slope = float(order @ last / (order @ order))
     rest = last - last.mean() - slope * order
     error = math.sqrt(float(rest @ rest) / (count - 2) / float(order @ order))
-    if slope >= 0 or -slope <= student(1 - level, count - 2) * error:
-        return []
-    return [Finding(code="slow-decline", count=count, values=(f"{-slope:.4g}",))]
+    return -slope if -slope > max(student(1 - level, count - 2) * error, 0.0) else 0.0
 
 
 def student(level: float, freedom: int) -> float:

@@ -85,10 +85,11 @@ class Scores:
     baseline: Mapping[str, float | None] | None = None
 
     def named(self) -> dict[str, float | None]:
-        """Every score by its name; None where it is not on record."""
+        """Every score by its name, the log loss by its first name, too; None if not on record."""
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,
+            "log_loss": self.loss,
             "balanced_accuracy": self.balanced_accuracy,
             "roc_auc": self.roc_auc,
             "average_precision": self.average_precision,
@@ -99,7 +100,7 @@ class Scores:
 
     def value(self, metric: str) -> float | None:
         """One score by its name, as `--metric` has it; None when it is not on record."""
-        return self.loss if metric == "log_loss" else self.named()[metric]
+        return self.named()[metric]
 
 
 @dataclass(frozen=True, kw_only=True)

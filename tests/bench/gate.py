@@ -1,45 +1,61 @@
-"""Simulates nights at the gate with real learners: `python -m tests.bench.gate [--quick]`.
+"""Simulates nights at the gate with real learners: `python -m tests.bench.gate [--help]`.
 
 A world of binary rows with noise has a learner (random ReLU features, logistic regression on top:
 an MLP whose first layer is not trained) that is trained again and again, with another seed or on
-5 % more rows, as a nightly job does. Each trial draws test rows and models of its own, so that
+5 % more rows, as a nightly job does. Each store draws test rows and models of its own, so that
 equal models differ as retrained ones do. The gate is the product's. Everything is deterministic.
+`accuracy` is simulated with 41 % positive rows, the other metrics with 9 %.
 
 What is simulated, each against the champion and the best of the versions that reigned before:
 
     equal      20 ordinary nights in a row; promoted nights of all, by default and with
                --when-unsure keep
-    shuffled   one night with 30 % of its training labels shuffled, after 10 ordinary ones, with
+    moving     the same with other test rows each night
+    shuffled   nights with 30 % of their training labels shuffled, after 20 ordinary ones, with
                clean test rows, and with 30 % of their labels shuffled, too
-    decline    60 nights, each a tenth of a point of accuracy below the one before; points lost at
-               the first night that is not promoted, and by the last champion that gets through
-               later by luck: median, 95 of 100 runs, worst run
-    gain       one night that is better by twice the resolution, after 10 ordinary ones
+    decline    60 nights, each a tenth of a point (a thousandth) of the metric below the one
+               before, since a share of the rows gets the scores of others; points lost at the
+               first night that is not promoted, and by the last champion that gets through later
+               by luck: median, 95 of 100 runs, worst run
+    gain       nights that are better by twice the resolution, since a share of the rows is
+               answered rightly, after 20 ordinary ones
+
+`--measure` prints instead by how much retrained models differ in truth, as a part of what
+`job.evaluation.paired.change` measures between them: `job.evaluation.paired.RETRAINING`.
 """
 
 import argparse
 import functools
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from job.evaluation import scores
+from job.config.gate import Metric
+from job.evaluation import paired, scores
 from job.evaluation.paired import Answers
 from job.gate.decision import Rival, decide
 from job.gate.rules import Rules, shuffled
+from job.registry.verdict import Role
 
 COLUMNS = 10
 RESERVOIR = 30_000
-POOLS = 4
+POOLS = 3
 SEEDS = {300: 0.3, 1_300: 0.1, 10_000: 0.06}
 """How much a seed changes the first layer, so that retrained models disagree on as many rows as
 the job's own do on public tables: 9 to 10 % at 200 and 300 test rows (credit, wine quality), 2.5 %
 at 1,400 (telco, bank), 1 to 2 % above (hr)."""
 
-MODELS = 24
+MODELS = 16
 TRAINING_ROWS = {300: 1_200, 1_300: 5_200, 10_000: 20_000}
+ORDINARY, SPOILED, GAINS, DECLINE = 20, 50, 4, 60
+"""Nights of each kind in one store."""
+
+METRICS: tuple[Metric, ...] = (
+    "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss", "f1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,18 @@ class Pool:
     y: NDArray[np.int32]
     equal: Sequence[Model]
     shuffled: Sequence[Model]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is simulated: a metric, a number of test rows, and the seed of everything."""
+
+    metric: Metric
+    test_rows: int
+    seed: int
+
+    def pool(self, number: int) -> Pool:
+        return pool(self.test_rows, number, self.metric != "accuracy", self.seed)
 
 
 class World:
@@ -107,194 +135,279 @@ def two(score: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([1 - score, score], axis=1)
 
 
-@functools.cache
-def pool(test_rows: int, number: int, rare: bool, models: int) -> Pool:
-    world, rows = World(rare), TRAINING_ROWS[test_rows]
-    x, y = world.rows(round(rows * 1.05), 100 + number)
-    reservoir, truth = world.rows(RESERVOIR, 1)
+def answers_of(score: NDArray[np.float32]) -> Answers:
+    return Answers(probabilities=two(score), predicted=(score > 0.5).astype(np.int64))
 
-    def model(seed: int, share: float) -> Model:
-        random = np.random.default_rng([test_rows, number, seed])
-        count = rows if seed % 2 else len(x)  # another seed, or 5 % more rows
+
+def value(metric: str, answers: Answers, y: NDArray[np.int32]) -> float:
+    """The score on some rows; higher is better."""
+    if metric == "accuracy":
+        return float((answers.predicted == y).mean())
+    if metric == "log_loss":
+        return -float(scores.losses(answers.probabilities, y).mean())
+    if metric in ("balanced_accuracy", "f1"):
+        table = scores.confusion_matrix(y, answers.predicted, 2)
+        return scores.macro_f1(table) if metric == "f1" else scores.balanced_accuracy(table)
+    area = scores.roc_auc if metric == "roc_auc" else scores.average_precision
+    return scores.mean(list(map(area, scores.rankings(answers.probabilities, y)))) or 0.0
+
+
+@functools.cache
+def pool(test_rows: int, number: int, rare: bool, seed: int) -> Pool:
+    world, rows = World(rare), TRAINING_ROWS[test_rows]
+    x, y = world.rows(round(rows * 1.05), 1000 * seed + 100 + number)
+    reservoir, truth = world.rows(RESERVOIR, 1000 * seed + 1)
+
+    def model(own: int, share: float) -> Model:
+        random = np.random.default_rng([test_rows, number, own, seed])
+        count = rows if own % 2 else len(x)  # another seed, or 5 % more rows
         labels = y[:count].copy()
         wrong = random.random(count) < share
         labels[wrong] = random.permutation(labels[wrong])
-        learner = Learner(x[:count], labels, seed, SEEDS[test_rows])
+        learner = Learner(x[:count], labels, 5000 * seed + own, SEEDS[test_rows])
         area = scores.scores(two(learner.score(x[:count])), labels, labels).roc_auc
         return Model(score=learner.score(reservoir), training_auc=float(area or 0.5))
 
     return Pool(
         y=truth,
-        equal=[model(seed, 0.0) for seed in range(models)],
-        shuffled=[model(1000 + seed, 0.3) for seed in range(models)],
+        equal=[model(each, 0.0) for each in range(MODELS)],
+        shuffled=[model(1000 + each, 0.3) for each in range(MODELS)],
     )
 
 
-class Nights:
+def mixed_up(score: NDArray[np.float32], share: float, seed: int) -> NDArray[np.float32]:
+    """Scores of which a share belongs to other rows; a larger share holds a smaller one's rows."""
+    random = np.random.default_rng(seed)
+    rows = np.flatnonzero(random.random(len(score)) < share)
+    found = score.copy()
+    found[rows] = score[random.permutation(rows)]
+    return found
+
+
+def put_right(
+    score: NDArray[np.float32], y: NDArray[np.int32], share: float, seed: int
+) -> NDArray[np.float32]:
+    """Scores of which a share is on the right side of a half."""
+    rows = np.random.default_rng(seed).random(len(score)) < share
+    right = np.where(y == 1, np.maximum(score, 1 - score), np.minimum(score, 1 - score))
+    return np.where(rows, right, score).astype(np.float32)
+
+
+@functools.cache
+def shares(setting: Setting, gain: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much of the metric is won or lost by which share of the rows, on the reservoir."""
+    kept = setting.pool(0)
+    grid = np.linspace(0, 1 if gain else 0.3, 13)
+    changed = [
+        np.mean(
+            [
+                value(
+                    setting.metric,
+                    answers_of(
+                        put_right(model.score, kept.y, share, i)
+                        if gain
+                        else mixed_up(model.score, share, i)
+                    ),
+                    kept.y,
+                )
+                for i, model in enumerate(kept.equal[:4])
+            ]
+        )
+        for share in grid
+    ]
+    return np.abs(np.array(changed) - changed[0]), grid
+
+
+@dataclass
+class Store:
     """One model's nights on test rows of its own."""
 
-    def __init__(self, test_rows: int, trial: int, rules: Rules, rare: bool, models: int) -> None:
-        self.random = np.random.default_rng([test_rows, trial])
-        self.pool = pool(test_rows, trial % POOLS, rare, models)
-        self.rows = self.random.choice(RESERVOIR, test_rows, replace=False)
+    setting: Setting
+    trial: int
+    rules: Rules
+    reigned: list[tuple[float, NDArray[np.float32], Model]] = field(default_factory=list)
+    trail: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        setting = self.setting
+        self.random = np.random.default_rng([setting.test_rows, self.trial, setting.seed])
+        self.pool = setting.pool(self.trial % POOLS)
+        self.draw()
+
+    def draw(self) -> None:
+        self.rows = self.random.choice(RESERVOIR, self.setting.test_rows, replace=False)
         self.y = self.pool.y[self.rows]
-        self.rules = rules
-        self.reigned: list[tuple[float, Answers, Model]] = []  # recorded score, answers
-        self.trail: list[float] = []
 
     def any(self, models: Sequence[Model]) -> Model:
         return models[self.random.integers(len(models))]
 
-    def answers(self, model: Model, *, flip: NDArray[np.bool_] | None = None) -> Answers:
-        score = model.score[self.rows]
-        if flip is not None:
-            score = np.where(flip, 1 - score, score)
-        return Answers(probabilities=two(score), predicted=(score > 0.5).astype(np.int64))
-
-    def night(self, model: Model, answers: Answers) -> tuple[bool, float]:
-        """Whether it was promoted, and the resolution of the comparison with the champion."""
-        y = self.y
-        rivals, findings = [], []
+    def night(
+        self, model: Model, score: NDArray[np.float32] | None = None, *, keep: bool = True
+    ) -> tuple[bool, float]:
+        """Whether a model is promoted, and the resolution of its comparison with the champion."""
+        score = model.score if score is None else score
+        rivals: list[Rival] = []
         if self.reigned:
-            champion = len(self.reigned) - 1
-            rivals.append(Rival(version=champion + 1, role="champion", answers=self.reigned[-1][1]))
-            findings = shuffled(model.training_auc, self.reigned[-1][2].training_auc)
-            best = max(range(champion + 1), key=lambda i: (self.reigned[i][0], i))
-            if best != champion:
-                each = Rival(version=best + 1, role="best", answers=self.reigned[best][1])
-                rivals.append(each)
+            last = len(self.reigned) - 1
+            if shuffled(model.training_auc, self.reigned[last][2].training_auc):
+                return False, 0.0  # whatever the comparisons say
+            best = max(range(last + 1), key=lambda i: (self.reigned[i][0], i))
+            roles: dict[int, Role] = {best: "best", last: "champion"}
+            rivals = [
+                Rival(version=i + 1, role=role, answers=self.answers(self.reigned[i][1]))
+                for i, role in sorted(roles.items(), reverse=True)  # the champion comes first
+            ]
+        answers = self.answers(score)
+        recorded = value(self.rules.metric, answers, self.y)
         verdict = decide(
             answers=answers,
-            y=y,
+            y=self.y,
             recalls={},
             rivals=rivals,
             reigns=len(self.reigned),
             trail=self.trail,
-            findings=findings,
+            record=[*(each[0] for each in self.reigned), recorded],
             rules=self.rules,
         )
-        if verdict.promote:
-            metric = self.rules.metric
-            value = getattr(scores.scores(answers.probabilities, y, answers.predicted), metric)
-            recorded = scores.better_by(metric, value, 0.0)
-            self.reigned.append((recorded, answers, model))
+        if verdict.promote and keep:
             step = verdict.comparisons[0].difference if verdict.comparisons else 0.0
+            self.reigned.append((recorded, score, model))
             self.trail.append((self.trail or [0.0])[-1] + step)
         first = verdict.comparisons[0].resolution if verdict.comparisons else None
         return verdict.promote, first or 0.0
 
-    def ordinary(self, count: int) -> list[tuple[bool, float]]:
+    def answers(self, score: NDArray[np.float32]) -> Answers:
+        return answers_of(score[self.rows])
+
+    def ordinary(self, count: int, *, moving: bool = False) -> list[tuple[bool, float]]:
         """Some ordinary nights, the first of which needs no gate."""
         passed = []
         for _ in range(count + 1):
-            model = self.any(self.pool.equal)
-            passed.append(self.night(model, self.answers(model)))
+            if moving:
+                self.draw()
+            passed.append(self.night(self.any(self.pool.equal)))
         return passed[1:]
 
 
-def equal(test_rows: int, rules: Rules, trials: int, rare: bool, models: int) -> float:
+def ordinary(setting: Setting, rules: Rules, stores: int, *, moving: bool = False) -> float:
     passed = [
         promoted
-        for trial in range(trials)
-        for promoted, _ in Nights(test_rows, trial, rules, rare, models).ordinary(20)
+        for trial in range(stores)
+        for promoted, _ in Store(setting, trial, rules).ordinary(ORDINARY, moving=moving)
     ]
     return float(np.mean(passed))
 
 
-def spoiled(
-    test_rows: int, rules: Rules, trials: int, rare: bool, models: int, tests_too: bool
-) -> int:
-    count = 0
-    for trial in range(trials):
-        nights = Nights(test_rows, trial, rules, rare, models)
-        nights.ordinary(10)
-        if tests_too:
-            wrong = nights.random.random(test_rows) < 0.3
-            nights.y = nights.y.copy()
-            nights.y[wrong] = nights.random.permutation(nights.y[wrong])
-        model = nights.any(nights.pool.shuffled)
-        count += nights.night(model, nights.answers(model))[0]
-    return count
+def after_ordinary(setting: Setting, rules: Rules, stores: int) -> tuple[float, int, int, float]:
+    """Promoted of equal nights, of shuffled ones, of these with shuffled test rows, resolution."""
+    passed, resolutions, clean, both = [], [], 0, 0
+    for trial in range(stores):
+        store = Store(setting, trial, rules)
+        nights = store.ordinary(ORDINARY)
+        passed += [promoted for promoted, _ in nights]
+        resolutions += [resolution for _, resolution in nights if resolution]
+        models = [store.any(store.pool.shuffled) for _ in range(SPOILED)]
+        clean += sum(store.night(model, keep=False)[0] for model in models)
+        wrong = store.random.random(len(store.y)) < 0.3
+        store.y = store.y.copy()
+        store.y[wrong] = store.random.permutation(store.y[wrong])
+        both += sum(store.night(model, keep=False)[0] for model in models)
+    return float(np.mean(passed)), clean, both, float(np.median(resolutions))
 
 
-def decline(test_rows: int, rules: Rules, trials: int, models: int) -> NDArray[np.float64]:
+def decline(setting: Setting, rules: Rules, stores: int) -> NDArray[np.float64]:
     """(runs, 2), points: what was lost at the first night not promoted, and what in the end."""
+    losses, grid = shares(setting, gain=False)
     lost = []
-    for trial in range(trials):
-        nights = Nights(test_rows, trial, rules, rare=False, models=models)
-        nights.ordinary(1)
-        y, worst, stopped = nights.pool.y, 0.0, 0.0
-        for night in range(1, 61):
-            model = nights.any(nights.pool.equal)
-            accuracy = ((model.score > 0.5) == y).mean()
-            flip = nights.random.random(test_rows) < 0.001 * night / (2 * accuracy - 1)
-            if nights.night(model, nights.answers(model, flip=flip))[0]:
+    for trial in range(stores):
+        store = Store(setting, trial, rules)
+        store.ordinary(1)
+        worst, stopped = 0.0, 0.0
+        for night in range(1, DECLINE + 1):
+            model = store.any(store.pool.equal)
+            share = float(np.interp(0.001 * night, losses, grid))
+            score = mixed_up(model.score, share, 100 * trial + night)
+            if store.night(model, score)[0]:
                 worst = 0.1 * night
             else:
                 stopped = stopped or 0.1 * night
-        lost.append((stopped, worst))
+        lost.append((stopped or 0.1 * DECLINE, worst))
     return np.array(lost)
 
 
-def gain(test_rows: int, rules: Rules, trials: int, models: int) -> tuple[float, float]:
-    resolution = np.median(
-        [r for t in range(5) for _, r in Nights(test_rows, t, rules, False, models).ordinary(5)]
-    )
+def gain(setting: Setting, rules: Rules, stores: int, resolution: float) -> float:
+    won, grid = shares(setting, gain=True)
+    share = float(np.interp(2 * resolution, won, grid))
     passed = []
-    for trial in range(trials):
-        nights = Nights(test_rows, trial, rules, rare=False, models=models)
-        nights.ordinary(10)
-        model = nights.any(nights.pool.equal)
-        right = nights.answers(model).predicted == nights.y
-        flip = ~right & (nights.random.random(test_rows) < 2 * resolution / (~right).mean())
-        passed.append(nights.night(model, nights.answers(model, flip=flip))[0])
-    return float(resolution), float(np.mean(passed))
+    for trial in range(stores):
+        store = Store(setting, trial, rules)
+        store.ordinary(ORDINARY)
+        for each in range(GAINS):
+            model = store.any(store.pool.equal)
+            score = put_right(model.score, store.pool.y, share, 100 * trial + each)
+            passed.append(store.night(model, score, keep=False)[0])
+    return float(np.mean(passed))
+
+
+def measure(setting: Setting) -> str:
+    """The true difference of retrained models, and what is measured between them."""
+    true, seen = [], []
+    for number in range(POOLS):
+        kept = setting.pool(number)
+        values = [value(setting.metric, answers_of(model.score), kept.y) for model in kept.equal]
+        rows = np.random.default_rng(number).choice(RESERVOIR, setting.test_rows, replace=False)
+        for i, j in itertools.combinations(range(MODELS), 2):
+            true.append(values[i] - values[j])
+            both = (answers_of(kept.equal[k].score[rows]) for k in (i, j))
+            seen.append(paired.change(setting.metric, *both, kept.y[rows]))
+    deviation, change = float(np.std(true)), float(np.mean(seen))
+    return (
+        f"| {setting.test_rows:,} | {scores.TITLES[setting.metric]} | {100 * deviation:.3f} | "
+        f"{100 * change:.2f} | {deviation / change:.3f} |"
+    )
 
 
 def shown(points: NDArray[np.float64]) -> str:
-    return ", ".join(f"{value:.1f}" for value in np.percentile(points, [50, 95, 100]))
+    return ", ".join(f"{each:.1f}" for each in np.percentile(points, [50, 95, 100]))
+
+
+def simulated(setting: Setting, stores: int) -> str:
+    promote = Rules(metric=setting.metric)
+    keep = Rules(metric=setting.metric, when_unsure="keep")
+    equal, clean, both, resolution = after_ordinary(setting, promote, stores)
+    falls = decline(setting, promote, stores)
+    return (
+        f"| {scores.TITLES[setting.metric]} | {setting.test_rows:,} | {equal:.1%} | "
+        f"{ordinary(setting, keep, max(stores // 4, 1)):.0%} | "
+        f"{ordinary(setting, promote, max(stores // 4, 1), moving=True):.1%} | "
+        f"{clean} of {stores * SPOILED:,} | {both} | {shown(falls[:, 0])} | {shown(falls[:, 1])} | "
+        f"{100 * resolution:.2f} | {gain(setting, promote, max(stores // 4, 1), resolution):.0%} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the trials")
-    parser.add_argument("--rows", type=int, help="only for so many test rows")
+    parser.add_argument("--stores", type=int, default=20, help="models whose nights are simulated")
+    parser.add_argument("--rows", type=int, nargs="*", default=[300, 1_300, 10_000])
+    parser.add_argument("--metrics", nargs="*", default=METRICS)
+    parser.add_argument("--seed", type=int, default=1, help="0 is what the rule was made with")
+    parser.add_argument("--measure", action="store_true", help="measure retrained models instead")
     options = parser.parse_args()
-    share = 10 if options.quick else 1
-    models = MODELS // (2 if share > 1 else 1)
-    print(
-        "| test rows | equal | equal, keep | shuffled, of 1,000 | and test labels, too |"
-        " decline: stopped at | lost in the end | resolution | gain of twice that | gain, keep |"
-    )
-    print("|" + "---|" * 10)
-    promote, keep = Rules(), Rules(when_unsure="keep")
-    for rows in [options.rows] if options.rows else TRAINING_ROWS:
-        nights, trials = 50 // share, 1000 // share
-        falls = decline(rows, promote, nights, models)
-        resolution, passed = gain(rows, promote, nights, models)
+    if options.measure:
+        print("| test rows | metric | true difference, points | change | part |")
+        print("|" + "---|" * 5)
+    else:
         print(
-            f"| {rows:,} | {equal(rows, promote, nights, False, models):.1%} "
-            f"| {equal(rows, keep, nights, False, models):.1%} "
-            f"| {spoiled(rows, promote, trials, False, models, tests_too=False)} "
-            f"| {spoiled(rows, promote, trials, False, models, tests_too=True)} "
-            f"| {shown(falls[:, 0])} | {shown(falls[:, 1])} | {100 * resolution:.2f} points "
-            f"| {passed:.0%} | {gain(rows, keep, nights, models)[1]:.0%} |",
-            flush=True,
+            "| metric | test rows | equal | equal, `keep` | other test rows each night | "
+            "30 % shuffled | test labels, too | decline: stopped at | lost in the end | resolution "
+            "| gain of twice that |"
         )
-    if options.rows:
-        return
-    print("\n| metric, 9 % positive, 1,300 test rows | equal | equal, keep | shuffled, of 1,000 |")
-    print("|---|---|---|---|")
-    for metric in ("balanced_accuracy", "roc_auc", "average_precision", "log_loss", "f1"):
-        promote, keep = Rules(metric=metric), Rules(metric=metric, when_unsure="keep")
-        nights = 20 // (4 if share > 1 else 1)
-        print(
-            f"| {scores.TITLES[metric]} | {equal(1_300, promote, nights, True, models):.1%} "
-            f"| {equal(1_300, keep, nights, True, models):.1%} "
-            f"| {spoiled(1_300, promote, 100 // share, True, models, tests_too=False)} of "
-            f"{100 // share} |",
-            flush=True,
-        )
+        print("|" + "---|" * 11)
+    for metric in options.metrics:
+        for rows in options.rows:
+            setting = Setting(metric=metric, test_rows=rows, seed=options.seed)
+            line = measure(setting) if options.measure else simulated(setting, options.stores)
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import PROGRAM
+import sklearn.datasets
+from program import PROGRAM, mlp_job
 from registries import Registry
 
 from job.storage import open_store
@@ -165,3 +166,29 @@ def test_three_weeks(s3_uri: str, tmp_path: Path) -> None:
     assert nights.champion() == reigning
     assert nights.command("promote", "latest").returncode == 0
     assert nights.registry.champion().version == nights.newest()
+
+
+@pytest.mark.timeout(600)
+def test_ordinary_nights_of_a_small_table(tmp_path: Path) -> None:
+    """About a hundred test rows: 5 % more rows, or another seed, is no reason to reject a model."""
+    table = sklearn.datasets.load_breast_cancer(as_frame=True).frame.sample(frac=1, random_state=0)
+    note, end = tmp_path / "end", len(table)
+
+    def night(rows: int, seed: int, wrong: float = 0.0) -> dict:
+        tonight = table[:rows].copy()
+        chosen = np.random.default_rng(seed).random(rows) < wrong
+        mixed = np.random.default_rng(seed).permutation(tonight["target"][chosen])
+        tonight.loc[chosen, "target"] = mixed
+        tonight.to_csv(tmp_path / "tonight.csv", index=False)
+        done = mlp_job(
+            "train", "--data", tmp_path / "tonight.csv", "--label=target", "--name=cells",
+            "--store", tmp_path / "store", "--model=mlp", "--epochs=15", "--batch-size=25",
+            "--device=cpu", "--no-xla", "--seed", seed, "--termination-log", note,
+        )  # fmt: skip
+        assert done.returncode in (0, 3), done.stdout + done.stderr
+        return json.loads(note.read_text())
+
+    for seed, rows in enumerate([round(end / 1.05**left) for left in (3, 2, 1, 0)] + [end, end]):
+        said = night(rows, seed)
+        assert said["outcome"] == "promoted", said
+    assert night(end, 6, wrong=0.4)["outcome"] == "rejected"

@@ -116,3 +116,44 @@ def test_a_table_with_values_that_are_read_otherwise_today_is_trained_again(
     result = json.loads(todays_job(tmp_path, "reproduce", "1", "--name=churn", "--json"))
     assert result["same_bits"], result
     todays_job(tmp_path, "evaluate", "1", "--name=churn")
+
+
+def test_the_verdicts_of_an_earlier_store_are_read_and_its_versions_moved(
+    earlier: Path, tmp_path: Path
+) -> None:
+    churn.write_csv(tmp_path / "t.csv", churn.rows(600))
+    for night in (1, 2):
+        options = ("--data=t.csv", "--label=churned", "--name=churn", *QUICK, "--margin=0.5")
+        earlier_job(earlier, tmp_path, "train", *options, f"--seed={night}", f"--run-id=n{night}")
+    where = ("--name=churn",)
+    old = manifest(tmp_path, "churn", 2)["verdict"]
+    assert "holds" not in old
+    assert "outcome" not in old["comparisons"][0]
+
+    listed = json.loads(todays_job(tmp_path, "models", *where, "--json"))["models"]["churn"]
+    assert [(each["version"], each["fate"]) for each in listed] == [
+        (2, "promoted"),
+        (1, "promoted"),
+    ]
+    assert listed[0]["reasons"] == old["reasons"]
+    assert {key: listed[0]["comparisons"][0][key] for key in old["comparisons"][0]} == (
+        old["comparisons"][0]
+    )
+    assert listed[0]["comparisons"][0]["outcome"] is None
+    assert listed[0]["roc_auc"] is None
+    assert "champion" in todays_job(tmp_path, "models", *where)
+    sides = json.loads(todays_job(tmp_path, "compare", "1", "champion", *where, "--json"))
+    assert sides["run"]["verdict"] == ["promote", "promote"]
+    assert "do not promote" not in todays_job(tmp_path, "compare", "1", "2", *where)
+
+    assert todays_job(tmp_path, "rollback", *where) == "champion: 2 → 1\n"
+    assert todays_job(tmp_path, "promote", "2", *where) == "champion: 1 → 2\n"
+    pointer = json.loads((tmp_path / "models/churn/champion.json").read_text())
+    assert [move.get("actor") is None for move in pointer["history"]] == [True, True, False, False]
+    again = ("train", "--data=t.csv", "--label=churned", *where, *QUICK, "--seed=3")
+    todays_job(tmp_path, *again, accepted=(0, 3))
+    new = manifest(tmp_path, "churn", 3)["verdict"]
+    assert [each["version"] for each in new["comparisons"]][:1] == [2]
+    assert new["comparisons"][0]["outcome"] is not None
+    kept = json.loads(todays_job(tmp_path, "prune", "--keep=1", *where, "--json"))["kept"]
+    assert "2" in kept

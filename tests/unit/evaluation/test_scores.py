@@ -160,6 +160,41 @@ def test_the_interval_covers_the_truth(metric, classes):
     assert covered >= 12
 
 
+@pytest.mark.parametrize(("metric", "classes"), [("average_precision", 2), ("roc_auc", 3)])
+def test_the_error_of_rankings_is_the_bootstraps(metric, classes):
+    ours, theirs, y = two_models(5, classes=classes, rows=600, gap=0.2)
+    random, found = np.random.default_rng(0), []
+    for _ in range(200):
+        rows = random.integers(0, len(y), len(y))
+        both = (
+            scores.scores(each.probabilities[rows], y[rows], y[rows]) for each in (ours, theirs)
+        )
+        first, second = (getattr(each, metric) for each in both)
+        found.append(first - second)
+    got = paired.difference(metric, ours, theirs, y, 1.0)
+    assert got.high - got.value == pytest.approx(np.std(found), rel=0.15)
+    known = [getattr(scores.scores(each.probabilities, y, y), metric) for each in (ours, theirs)]
+    assert got.value == pytest.approx(known[0] - known[1])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_change_is_that_of_each_rows_part_in_the_metric(classes):
+    ours, theirs, y = two_models(3, classes=classes, gap=0.3)
+    for metric in ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss"):
+        parts = paired._parts(metric, ours, y)
+        known = getattr(scores.scores(ours.probabilities, y, ours.predicted), metric)
+        assert np.mean([part.mean() for part in parts]) == pytest.approx(known)
+        change = paired.change(metric, ours, theirs, y)
+        assert change == paired.change(metric, theirs, ours, y)
+        assert change >= abs(paired.difference(metric, ours, theirs, y, 1.0).value) > 0
+        assert paired.change(metric, ours, ours, y) == 0
+    right = [(each.predicted == y).mean() for each in (ours, theirs)]
+    assert paired.change("f1", ours, theirs, y) > abs(right[0] - right[1])
+    assert paired.change("f1", ours, ours, y) == 0
+    one = np.zeros(len(y), np.int32)  # rows of one class define no ranking
+    assert paired.change("roc_auc", ours, theirs, one) == 0
+
+
 def test_rank_evidence_is_mann_whitneys():
     ours, _, y = two_models(2)
     score = ours.probabilities[:, 1]

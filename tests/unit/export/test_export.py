@@ -57,7 +57,15 @@ def test_the_saved_model_answers_with_labels(classes, value, tmp_path):
     )
     net, rows = trained(dataset)
     threshold = value and Threshold(label=classes[1], value=value, rule="0.2")
-    export.write(net, tmp_path, classes=classes, threshold=threshold)
+    with export.Check() as check:
+        export.write(net, tmp_path, classes=classes, threshold=threshold)
+        check.submit(tmp_path, rows)
+        said, near = training.predict(net, rows), export.tolerance(net)
+        check.result(said, near, classes=classes, threshold=threshold)
+        first = decide(said, classes, threshold)[0]
+        other = Threshold(label=classes[first], value=1.1, rule="1.1")  # never that class
+        with pytest.raises(export.ExportMismatch, match="the label of its probabilities"):
+            check.result(said, near, classes=classes, threshold=other)
     served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     said = served(rows=tf.constant(rows))
     labels = [label.encode() if isinstance(label, str) else label for label in classes]

@@ -261,15 +261,22 @@ def test_shuffled_labels_are_seen_in_the_fit():
 
 def test_a_trend_is_seen_and_noise_is_not():
     random = np.random.default_rng(0)
-    falls = [
-        declining(list(-0.001 * np.arange(15) + random.normal(0, 0.003, 15)), 0.01)
-        for _ in range(200)
-    ]
-    noise = [declining(list(random.normal(0, 0.003, 15)), 0.01) for _ in range(2000)]
-    assert sum(map(bool, falls)) > 180
-    assert sum(map(bool, noise)) < 40
-    assert declining([0, -1, -2, -3, -4], 0.01) == []  # too few to say so
-    assert declining([0, 0, 0, 0, 0, 0, 0], 0.01) == []
+    trails = random.normal(0, 0.003, (200, 15)) - 0.001 * np.arange(15)
+    assert sum(bool(declining(trail, trail, 0.01)) for trail in trails) > 180
+    trails = random.normal(0, 0.003, (2000, 15))
+    assert sum(bool(declining(trail, trail, 0.01)) for trail in trails) < 40
+    few = [0, -1, -2, -3, -4]
+    assert declining(few, few, 0.01) == []  # too few to say so
+    assert declining([0] * 7, [0] * 7, 0.01) == []
+
+
+def test_other_test_rows_each_night_are_no_trend():
+    """The chance of every step adds up in the trail, but not in the scores on record."""
+    random = np.random.default_rng(0)
+    trails = random.normal(0, 0.003, (500, 20)).cumsum(axis=1)
+    records = 0.9 + random.normal(0, 0.01, (500, 20))
+    assert sum(bool(declining(trail, trail, 0.01)) for trail in trails) > 100
+    assert sum(bool(declining(t, r, 0.01)) for t, r in zip(trails, records, strict=True)) < 15
 
 
 def test_student_agrees_with_scipy():
