@@ -18,7 +18,7 @@ RETRAINING = {
     "accuracy": 0.12,
     "balanced_accuracy": 0.2,
     "roc_auc": 0.2,
-    "average_precision": 0.25,
+    "average_precision": 0.3,
     "log_loss": 0.12,
     "f1": 0.17,
 }
@@ -29,7 +29,7 @@ MOST_CHANGE = {
     "accuracy": 0.03,
     "balanced_accuracy": 0.06,
     "roc_auc": 0.03,
-    "average_precision": 0.08,
+    "average_precision": 0.1,
     "log_loss": 0.06,
     "f1": 0.07,
 }
