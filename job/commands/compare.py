@@ -79,9 +79,11 @@ def _read(versions: "Versions", ref: str) -> Side:
 def _lines(left: Side, right: Side) -> tuple[Line, ...]:
     """What the two are, property by property; pure."""
     ours, theirs = dict(_properties(left)), dict(_properties(right))
+    keys = list(dict.fromkeys((*ours, *theirs)))
+    sections = list(dict.fromkeys(section for section, _ in keys))
+    keys.sort(key=lambda key: sections.index(key[0]))  # what only one has stands in its section
     return tuple(
-        Line(section=key[0], name=key[1], left=ours.get(key), right=theirs.get(key))
-        for key in [*ours, *(key for key in theirs if key not in ours)]
+        Line(section=key[0], name=key[1], left=ours.get(key), right=theirs.get(key)) for key in keys
     )
 
 
@@ -104,10 +106,10 @@ def _properties(side: Side) -> Iterator[tuple[tuple[str, str], object]]:
     for name, value in (side.metrics.get("scores") or {}).items():
         if name != "accuracy":
             yield ("metrics", name), value
-    for name, value in (side.metrics.get("baseline") or {}).items():
-        yield ("baseline", name), value
     if side.manifest.threshold:
         yield ("metrics", "threshold"), side.manifest.threshold.value
+    for name, value in (side.metrics.get("baseline") or {}).items():
+        yield ("baseline", name), value
     for score in side.metrics.get("per_class", ()):
         for name in ("precision", "recall", "f1", "support"):
             yield (f"class {score['label']}", name), score[name]

@@ -95,7 +95,7 @@ def test_every_score_stands_in_every_place(place: Path) -> None:
         assert set(each["baseline"]) == SCORES
         assert each["metric"] == "balanced_accuracy"
     sides = json.loads(mlp_job("compare", "1", "2", *where(place), "--json").stdout)
-    assert set(sides["metrics"]) >= SCORES
+    assert set(sides["metrics"]) >= {*SCORES, "threshold"}
     assert set(sides["baseline"]) == SCORES
     [metrics] = (place / "store/pay/versions/2").glob("*/metrics.json")
     written = json.loads(metrics.read_text())

@@ -152,6 +152,11 @@ def test_the_verdicts_of_an_earlier_store_are_read_and_its_versions_moved(
     assert [move.get("actor") is None for move in pointer["history"]] == [True, True, False, False]
     again = ("train", "--data=t.csv", "--label=churned", *where, *QUICK, "--seed=3")
     todays_job(tmp_path, *again, accepted=(0, 3))
+    sides = json.loads(todays_job(tmp_path, "compare", "2", "3", *where, "--json"))
+    assert sides["configuration"]["seed"] == [2, 3]
+    assert sides["configuration"]["keep"] == [None, []]
+    assert sides["metrics"]["accuracy"][0] == listed[0]["accuracy"]
+    assert sides["metrics"]["roc_auc"][0] is None
     new = manifest(tmp_path, "churn", 3)["verdict"]
     assert [each["version"] for each in new["comparisons"]][:1] == [2]
     assert new["comparisons"][0]["outcome"] is not None
