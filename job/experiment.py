@@ -20,8 +20,9 @@ from job.data.dataset import Dataset, Published
 from job.data.schema import Recipe
 from job.errors import DataError, DataNotFound, UsageError
 from job.evaluation.importance import Importance, importance
+from job.evaluation.occlusion import EXPLAINED, Occlusion, occlusions
 from job.evaluation.scores import mean, rankings
-from job.evaluation.threshold import Threshold, choose, positive_class
+from job.evaluation.threshold import Threshold, choose, decide, positive_class
 from job.models import mlp, plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
@@ -30,6 +31,8 @@ from job.record import Fit
 from job.registry import Versions
 from job.registry.fingerprint import run_fingerprint
 from job.registry.manifest import Manifest
+from job.report import pictures
+from job.report.rows import Answers
 from job.storage import Open, Store, open_store
 from job.storage.patient import Patient
 from job.training import free_text
@@ -314,6 +317,17 @@ def _with_text(
     if config.data.text is not None or not names or load is None or dataset.table is None:
         return dataset
     return load(config.replaced(text=names), Recipe.of(dataset.table.schema))
+
+
+def mistake_occlusions(fit: Fit) -> tuple[Occlusion, ...]:
+    """Where in the images of the surest mistakes the answers come from; empty without images."""
+    test = fit.dataset.test
+    if fit.config.publishing.report_rows == "none" or not pictures.are_images(test.x):
+        return ()
+    predicted = decide(fit.probabilities, fit.dataset.classes, fit.metrics.threshold)
+    rows = Answers.of(fit.probabilities, predicted).surest_mistakes(test.y, EXPLAINED)
+    answers = {int(row): int(predicted[row]) for row in rows}
+    return occlusions(partial(training.predict, fit.network), test.x, answers)
 
 
 def column_importance(fit: Fit, metric: Metric) -> Importance | None:

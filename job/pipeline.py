@@ -13,6 +13,7 @@ from job.experiment import (
     column_importance,
     inherited,
     loading,
+    mistake_occlusions,
     prepare,
     train_and_score,
 )
@@ -116,12 +117,13 @@ def make(
         events.decided(verdict, reasons=verdict.promote or config.gate.rejection_ok)
         events.publishing_started(versions.store.uri)
         with clock.phase("importance"):
-            importance = column_importance(fit, metric)
+            importance, occlusions = column_importance(fit, metric), mistake_occlusions(fit)
         made = Record(
             **vars(this),
             **vars(fit),
             version=publish.claim(versions, this.run_id, this.attempt),
             importance=importance,
+            occlusions=occlusions,
             metric=metric,
             verdict=verdict,
             past=past,

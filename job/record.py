@@ -14,6 +14,7 @@ from job.data.dataset import Dataset
 from job.device import DeviceInfo
 from job.evaluation.importance import Importance
 from job.evaluation.metrics import Metrics
+from job.evaluation.occlusion import Occlusion
 from job.registry.fingerprint import fingerprint
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
 from job.registry.runs import Identity
@@ -78,6 +79,7 @@ class Record(Identity, Fit):
         gpu_peak_memory_mb: The most memory that TensorFlow held on the GPU, MB; None on a CPU.
         past: The versions before it, oldest first, for the trend; may be empty.
         importance: What the model owes to each column; None without a table.
+        occlusions: Where in the images of its surest mistakes the answers come from.
     """
 
     version: int
@@ -88,6 +90,7 @@ class Record(Identity, Fit):
     gpu_peak_memory_mb: float | None = None
     past: tuple[Manifest, ...] = ()
     importance: Importance | None = None
+    occlusions: tuple[Occlusion, ...] = ()
 
     @property
     def fingerprint(self) -> str:

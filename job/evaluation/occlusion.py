@@ -3,7 +3,7 @@
 Source: Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,32 +31,23 @@ class Occlusion:
     lost: NDArray[np.float32]
 
 
-def surest_mistakes(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The rows whose most probable class is wrong, the surest first."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != y)
-    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
-
-
 def occlusions(
     predict: Callable[[Any], NDArray[np.float32]],
     x: NDArray[Any],
-    probabilities: NDArray[np.float32],
-    rows: Sequence[int] | NDArray[np.int64],
+    answers: Mapping[int, int],
 ) -> tuple[Occlusion, ...]:
     """Explains the answers for some images.
 
     Args:
         predict: (rows, height, width[, channels]) → (rows, classes).
         x: The test images.
-        probabilities: (test rows, classes), what the model said of them.
-        rows: Which to explain.
+        answers: Row → the class that was answered, as an index.
     """
     found = []
-    for row in rows:
-        answer = int(probabilities[row].argmax())
-        said = predict(_covered(x[row]))[:, answer].reshape(PLACES, PLACES)
-        lost = (probabilities[row, answer] - said).astype(np.float32)
-        found.append(Occlusion(row=int(row), lost=lost))
+    for row, answer in answers.items():
+        said = predict(np.concatenate([x[row : row + 1], _covered(x[row])]))[:, answer]
+        lost = (said[0] - said[1:]).reshape(PLACES, PLACES).astype(np.float32)
+        found.append(Occlusion(row=row, lost=lost))
     return tuple(found)
 
 

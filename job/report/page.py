@@ -20,6 +20,9 @@ _OPEN_ROWS = 20
 
 _MISTAKES = 12
 
+_PAIRS = 4
+"""Pairs of classes whose mix-ups are shown as images."""
+
 _COLUMN_ROWS = 100
 """Columns of a table that are described."""
 
@@ -43,8 +46,11 @@ def render(folder: Path, record: Record) -> None:
     surest = answers.surest_mistakes(dataset.test.y, _MISTAKES)
     seen = {
         "samples": pictures.samples(dataset, answers) if show != "none" else (),
-        "mistakes": pictures.pictures(surest, dataset, answers) if show != "none" else (),
+        "mistakes": pictures.pictures(surest, dataset, answers, record.occlusions)
+        if show != "none"
+        else (),
     }
+    pairs = wording.top_confusions(metrics, _PAIRS) if seen["mistakes"] else ()
     measured = record.importance.columns if record.importance else ()
     columns = [each.column for each in measured]
     row_mistakes = rows.mistakes(dataset, answers, surest, show=show, columns=columns)
@@ -59,6 +65,7 @@ def render(folder: Path, record: Record) -> None:
             "past": past,
             "row_mistakes": row_mistakes,
             "most_mistakes": len(surest),
+            "examples": pictures.examples(dataset, answers, pairs),
         }
     )
     files = {f"plots/{name}.png": plot.png for name, plot in drawn.items()}

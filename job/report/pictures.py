@@ -1,7 +1,7 @@
 """Test rows worth looking at, as pictures: samples of each class, and the surest mistakes."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Dataset
+from job.evaluation.occlusion import Occlusion
 from job.report import plots
 from job.report.rows import Answers
+from job.report.wording import Confusion
 
 _SAMPLES = 20
 _LONGEST_SIDE = 112
+
+_WARM = np.array((235, 94, 40), np.float32)
+"""The colour of places that an answer comes from."""
+
+_LEAST = 0.02
+"""A fall of the probability that is drawn as such, not as the largest of all."""
+
+_EXAMPLES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +36,8 @@ class Picture:
         true: The class it is labelled with.
         said: The class that the model decided for.
         sure: The probability of that class, 0 to 1.
+        places: The pixels with the places that the answer comes from in colour; None where nobody
+            looked.
     """
 
     pixels: NDArray[np.uint8]
@@ -33,11 +45,17 @@ class Picture:
     true: int | str
     said: int | str
     sure: float
+    places: NDArray[np.uint8] | None = None
 
     @property
     def uri(self) -> str:
         """The image as a `data:` URI."""
-        return "data:image/png;base64," + base64.b64encode(plots.picture(self.pixels)).decode()
+        return _uri(self.pixels)
+
+    @property
+    def places_uri(self) -> str | None:
+        """The places as a `data:` URI."""
+        return None if self.places is None else _uri(self.places)
 
 
 def samples(dataset: Dataset, answers: Answers) -> tuple[Picture, ...]:
@@ -65,11 +83,15 @@ def are_images(x: Any) -> bool:
 
 
 def pictures(
-    rows: Iterable[int] | NDArray[np.int64], dataset: Dataset, answers: Answers
+    rows: Iterable[int] | NDArray[np.int64],
+    dataset: Dataset,
+    answers: Answers,
+    occlusions: Sequence[Occlusion] = (),
 ) -> tuple[Picture, ...]:
     """Some test rows as pictures; empty when they are not images."""
     if not are_images(dataset.test.x):
         return ()
+    lost = {each.row: each.lost for each in occlusions}
     return tuple(
         Picture(
             pixels=_pixels(dataset.test.x[row]),
@@ -77,9 +99,42 @@ def pictures(
             true=dataset.classes[dataset.test.y[row]],
             said=dataset.classes[answers.predicted[row]],
             sure=float(answers.sure[row]),
+            places=_places(_pixels(dataset.test.x[row]), lost[row]) if row in lost else None,
         )
         for row in rows
     )
+
+
+def examples(
+    dataset: Dataset, answers: Answers, confusions: Sequence[Confusion]
+) -> tuple[tuple[Confusion, tuple[Picture, ...]], ...]:
+    """Test images of classes that are mixed up, at most 6 each, the surest first."""
+    found = []
+    for each in confusions:
+        true, said = dataset.classes.index(each.true), dataset.classes.index(each.said)
+        rows = np.flatnonzero((dataset.test.y == true) & (answers.predicted == said))
+        rows = rows[np.argsort(-answers.sure[rows], kind="stable")]
+        found.append((each, pictures(rows[:_EXAMPLES], dataset, answers)))
+    return tuple(found)
+
+
+def _uri(pixels: NDArray[np.uint8]) -> str:
+    return "data:image/png;base64," + base64.b64encode(plots.picture(pixels)).decode()
+
+
+def _places(pixels: NDArray[np.uint8], lost: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The image in pale grey, the warmer the more of the answer is lost without a place."""
+    height, width = pixels.shape[:2]
+    rows, columns = (
+        np.clip((np.arange(n) + 0.5) / n * len(lost) - 0.5, 0, len(lost) - 1)
+        for n in (height, width)
+    )
+    grid = np.arange(len(lost))
+    down = np.stack([np.interp(rows, grid, column) for column in lost.T], axis=1)
+    heat = np.stack([np.interp(columns, grid, row) for row in down])
+    share = np.clip(heat / max(float(lost.max()), _LEAST), 0, 1)[:, :, None] * 0.8
+    grey = 0.6 * pixels.mean(axis=2, keepdims=True) + 60
+    return np.asarray(np.round(grey * (1 - share) + _WARM * share), np.uint8)
 
 
 def _pixels(x: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.uint8]:

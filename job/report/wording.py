@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config import ModelOptions
 from job.config.training import parse_threshold
 from job.evaluation.metrics import Metrics
 from job.evaluation.scores import TITLES, better_by
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SHARES = frozenset({"accuracy", "balanced_accuracy", "f1"})
 """Scores that are shown in percent."""
+
+_MLP = "multilayer perceptron"
 
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -319,6 +322,15 @@ def time_spent(seconds: Mapping[str, float]) -> str:
         f"The longest phase was {longest}: {duration(seconds[longest])} of {duration(total)} "
         f"({percent(seconds[longest] / total if total else 0.0, 0)})."
     )
+
+
+def network(model: ModelOptions) -> str:
+    """What kind of network it is, with its article."""
+    kinds = ["convolutional network" if k == "cnn" else _MLP for k in model.model.split()]
+    members = model.members or 1
+    if len(kinds) == members == 1:
+        return f"A {kinds[0]}"
+    return "An average of " + " and ".join(_plural(members, kind) for kind in kinds)
 
 
 def _plural(number: int, noun: str) -> str:

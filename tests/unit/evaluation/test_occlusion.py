@@ -17,8 +17,7 @@ def test_what_an_answer_owes_to_each_place():
     x = np.zeros((2, 16, 20), np.uint8)
     x[0, 1:5, 12:18] = 255
     x[1, 11:15, 2:6] = 255
-    said = brightest_corner(x).astype(np.float32)
-    found = occlusion.occlusions(brightest_corner, x, said, [1, 0])
+    found = occlusion.occlusions(brightest_corner, x, {1: 2, 0: 1})
     assert [each.row for each in found] == [1, 0]
     for each, corner in zip(
         found, [(slice(4, 8), slice(0, 4)), (slice(0, 4), slice(4, 8))], strict=True
@@ -37,9 +36,3 @@ def test_every_pixel_of_any_size_is_covered_once_at_least():
         covered = occlusion._covered(image)
         assert (covered != image).any(axis=0).mean() > 0.9
         assert (covered[:, :, :] == image).any(axis=0).all()
-
-
-def test_the_surest_mistakes_come_first():
-    said = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]], np.float32)
-    rows = occlusion.surest_mistakes(said, np.array([1, 1, 1, 0], np.int32))
-    assert rows.tolist() == [0, 3, 1]

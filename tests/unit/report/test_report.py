@@ -20,10 +20,11 @@ from PIL import Image
 
 from job import evaluation, export
 from job.config import Config
+from job.evaluation.occlusion import Occlusion
 from job.record import Record
 from job.registry.manifest import Manifest, Scores
 from job.registry.verdict import Verdict
-from job.report import artifacts, page, plots
+from job.report import artifacts, page, pictures, plots, wording
 from job.training import ValidationScores
 
 
@@ -476,3 +477,43 @@ def test_the_learning_curves_name_the_validation(tmp_path: Path) -> None:
     scores = ValidationScores(kind="out-of-fold", rows=200, loss=0.5, accuracy=0.8, temperature=1.0)
     page = rendered(tmp_path, dataclasses.replace(records.invented(), validation=scores))
     assert page.text.count("out-of-fold") == 1 + 2  # the sentence and both legends
+
+
+def test_mixed_up_images_and_where_the_surest_mistakes_come_from(tmp_path):
+    run = records.invented(shape=(8, 8), dtype="uint8", classes=("cat", "dog", "<b>"), right=0.5)
+    predicted = run.probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != run.dataset.test.y)
+    sure = run.probabilities[wrong].max(axis=1)
+    surest = wrong[np.argsort(-sure, kind="stable")[:2]]
+    lost = np.linspace(-0.1, 0.9, 64, dtype=np.float32).reshape(8, 8)
+    looked = tuple(Occlusion(row=int(row), lost=lost) for row in surest)
+    page.render(tmp_path, dataclasses.replace(run, occlusions=looked))
+    written = (tmp_path / "report.html").read_text()
+    assert written.count('class="places"') == 2
+    assert "The second picture of the first 2" in written
+    assert written.count("taken for <bdi>") == 4
+    assert "<b>”" not in written
+    page.render(tmp_path, run)
+    assert 'class="places"' not in (tmp_path / "report.html").read_text()
+
+
+def test_places_that_matter_are_warm():
+    lost = np.zeros((8, 8), np.float32)
+    lost[0, 7] = 0.5
+    pixels = pictures._places(np.full((16, 24, 3), 100, np.uint8), lost).astype(int)
+    warmth = pixels[:, :, 0] - pixels[:, :, 2]
+    assert warmth.max() == warmth[0, -1] > 100
+    assert (warmth[4:, :18] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "members", "words"),
+    [
+        ("mlp", 1, "A multilayer perceptron"),
+        ("tabular", 5, "An average of 5 multilayer perceptrons"),
+        ("cnn", 1, "A convolutional network"),
+        ("mlp cnn", 1, "An average of 1 multilayer perceptron and 1 convolutional network"),
+    ],
+)
+def test_the_kind_of_network_in_words(model, members, words):
+    assert wording.network(Config.of(model=model, members=members).model) == words
