@@ -255,11 +255,13 @@ def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:
 
 
 def _shrunk(dataset: Dataset) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Fewer members, then narrower layers, until an epoch's work suits a processor."""
+    """Narrower layers, then fewer members, until an epoch's work suits a processor."""
+    from job.models.tabular import HEADS
+
     features, rows = width(dataset), len(dataset.fit_rows)
 
     def work(members: int, units: int) -> float:
-        return 6.0 * rows * members * 4 * units * (features + units)
+        return 6.0 * rows * members * HEADS * units * (features + units)
 
     for members, units in ((5, 192), (5, 128), (2, 128), (2, 64)):
         if work(members, units) <= CPU_WORK or (members, units) == (2, 64):
