@@ -71,8 +71,7 @@ def test_killed_at_random_moments_of_training(bench):
 def test_members_of_a_table_killed_in_training_and_publishing(table_bench):
     kills = [
         Kill(signal=KILL, event="epoch.ended", count=2, delay=0.05),
-        Kill(signal=TERM, event="epoch.ended", count=1, delay=0.02),
-        Kill(signal=KILL, event="epoch.ended", count=3),
+        Kill(signal=TERM, event="epoch.ended", count=2, delay=0.02),
         Kill(signal=KILL, put="/manifest.json", fault=Fault.SWALLOW),
     ]
     assert killed(table_bench, "table", kills) == len(kills)
