@@ -11,11 +11,12 @@ from job.errors import DataNotFound
 from job.process.log import one_line
 
 if TYPE_CHECKING:
+    from job.config.gate import Metric
     from job.registry import Listed
     from job.registry.manifest import Manifest
 
 OTHER_DATA = "≈"
-"""Marks a change between accuracies that were measured on different data."""
+"""Marks a change between scores that were measured on different data."""
 
 
 @app.command(
@@ -27,7 +28,7 @@ def models(
     name: str | None = config_option("name"),
     as_json: AsJson = False,
 ) -> None:
-    """List versions with age, accuracy, data and verdict, and which one is champion."""
+    """List versions with age, scores, data and verdict, and which one is champion."""
     from job.registry import Versions, names
     from job.storage import open_store
 
@@ -50,26 +51,30 @@ def _show(
 ) -> None:
     """The versions of each model, the newest first; when there are none, the other names.
 
-    The interval is the accuracy's; the change is in points against the champion's accuracy, and
-    marked where the two were measured on different data; rows are for training and validation;
-    time is the run's.
+    The first score is what the champion, or else the newest version, is compared by. The interval
+    is the accuracy's; the change is of the first score, against the champion's, in points where it
+    is a share, and marked where the two were measured on different data; rows are for training and
+    validation; time is the run's.
     """
     from job.commands.show import put, put_json, table
+    from job.evaluation.scores import TITLES
 
     if as_json:
         put_json({"models": {name: [*map(_as_dict, listed)] for name, listed in named.items()}})
         return
     for name, listed in named.items():
         reigning = next((each.manifest for each in listed if each.champion), None)
+        metric = _metric(listed, reigning)
+        other = () if metric == "accuracy" else (f">{TITLES[metric]}",)
         rows = table(
-            ">version", ">age", ">accuracy", ">95 %", ">change", ">rows", ">time", "verdict",
-            title=name,
+            ">version", ">age", *other, ">accuracy", ">95 %", ">change", ">rows", ">time",
+            "verdict", title=name,
         )  # fmt: skip
         for each in listed:
-            rows.add_row(*_row(each, reigning))
+            rows.add_row(*_row(each, reigning, metric))
         if listed:
             put(rows)
-        if any(_change(each, reigning).startswith(OTHER_DATA) for each in listed):
+        if any(_change(each, reigning, metric).startswith(OTHER_DATA) for each in listed):
             print(
                 f"{OTHER_DATA}  measured on other data than the champion; "
                 "`mlp-job evaluate` scores on any."
@@ -88,33 +93,49 @@ def _show(
         print(f"No versions in {store} yet. `mlp-job train` makes one.")
 
 
-def _row(listed: "Listed", reigning: "Manifest | None") -> tuple[str, ...]:
+def _metric(listed: Sequence["Listed"], reigning: "Manifest | None") -> "Metric":
+    """What the versions of a model are compared by; accuracy when none says."""
+    there = (reigning, *(each.manifest for each in listed))
+    return next((each.metric for each in there if each and each.metric), "accuracy")
+
+
+def _row(listed: "Listed", reigning: "Manifest | None", metric: "Metric") -> tuple[str, ...]:
     manifest = listed.manifest
+    score = () if metric == "accuracy" else ("",)
     verdict = "[green]champion" if listed.champion else listed.fate
     if manifest is None:
         damaged = "[red]damaged[/] champion" if listed.champion else "[red]damaged"
-        return (str(listed.version), *[""] * 6, damaged)
+        return (str(listed.version), *score, *[""] * 6, damaged)
     from job.report.wording import duration
 
+    if score:
+        value = manifest.metrics.value(metric)
+        score = ("–" if value is None else f"{value:.4f}",)
     low, high = manifest.metrics.accuracy_interval
     return (
         str(listed.version),
         _age(manifest.created),
+        *score,
         f"{manifest.metrics.accuracy:.4f}",
         f"{low:.3f}–{high:.3f}",
-        _change(listed, reigning),
+        _change(listed, reigning, metric),
         f"{manifest.data.train_rows + manifest.data.validation_rows:,}",
         duration(manifest.seconds),
         verdict,
     )
 
 
-def _change(listed: "Listed", reigning: "Manifest | None") -> str:
+def _change(listed: "Listed", reigning: "Manifest | None", metric: "Metric") -> str:
+    from job.report.wording import points
+
     manifest = listed.manifest
     if manifest is None or reigning is None or listed.champion:
         return ""
+    ours, theirs = (each.metrics.value(metric) for each in (manifest, reigning))
+    if ours is None or theirs is None:
+        return ""
     mark = OTHER_DATA if manifest.data.digest != reigning.data.digest else ""
-    return f"{mark}{100 * (manifest.metrics.accuracy - reigning.metrics.accuracy):+.2f}"
+    return mark + points(metric, ours - theirs)
 
 
 def _as_dict(listed: "Listed") -> dict[str, object]:
