@@ -192,6 +192,8 @@ def calibration(metrics: Metrics) -> str:
 def shares(classes: Sequence[object], each: NDArray[np.float64]) -> str:
     """How common the classes are in training."""
     most, least = int(each.argmax()), int(each.argmin())
+    if each[most] == each[least]:
+        return "They are equally common."
     return (
         f"The most common is {quoted(classes[most])} with {percent(each[most], 1)} of the training "
         f"rows, the rarest {quoted(classes[least])} with {percent(each[least], 1)}."

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from job import evaluation
+from job.evaluation import curves
+from job.evaluation.importance import ColumnImportance, Importance
+from job.evaluation.threshold import Threshold
 from job.report import wording
 
 
@@ -75,3 +78,56 @@ def test_what_the_learning_curves_say() -> None:
     assert "lowest after epoch 3" in text
     assert "had risen to 0.900 while training loss kept falling" in text
     assert text.endswith("The published weights are those of epoch 3.")
+
+
+def test_the_shares_of_many_classes_in_a_sentence() -> None:
+    assert wording.shares(("a", "b"), np.array([0.5, 0.5])) == "They are equally common."
+    assert wording.shares(("a", "b", "c"), np.array([0.2, 0.5, 0.3])) == (
+        "The most common is “b” with 50.0% of the training rows, the rarest “a” with 20.0%."
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "lost", "said"),
+    [("accuracy", 0.0256, "-2.56"), ("accuracy", -1e-9, "+0.00"), ("log_loss", 0.01, "+0.0100"),
+     ("roc_auc", 0.01, "-0.0100")],
+)  # fmt: skip
+def test_a_score_that_becomes_worse(metric: str, lost: float, said: str) -> None:
+    assert wording.worse(metric, lost) == said
+
+
+def test_what_a_threshold_given_as_a_number_does() -> None:
+    y = np.array([0] * 6 + [1] * 4, np.int32)
+    yes = np.array([0.1, 0.1, 0.2, 0.2, 0.3, 0.6, 0.2, 0.4, 0.7, 0.9], np.float32)
+    found = curves.curves(
+        np.stack([1 - yes, yes], axis=1), y, ("no", "yes"), np.array([0.6, 0.4]),
+        Threshold(label="yes", value=0.35, rule="0.35"),
+    )  # fmt: skip
+    assert found
+    assert wording.threshold(found, "0.35") == (
+        "The answer is “yes” when it has a probability of at least 0.35, as --threshold says. That "
+        "finds 3 of 4 test rows of “yes” (75.0%), and 1 of 4 such answers is a false alarm (25.0%)."
+    )
+    assert wording.gain(found).startswith(
+        "The tenth of the rows with the highest probability of “yes” holds 25.0% of it, 2.5 times"
+    )
+
+
+def test_which_columns_matter_in_a_sentence() -> None:
+    def column(name: str, loss: float, low: float) -> ColumnImportance:
+        ends = (low, 2 * loss - low)
+        return ColumnImportance(
+            column=name, loss=loss, loss_interval=ends, lost=None, lost_interval=None
+        )
+
+    def said(*columns: ColumnImportance) -> str:
+        found = Importance(metric="accuracy", rows=100, rounds=10, columns=columns)
+        return wording.importance(found)
+
+    first, second, weak = column("a", 0.3, 0.2), column("b", 0.2, 0.1), column("c", 0.01, -0.1)
+    assert said(weak).startswith("No column matters by itself")
+    assert said(first) == "The model owes the most to “a”."
+    assert said(first, second, weak) == (
+        "The model owes the most to “a” and “b”. 2 columns of 3 surely matter; without the rest "
+        "it may be as good."
+    )
