@@ -160,7 +160,10 @@ def loading(store: Patient, scratch: Path, inherited: Recipe | None) -> Load:
 
 
 def prepare(
-    config: Config, read: Callable[[], Dataset], clock: Clock
+    config: Config,
+    read: Callable[[], Dataset],
+    clock: Clock,
+    imported: Callable[[bool], None] = lambda _: None,
 ) -> tuple[device.DeviceInfo, Dataset]:
     """Reads the data while the libraries are imported, and proves the device.
 
@@ -168,15 +171,17 @@ def prepare(
         config: The options.
         read: Reads the data.
         clock: Gets the seconds of both.
+        imported: Called before anything is made with the libraries, with whether they were
+            imported just now.
     """
     with clock.phase("import"):
         threads = ThreadPoolExecutor(2)  # this one stays free to hear signals
         reading = threads.submit(read)
-        importing = threads.submit(device.import_libraries)
+        importing: Future[bool] = threads.submit(device.import_libraries)
         both: list[Future[Any]] = [reading, importing]
         if reading in wait(both, return_when=FIRST_COMPLETED).done:
             reading.result()  # bad data ends the job now
-        importing.result()
+        imported(importing.result())
         info = device.prepare(config.training.device, xla=config.training.xla)
     with clock.phase("read"):  # what is left of it after the import
         return info, reading.result()

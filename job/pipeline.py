@@ -88,8 +88,8 @@ def make(
 ) -> tuple[Record, contest.Challenger]:
     """From data to a folder that is ready to be published, and the model as the gate sees it."""
     folder.mkdir()
-    with export.Check() as check:  # a process of its own, which imports its libraries meanwhile
-        info, dataset = prepare(config, partial(load, config), clock)
+    with export.Check() as check:
+        info, dataset = prepare(config, partial(load, config), clock, imported=check.start)
         events.device_ready(info)
         events.data_loaded(dataset)
         events.data_changed(*changes.since_champion(versions, dataset))

@@ -66,17 +66,27 @@ def configure_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def import_libraries() -> None:
+def import_libraries() -> bool:
     """Imports TensorFlow and Keras, which takes seconds; may run in a thread.
+
+    Returns:
+        Whether it did: False when they were imported before.
 
     Raises:
         UsageError: A variable is set that would cut training short.
     """
     configure_environment()
-    if "tensorflow" not in sys.modules:
+    first = "tensorflow" not in sys.modules
+    if first:
         event("import.started", "Importing TensorFlow, which takes some seconds.")
     with _quiet():
         importlib.import_module("keras")
+    return first
+
+
+def may_have_gpu() -> bool:
+    """Whether the system shows an NVIDIA GPU; its driver is not touched."""
+    return Path("/dev/dxg").exists() or any(Path("/dev").glob("nvidia*"))
 
 
 def prepare(device: Device, *, xla: bool = True) -> DeviceInfo:

@@ -1,65 +1,17 @@
-"""The files that are published of a model, and proof in a fresh process that they reload."""
+"""write(...): the files that are published of a model."""
 
 import contextlib
 import errno
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from job.data.dataset import Classes
 from job.data.schema import Schema
-from job.evaluation.threshold import Threshold, decide
+from job.evaluation.threshold import Threshold
 from job.models.inputs import published
-
-TOLERANCE = 1e-4
-"""Largest difference of a probability: float32, summed in another order."""
-
-LOW_PRECISION_TOLERANCE = 2e-2
-"""The same for a model with half-precision layers or trained on a GPU, whose TF32 products keep
-11 bits; the fresh process computes on the CPU."""
-
-CHECKED_ROWS = 1000
-"""Test rows on which the published files are compared with the trained model."""
-
-RELOAD_SECONDS = 300.0
-"""Patience with the fresh process; it needs a few seconds."""
-
-RELOAD = """
-import json, sys
-import keras
-import numpy as np
-import tensorflow as tf
-
-line = sys.stdin.readline()
-if line:
-    job = json.loads(line)
-    columns = {name: tf.constant(rows) for name, rows in np.load(job["rows"]).items()}
-    by_name = {job["names"].get(name, name): rows for name, rows in columns.items()}
-    model = keras.saving.load_model(job["keras"], safe_mode=True)
-    given = by_name if job["names"] else columns["rows"]
-    np.save(job["from_keras"], model.predict_on_batch(given))
-    served = tf.saved_model.load(job["saved_model"]).signatures["serving_default"]
-    answers = served(**columns)
-    np.save(job["from_saved_model"], answers["probabilities"].numpy())
-    if "classes" in answers:
-        labels = answers["classes"].numpy()
-        np.save(job["classes"], labels.astype("S") if labels.dtype == object else labels)
-"""
-"""What a user would write: nothing of this package."""
-
-
-class ExportMismatch(Exception):
-    """A published file does not reload to the trained model: a bug, here or in a library."""
 
 
 def write(
@@ -115,15 +67,6 @@ def _sequential(model: Any) -> Any:
     return plain
 
 
-def tolerance(model: Any) -> float:
-    """Largest difference of a probability that rounding explains, on the device in use."""
-    import tensorflow as tf
-
-    halves = any(layer.compute_dtype != "float32" for layer in model.layers)
-    on_gpu = bool(tf.config.get_visible_devices("GPU"))
-    return LOW_PRECISION_TOLERANCE if halves or on_gpu else TOLERANCE
-
-
 def _write_saved_model(
     model: Any,
     folder: Path,
@@ -133,7 +76,7 @@ def _write_saved_model(
 ) -> None:
     import tensorflow as tf
 
-    outputs = _outputs(classes)
+    outputs = labels_of(classes)
     positive = classes.index(threshold.label) if threshold else 0
 
     def answers(probabilities: Any) -> dict[str, Any]:
@@ -179,7 +122,7 @@ def _write_saved_model(
         raise
 
 
-def _outputs(classes: Classes) -> list[int | bytes]:
+def labels_of(classes: Classes) -> list[int | bytes]:
     """The labels as the SavedModel answers with them."""
     return [
         label if isinstance(label, int) else label.encode(errors="replace") for label in classes
@@ -196,131 +139,3 @@ def _own_temporary_files() -> Iterator[None]:
             yield
         finally:
             tempfile.tempdir = before
-
-
-def _plain(column: NDArray[Any]) -> NDArray[Any]:
-    """Text as bytes of UTF-8, which need no pickle."""
-    if column.dtype != object:
-        return column
-    return np.array([text.encode() for text in column], dtype=np.bytes_)
-
-
-class Check:
-    """A fresh process that reloads both files; leave the `with` block and it is gone.
-
-    It imports its libraries from the start, reloads after `submit`, and is heard in `result`.
-    """
-
-    def __init__(self) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="mlp-job-check-")
-        self._folder = Path(self._scratch.name)
-        self._chatter = (self._folder / "stderr").open("wb")
-        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and text
-            [sys.executable, "-P", "-c", RELOAD],
-            stdin=subprocess.PIPE,
-            bufsize=0,
-            stdout=self._chatter,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._chatter.close()
-        self._scratch.cleanup()
-
-    def submit(
-        self,
-        folder: Path,
-        rows: NDArray[Any] | Mapping[str, NDArray[Any]],
-        schema: Schema | None = None,
-    ) -> None:
-        """Hands over what `write` wrote.
-
-        Args:
-            folder: With `model.keras` and `saved_model/`.
-            rows: (n, *shape), a sample in the dtype of the data; of a table, its columns by name.
-            schema: The columns, when the data is a table.
-        """
-        names = schema.identifiers() if schema else {}
-        by_name = rows if isinstance(rows, Mapping) else {"rows": rows}
-        columns = {names.get(name, name): _plain(column) for name, column in by_name.items()}
-        with zipfile.ZipFile(self._folder / "rows.npz", "w") as archive:
-            for name, column in columns.items():  # numpy.savez takes no column named "file"
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.lib.format.write_array(member, column, allow_pickle=False)
-        job = {
-            "rows": str(self._folder / "rows.npz"),
-            "names": {names[name]: given for name, given in schema.inputs().items()}
-            if schema
-            else {},
-            "keras": str(folder.absolute() / "model.keras"),
-            "saved_model": str(folder.absolute() / "saved_model"),
-            "from_keras": str(self._folder / "model.keras.npy"),
-            "from_saved_model": str(self._folder / "saved_model.npy"),
-            "classes": str(self._folder / "classes.npy"),
-        }
-        line = json.dumps(job).encode() + b"\n"
-        with contextlib.suppress(BrokenPipeError):  # it has ended; `result` says how
-            cast(IO[bytes], self._process.stdin).write(line)
-
-    def result(
-        self,
-        probabilities: NDArray[np.float32],
-        tolerance: float,
-        *,
-        classes: Classes = (),
-        threshold: Threshold | None = None,
-    ) -> None:
-        """Waits for the process and compares its predictions with the trained model's.
-
-        Args:
-            probabilities: (n, classes), of the submitted rows.
-            tolerance: See `tolerance`.
-            classes: As `write` got them; without them, no label is compared.
-            threshold: As `write` got it.
-
-        Raises:
-            ExportMismatch: A file does not reload, or predicts something else.
-        """
-        try:
-            code = self._process.wait(RELOAD_SECONDS)
-        except subprocess.TimeoutExpired as exc:
-            raise ExportMismatch(
-                f"Expected the published files to reload in {RELOAD_SECONDS:.0f} s. "
-                "Received: nothing."
-            ) from exc
-        if code != 0:
-            chatter = (self._folder / "stderr").read_text(errors="replace")
-            raise ExportMismatch(
-                "Expected the published files to reload in a fresh process. "
-                f"Received: exit code {code}, {chatter.strip()[-2000:]}"
-            )
-        for name in ("model.keras", "saved_model"):
-            difference = np.abs(np.load(self._folder / f"{name}.npy") - probabilities).max()
-            if not difference <= tolerance:
-                raise ExportMismatch(
-                    f"Expected {name} to predict as the trained model does, within {tolerance}. "
-                    f"Received: a difference of {difference}."
-                )
-        if classes:  # the labels must be those of its own probabilities, to the last row
-            expected = decide(np.load(self._folder / "saved_model.npy"), classes, threshold)
-            labels = _outputs(classes)
-            received = np.load(self._folder / "classes.npy").tolist()
-            wrong = [i for i, k in enumerate(expected) if received[i] != labels[k]]
-            if wrong:
-                raise ExportMismatch(
-                    "Expected saved_model to answer with the label of its probabilities. Received: "
-                    f"{received[wrong[0]]!r} for {labels[expected[wrong[0]]]!r} in row {wrong[0]}, "
-                    f"and {len(wrong) - 1} more."
-                )

@@ -101,13 +101,14 @@ def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
 def test_no_process_is_left_behind():
     def fail():
         with export.Check() as check:
+            check.start(fork=False)
             processes.append(check._process)
             raise KeyboardInterrupt
 
     processes = []
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert processes[0].returncode is not None
+    assert processes[0].exitcode is not None
 
 
 def test_the_archive_is_plain_keras(pixels, tmp_path):
