@@ -1,46 +1,54 @@
-"""Keras callbacks that training needs: results, divergence, early stopping."""
+"""Keras callbacks of training: epoch results, divergence, early stopping, time limit, saving."""
 
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from job.errors import TrainingDiverged
+from job.errors import Preempted, TrainingDiverged
 from job.training.best import Best
-from job.training.state import EpochResult
+from job.training.state import (
+    EpochResult,
+    Position,
+    State,
+    metric_values,
+    patience,
+    put_back_metrics,
+    put_back_patience,
+    take,
+)
+
+Logs = Mapping[str, Any] | None
 
 
-def early_stopping(patience: int | None) -> Any:
-    """Keras's callback, which restores the best weights; None without patience."""
-    import keras
-
-    if patience is None:
-        return None
+def early_stopping(epochs: int) -> Any:
+    """Keras's own, which restores the best weights after so many epochs without a lower loss."""
     return keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=patience, restore_best_weights=True
+        monitor="val_loss", patience=epochs, restore_best_weights=True
     )
 
 
-def best_members(best: Best) -> Any:
-    """A callback that keeps the best weights of `Members`, and ends training when all are done."""
-    import keras
+class BestMembers(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the best weights of `Members`, and ends training when all of them are done."""
 
-    callback = keras.callbacks.Callback()
+    def __init__(self, best: Best) -> None:
+        super().__init__()
+        self._best = best
 
-    def epoch_end(_epoch: int, logs: Mapping[str, Any]) -> None:
-        if "val_loss" in logs:
-            best.epoch_ended(logs)
-            callback.model.stop_training |= best.done
+    def on_epoch_end(self, _epoch: int, logs: Logs = None) -> None:
+        if logs and "val_loss" in logs:
+            self._best.epoch_ended(logs)
+            self.model.stop_training |= self._best.done
 
-    callback.on_epoch_end = epoch_end
-    callback.on_train_end = lambda logs=None: best.choose()  # noqa: ARG005 - Keras passes it
-    return callback
+    def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002 - Keras passes it by name
+        self._best.choose()
 
 
-def deadline(stopper: Any, over: Callable[[float], bool], *, keep_best: bool) -> Any:
-    """A callback that ends training when the time for another epoch is not there.
+class Deadline(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends training when the time for another epoch is not there.
 
     Args:
         stopper: `keras.callbacks.EarlyStopping`, `Best`, or None: its best weights count.
@@ -50,107 +58,196 @@ def deadline(stopper: Any, over: Callable[[float], bool], *, keep_best: bool) ->
     Attributes:
         limited: Whether it did.
     """
-    import keras
 
-    callback = keras.callbacks.Callback()
-    callback.limited = False
-    began = 0.0
+    def __init__(self, stopper: Any, over: Callable[[float], bool], *, keep_best: bool) -> None:
+        super().__init__()
+        self.limited = False
+        self._stopper, self._over, self._keep_best = stopper, over, keep_best
+        self._began = 0.0
 
-    def epoch_begin(_epoch: int, logs: object = None) -> None:  # noqa: ARG001
-        nonlocal began
-        began = time.perf_counter()
+    def on_epoch_begin(self, _epoch: int, _logs: Logs = None) -> None:
+        self._began = time.perf_counter()
 
-    def epoch_end(_epoch: int, logs: object = None) -> None:  # noqa: ARG001
-        if not callback.model.stop_training and over(time.perf_counter() - began):
-            callback.limited = callback.model.stop_training = True
+    def on_epoch_end(self, _epoch: int, _logs: Logs = None) -> None:
+        if not self.model.stop_training and self._over(time.perf_counter() - self._began):
+            self.limited = self.model.stop_training = True
 
-    def train_end(logs: object = None) -> None:  # noqa: ARG001
-        if stopper is None or keep_best or callback.limited:
+    def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002
+        if self._stopper is None or self._keep_best or self.limited:
             return
-        if isinstance(stopper, Best):
-            stopper.forget()
+        if isinstance(self._stopper, Best):
+            self._stopper.forget()
         else:
-            stopper.best_weights = None
-
-    callback.on_epoch_begin, callback.on_epoch_end = epoch_begin, epoch_end
-    callback.on_train_end = train_end
-    return callback
+            self._stopper.best_weights = None
 
 
-def epochs(results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> Any:
-    """A callback that collects the results and tells of each."""
-    import keras
+class Results(keras.callbacks.Callback):  # type: ignore[misc]
+    """Collects the result of each epoch.
 
-    began = 0.0
+    Args:
+        results: Gets them.
+        on_epoch: Called with each.
+    """
 
-    def begin(_epoch: int, _logs: Any) -> None:
-        nonlocal began
-        began = time.perf_counter()
+    def __init__(self, results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> None:
+        super().__init__()
+        self._results, self._on_epoch = results, on_epoch
+        self._began = 0.0
 
-    def end(epoch: int, logs: dict[str, float]) -> None:
-        results.append(
-            EpochResult(
-                epoch=epoch + 1,
-                seconds=time.perf_counter() - began,
-                loss=logs["loss"],
-                accuracy=logs["accuracy"],
-                val_loss=logs.get("val_loss"),
-                val_accuracy=logs.get("val_accuracy"),
-            )
+    def on_epoch_begin(self, _epoch: int, _logs: Logs = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        result = EpochResult(
+            epoch=epoch + 1,
+            seconds=time.perf_counter() - self._began,
+            loss=logs["loss"],
+            accuracy=logs["accuracy"],
+            val_loss=logs.get("val_loss"),
+            val_accuracy=logs.get("val_accuracy"),
         )
-        on_epoch(results[-1])
+        self._results.append(result)
+        self._on_epoch(result)
 
-    return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
 
-
-def divergence(model: Any, on_drop: Callable[[int, int], None]) -> Any:
-    """A callback that raises TrainingDiverged; Keras's TerminateOnNaN looks at the loss only.
+class Divergence(keras.callbacks.Callback):  # type: ignore[misc]
+    """Raises TrainingDiverged when a number is not finite; TerminateOnNaN sees the loss only.
 
     An independent member whose numbers are not finite is dropped while at least half are left.
 
     Args:
-        model: The model in training.
         on_drop: Gets the number of a member that was dropped, from 0, and how many are left.
     """
-    import keras
 
-    many = getattr(model, "members", 1) > 1
+    def __init__(self, on_drop: Callable[[int, int], None]) -> None:
+        super().__init__()
+        self._on_drop = on_drop
 
-    def check(values: Mapping[str, Any], when: str) -> None:
-        bad = [f"{name} {value}" for name, value in values.items() if not np.isfinite(value).all()]
-        if bad:
-            raise TrainingDiverged(
-                f"Expected finite numbers in training. Received: {', '.join(bad)} {when}.",
-                hint="Lower --learning-rate, or look for extreme values in the data.",
-            )
-
-    def drop(finite: NDArray[np.bool_], when: str) -> None:
-        there = np.asarray(model.active) > 0
-        bad, left = there & ~finite, int((there & finite).sum())
-        if not bad.any():
-            return
-        if 2 * left < len(there):
-            check({"loss of more than half of the members": np.nan}, when)
-        model.drop(bad)
-        for member in np.flatnonzero(bad):
-            on_drop(int(member), left)
-
-    def batch_end(step: int, logs: Mapping[str, Any]) -> None:
-        if many:
-            drop(np.isfinite(np.asarray(logs["member_loss"])), f"by step {step + 1}")
+    def on_train_batch_end(self, step: int, logs: Mapping[str, Any]) -> None:
+        when = f"by step {step + 1}"
+        if self._many:
+            self._drop(np.isfinite(np.asarray(logs["member_loss"])), when)
         else:
-            check({"loss": logs["loss"]}, f"by step {step + 1}")
+            _expect_finite({"loss": logs["loss"]}, when)
 
-    def epoch_end(epoch: int, logs: Mapping[str, Any]) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any]) -> None:
         when = f"in epoch {epoch + 1}"
-        if many:
+        model = self.model
+        if self._many:
             finite = np.isfinite(np.asarray(logs.get("val_member_loss", logs["member_loss"])))
             finite &= model.finite() & np.isfinite(np.asarray(logs["member_loss"]))
-            drop(finite, when)
+            self._drop(finite, when)
             return
-        check({k: v for k, v in logs.items() if not k.endswith("member_loss")}, when)
+        _expect_finite({k: v for k, v in logs.items() if not k.endswith("member_loss")}, when)
         for weights in model.trainable_variables:
             if not np.isfinite(weights.numpy()).all():
-                check({weights.path: np.nan}, when)
+                _expect_finite({weights.path: np.nan}, when)
 
-    return keras.callbacks.LambdaCallback(on_train_batch_end=batch_end, on_epoch_end=epoch_end)
+    @property
+    def _many(self) -> bool:
+        return getattr(self.model, "members", 1) > 1
+
+    def _drop(self, finite: NDArray[np.bool_], when: str) -> None:
+        active = np.asarray(self.model.active) > 0
+        bad, left = active & ~finite, int((active & finite).sum())
+        if not bad.any():
+            return
+        if 2 * left < len(active):
+            _expect_finite({"loss of more than half of the members": np.nan}, when)
+        self.model.drop(bad)
+        for member in np.flatnonzero(bad):
+            self._on_drop(int(member), left)
+
+
+def _expect_finite(values: Mapping[str, Any], when: str) -> None:
+    bad = [f"{name} {value}" for name, value in values.items() if not np.isfinite(value).all()]
+    if bad:
+        raise TrainingDiverged(
+            f"Expected finite numbers in training. Received: {', '.join(bad)} {when}.",
+            hint="Lower --learning-rate, or look for extreme values in the data.",
+        )
+
+
+class Saving(keras.callbacks.Callback):  # type: ignore[misc]
+    """Saves when it is time, and saves and raises Preempted when the run is to stop.
+
+    It acts at the safe points between two blocks of steps. Keras resets early stopping when
+    training begins and metrics when an epoch does; so what is resumed is put back right after.
+
+    Args:
+        stopper: `keras.callbacks.EarlyStopping`, `Best`, or None.
+        results: One for each epoch that has ended; somebody else adds to it.
+        deadline: Knows whether the time limit has ended training.
+        seconds: Spent in training so far.
+        resume: Where training goes on; None at its beginning.
+        due: Whether it is time to save.
+        save: Gets the state.
+        should_stop: Whether the run is to stop.
+    """
+
+    def __init__(
+        self,
+        stopper: Any,
+        results: list[EpochResult],
+        deadline: Deadline,
+        *,
+        seconds: Callable[[], float],
+        resume: State | None,
+        due: Callable[[], bool],
+        save: Callable[[State], object],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._stopper, self._results, self._deadline = stopper, results, deadline
+        self._seconds, self._resume = seconds, resume
+        self._due, self._save, self._should_stop = due, save, should_stop
+        self._step = 0
+        self._metrics: dict[str, NDArray[Any]] = {}
+
+    def state(self, *, finished: bool = False) -> State:
+        """The state as it is now."""
+        last = self.model.stop_training or len(self._results) == self.params["epochs"]
+        position = Position(
+            epoch=len(self._results),
+            step=self._step,
+            finished=finished or last,
+            history=tuple(self._results),
+            patience=patience(self._stopper),
+            seconds=self._seconds(),
+            limited=self._deadline.limited,
+        )
+        return take(self.model, position, self._stopper, self._metrics)
+
+    def on_train_begin(self, logs: Logs = None) -> None:  # noqa: ARG002
+        if self._resume:
+            put_back_patience(self._stopper, self._resume)
+
+    def on_epoch_begin(self, _epoch: int, _logs: Logs = None) -> None:
+        if self._resume and self._resume.position.step:
+            put_back_metrics(self.model, self._resume)
+        self._resume = None
+
+    def on_train_batch_end(self, step: int, _logs: Logs = None) -> None:
+        # Validation will reset Keras's metrics.
+        self._step, self._metrics = step + 1, metric_values(self.model)
+        self._safe_point()
+
+    def on_test_batch_end(self, _step: int, _logs: Logs = None) -> None:
+        if self._should_stop():
+            self._safe_point()
+
+    def on_epoch_end(self, _epoch: int, _logs: Logs = None) -> None:
+        self._step, self._metrics = 0, {}
+        self._safe_point()
+
+    def _safe_point(self) -> None:
+        stopping = self._should_stop()
+        if stopping or self._due():
+            state = self.state()
+            if state.finite:  # else the next block reports it, and the last one saved stays
+                self._save(state)
+        if stopping:
+            raise Preempted(
+                "Expected to train to the end. Received: SIGTERM.",
+                hint="Run the same command again with the same --run-id.",
+            )

@@ -18,12 +18,10 @@ from job.models import plan
 from job.models.members import HELD_OUT, REPORTED, TRAINED, as_members, averaged, probabilities
 from job.models.mlp import class_weights
 from job.training import calibration
-from job.training import callbacks as watching
 from job.training.augment import Augmentation
 from job.training.best import Best
 from job.training.blocks import Loop, Table
 from job.training.calibration import Validation, ValidationScores, scores
-from job.training.saving import Memory, saving
 from job.training.state import EpochResult, State, put_back
 
 VALIDATION_BATCH = 2048
@@ -50,7 +48,6 @@ class Fitted:
             are held out. With early stopping the model has its weights.
         kept_epoch: The epoch whose weights the model has, from 1; of independent members each has
             its own.
-        stopped_early: True when training ended before `epochs`.
         network: Rows → (rows, classes): what is evaluated and published. The model itself, or the
             average of its members.
         validation: How it does on rows that it was not trained on; None without such rows.
@@ -64,7 +61,6 @@ class Fitted:
     history: tuple[EpochResult, ...]
     best_epoch: int
     kept_epoch: int
-    stopped_early: bool
     network: Any
     validation: Validation | None
     time_limited: int | None
@@ -127,6 +123,8 @@ def fit(
     """
     import keras
 
+    from job.training import callbacks as own
+
     config = plan.reference(config)
     many = as_members(model)
     results: list[EpochResult] = list(resume.position.history) if resume else []
@@ -149,25 +147,27 @@ def fit(
     if many:
         stopper = Best(many, patience) if len(held) else Best(many, None)
     elif watched:
-        stopper = watching.early_stopping(epochs if patience is None else patience)
-    timer = watching.deadline(stopper, over, keep_best=patience is not None)
-    memory = Memory(
-        model,
+        stopper = own.early_stopping(epochs if patience is None else patience)
+    deadline = own.Deadline(stopper, over, keep_best=patience is not None)
+    saving = own.Saving(
         stopper,
         results,
-        epochs=epochs,
+        deadline,
         seconds=seconds,
-        limited=lambda: bool(timer.limited),
+        resume=resume,
+        due=due,
+        save=save,
+        should_stop=should_stop,
     )
     chain = keras.callbacks.CallbackList(
         [
             # First, so that nothing is saved of a run that diverged.
-            watching.divergence(model, on_drop),
-            watching.epochs(results, on_epoch),
-            timer,
-            *([watching.best_members(stopper) if many else stopper] if stopper else ()),
+            own.Divergence(on_drop),
+            own.Results(results, on_epoch),
+            deadline,
+            *([own.BestMembers(stopper) if many else stopper] if stopper else ()),
             *callbacks,
-            saving(memory, resume, due, save, should_stop),  # last: it sees what the others did
+            saving,  # last: it sees what the others did
         ],
         add_history=True,
         model=model,
@@ -182,7 +182,7 @@ def fit(
     finished = resume is not None and resume.position.finished
     # What time there was may be over before this try begins.
     late = not finished and begun > 0 and over(results[-1].seconds)
-    timer.limited = late or (finished and resume is not None and resume.position.limited)
+    deadline.limited = late or (finished and resume is not None and resume.position.limited)
     began_here = time.perf_counter()
     _create_variables(model, dataset)
     if resume:
@@ -199,18 +199,17 @@ def fit(
     compiled = time.perf_counter()
     _keras_fit(model, loops, config, chain, first=epochs if idle else begun)
     ended = time.perf_counter()
-    save(memory.take(finished=True))  # also of a finished run: early stopping has chosen by now
+    save(saving.state(finished=True))  # also of a finished run: early stopping has chosen by now
     later = results[begun + 1 :] or results[begun:] or results
     network, validation = finish(model, dataset, fold)
-    short, best_epoch = len(results) < epochs, min(results, key=_rank).epoch
+    best_epoch = min(results, key=_rank).epoch
     return Fitted(
         history=tuple(results),
         best_epoch=best_epoch,
-        kept_epoch=best_epoch if patience is not None or timer.limited or many else len(results),
-        stopped_early=short,
+        kept_epoch=best_epoch if patience is not None or deadline.limited or many else len(results),
         network=network,
         validation=validation,
-        time_limited=len(results) * loops[0].steps if timer.limited else None,
+        time_limited=len(results) * loops[0].steps if deadline.limited else None,
         trace_seconds=traced - began_here,
         compile_seconds=compiled - traced,
         run_seconds=ended - compiled,

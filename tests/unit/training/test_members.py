@@ -160,7 +160,7 @@ def test_each_independent_member_keeps_its_own_best_weights():
     model, fitted = several(
         dataset, epochs=60, patience=2, learning_rate=0.01, batch_size=8, hidden=(16,)
     )
-    assert fitted.stopped_early
+    assert len(fitted.history) < 60
     y, rows = dataset.train.y, dataset.fit_rows
     fold = np.full(len(y), TRAINED, np.int32)
     fold[rows] = splits.folds(y, dataset.keys(), plan.FOLDS)

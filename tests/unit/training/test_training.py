@@ -70,7 +70,6 @@ def test_it_learns_and_the_history_says_so():
     assert [result.epoch for result in fitted.history] == list(range(1, 13))
     assert fitted.history[-1].accuracy > 0.9 > fitted.history[0].accuracy
     assert fitted.history[-1].loss < fitted.history[0].loss
-    assert not fitted.stopped_early
     assert fitted.rows_per_second > 0
     test = tiny.corners().test
     assert (training.predict(net, test.x).argmax(axis=1) == test.y).mean() > 0.9
@@ -119,8 +118,7 @@ def test_early_stopping_restores_the_best_weights():
     wrong = dataset.validation_rows[:8]  # whoever is sure of these is punished
     dataset.train.y[wrong] = (dataset.train.y[wrong] + 1) % 4
     net, fitted = trained(dataset, epochs=100, patience=2, learning_rate=0.01, batch_size=8)
-    assert fitted.stopped_early
-    assert len(fitted.history) == fitted.best_epoch + 2
+    assert len(fitted.history) == fitted.best_epoch + 2 < 100
     x, y = dataset.train.x[dataset.validation_rows], dataset.train.y[dataset.validation_rows]
     best = fitted.history[fitted.best_epoch - 1].val_loss
     assert net.evaluate(x, y, verbose=0)[0] == pytest.approx(best, rel=1e-4)
@@ -235,7 +233,7 @@ def fit(dataset, config, **arguments):
     net = mlp.build(config, dataset)
     fitted = training.fit(net, dataset, config, **arguments)
     history = [dataclasses.replace(result, seconds=0) for result in fitted.history]
-    return bits(net), history, fitted.best_epoch, fitted.stopped_early
+    return bits(net), history, fitted.best_epoch
 
 
 @pytest.mark.parametrize(
