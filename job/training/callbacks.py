@@ -38,12 +38,12 @@ class BestMembers(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._best = best
 
-    def on_epoch_end(self, _epoch: int, logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs and "val_loss" in logs:
             self._best.epoch_ended(logs)
             self.model.stop_training |= self._best.done
 
-    def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002 - Keras passes it by name
+    def on_train_end(self, logs: Logs = None) -> None:
         self._best.choose()
 
 
@@ -65,14 +65,14 @@ class Deadline(keras.callbacks.Callback):  # type: ignore[misc]
         self._stopper, self._over, self._keep_best = stopper, over, keep_best
         self._began = 0.0
 
-    def on_epoch_begin(self, _epoch: int, _logs: Logs = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._began = time.perf_counter()
 
-    def on_epoch_end(self, _epoch: int, _logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if not self.model.stop_training and self._over(time.perf_counter() - self._began):
             self.limited = self.model.stop_training = True
 
-    def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002
+    def on_train_end(self, logs: Logs = None) -> None:
         if self._stopper is None or self._keep_best or self.limited:
             return
         if isinstance(self._stopper, Best):
@@ -94,7 +94,7 @@ class Results(keras.callbacks.Callback):  # type: ignore[misc]
         self._results, self._on_epoch = results, on_epoch
         self._began = 0.0
 
-    def on_epoch_begin(self, _epoch: int, _logs: Logs = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
@@ -218,25 +218,25 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
         )
         return take(self.model, position, self._stopper, self._metrics)
 
-    def on_train_begin(self, logs: Logs = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self._resume:
             put_back_patience(self._stopper, self._resume)
 
-    def on_epoch_begin(self, _epoch: int, _logs: Logs = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self._resume and self._resume.position.step:
             put_back_metrics(self.model, self._resume)
         self._resume = None
 
-    def on_train_batch_end(self, step: int, _logs: Logs = None) -> None:
+    def on_train_batch_end(self, step: int, logs: Logs = None) -> None:
         # Validation will reset Keras's metrics.
         self._step, self._metrics = step + 1, metric_values(self.model)
         self._safe_point()
 
-    def on_test_batch_end(self, _step: int, _logs: Logs = None) -> None:
+    def on_test_batch_end(self, step: int, logs: Logs = None) -> None:
         if self._should_stop():
             self._safe_point()
 
-    def on_epoch_end(self, _epoch: int, _logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._step, self._metrics = 0, {}
         self._safe_point()
 

@@ -98,6 +98,32 @@ def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
             check.result(training.predict(net, rows), export.tolerance(net))
 
 
+def test_the_fork_of_a_job_knows_nothing_of_its_training(pixels, tmp_path):
+    net, rows = pixels
+    export.write(net, tmp_path)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "probabilities.npy", training.predict(net, rows))
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from job import device, export\n"
+        "folder = Path(sys.argv[1])\n"
+        "with export.Check() as check:\n"
+        "    check.start(device.import_libraries())\n"
+        "    import keras\n"
+        "    ours = type('Ours', (keras.layers.Layer,), {})\n"
+        "    keras.saving.register_keras_serializable('job')(ours)\n"
+        "    check.submit(folder, np.load(folder / 'rows.npy'))\n"
+        "    check.result(np.load(folder / 'probabilities.npy'), 1e-4)\n"
+        "    print(check._process.name)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=300
+    )
+    kind = "Spawn" if device.may_have_gpu() else "Fork"
+    assert run.stdout == f"{kind}Process-1\n", run.stderr
+
+
 def test_no_process_is_left_behind():
     def fail():
         with export.Check() as check:
