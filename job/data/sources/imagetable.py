@@ -20,7 +20,7 @@ from job.errors import DataError, DataNotFound, UsageError
 SHARE = 0.9
 """Share of a column's values that must end like image files."""
 
-SAMPLE_BYTES, SAMPLE_ROWS = 1 << 16, 1000
+SAMPLE_BYTES, SAMPLE_ROWS = 1 << 16, 200
 """What is looked at of a table before it is read for images."""
 
 NAME = re.compile(rb"(?i)\.(png|jpe?g|jpe|jfif|webp|bmp|dib|gif|tiff?|p[bgpn]m|avif|heic)\b")
