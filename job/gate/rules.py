@@ -16,7 +16,7 @@ from job.evaluation import paired, scores
 from job.evaluation.paired import Answers
 from job.evaluation.scores import Indices
 
-SHUFFLED = 0.1
+SHUFFLED = 0.08
 """Share of the labels that must look shuffled; an ordinary night stays below 0.05, see README."""
 
 LAST, FEWEST = 30, 6

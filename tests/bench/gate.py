@@ -148,7 +148,7 @@ def value(metric: str, answers: Answers, y: NDArray[np.int32]) -> float:
     if metric in ("balanced_accuracy", "f1"):
         table = scores.confusion_matrix(y, answers.predicted, 2)
         return scores.macro_f1(table) if metric == "f1" else scores.balanced_accuracy(table)
-    area = scores.roc_auc if metric == "roc_auc" else scores.average_precision
+    area = getattr(scores.Ranking, metric)
     return scores.mean(list(map(area, scores.rankings(answers.probabilities, y)))) or 0.0
 
 

@@ -1,6 +1,6 @@
 """Ordinary nights on real tables, through the real command: how many the gate promotes.
 
-    uv run python tests/bench/nights.py FOLDER --work /var/tmp/nights [--only telco hr] [--nights 6]
+    uv run python tests/bench/nights.py FOLDER --work /tmp/nights [--only telco hr] [--model=mlp]
 
 FOLDER holds .csv.gz files and `tables.json`, which names the label of each. The rows are put into
 one order by a fixed seed. The first night sees so many that each of the next ones sees 5 % more, as
@@ -31,8 +31,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="tables, by name")
     parser.add_argument("--nights", type=int, default=5, help="on 5 % more rows each")
     parser.add_argument("--seeds", type=int, default=3, help="nights with another seed each")
-    parser.add_argument("options", nargs="*", help="of the command, after --")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()  # the rest are options of the command
     tables = json.loads((given.folder / "tables.json").read_text())
     print("| table | nights | promoted | not promoted, and why | 30 % shuffled |")
     print("|" + "---|" * 5)
@@ -49,10 +48,10 @@ def main() -> None:
         said = []
         for seed, end in enumerate(ends):
             write(work / "table.csv", header, rows[:end])
-            said.append(night(work, about["label"], seed, given.options))
+            said.append(night(work, about["label"], seed, options))
         at = header.index(about["label"])
         write(work / "table.csv", header, with_wrong_labels(rows, at))
-        spoiled = night(work, about["label"], len(ends), given.options)
+        spoiled = night(work, about["label"], len(ends), options)
         why = "; ".join(each for each in said[1:] if each)
         passed = sum(not each for each in said[1:])
         kept = "rejected" if spoiled else "promoted"

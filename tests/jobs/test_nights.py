@@ -177,7 +177,7 @@ def test_ordinary_nights_of_a_small_table(tmp_path: Path) -> None:
     def night(rows: int, seed: int, wrong: float = 0.0) -> dict:
         tonight = table[:rows].copy()
         chosen = np.random.default_rng(seed).random(rows) < wrong
-        mixed = np.random.default_rng(seed).permutation(tonight["target"][chosen])
+        mixed = np.random.default_rng(seed).permutation(tonight["target"].to_numpy()[chosen])
         tonight.loc[chosen, "target"] = mixed
         tonight.to_csv(tmp_path / "tonight.csv", index=False)
         done = mlp_job(

@@ -118,6 +118,7 @@ def test_a_table_with_values_that_are_read_otherwise_today_is_trained_again(
     todays_job(tmp_path, "evaluate", "1", "--name=churn")
 
 
+@pytest.mark.timeout(600)
 def test_the_verdicts_of_an_earlier_store_are_read_and_its_versions_moved(
     earlier: Path, tmp_path: Path
 ) -> None:
