@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from job import data, device, evaluation, models, training
 from job.config import Config
@@ -236,7 +235,9 @@ def train_and_score(
             watch.text_tried(trials)
         text = tuple(each.column for each in trials if each.kept)
         dataset = _with_text(text, config, dataset, load)
-        decided = plan.decide(config, dataset, gpu=info.kind == "gpu", text=text)
+        gpu = info.kind == "gpu"
+        room = device.gpu_memory_bytes() if gpu else None
+        decided = plan.decide(config, dataset, gpu=gpu, device_bytes=room, text=text)
         if checkpoints:
             checkpoints.chosen = decided.chosen
     advice = plan.worth_a_try(config, dataset)
@@ -370,9 +371,7 @@ def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Thr
     seen = fitted.validation
     rows = seen.rows if seen else dataset.validation_rows
     probabilities = (
-        seen.probabilities
-        if seen
-        else training.predict(fitted.network, _part(dataset.train.x, rows))
+        seen.probabilities if seen else training.predict(fitted.network, dataset.train.x, rows)
     )
     positive = positive_class(dataset.shares)
     return choose(rule, probabilities, dataset.train.y[rows], dataset.classes, positive)
@@ -381,13 +380,8 @@ def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Thr
 def _training_auc(dataset: Dataset, network: Any) -> float | None:
     count = len(dataset.train)
     rows = np.unique(np.linspace(0, count - 1, min(count, SCORED_ROWS)).astype(np.int64))
-    said = training.predict(network, _part(dataset.train.x, rows))
+    said = training.predict(network, dataset.train.x, rows)
     return mean([ranking.roc_auc() for ranking in rankings(said, dataset.train.y[rows])])
-
-
-def _part(x: Any, rows: NDArray[np.int64]) -> Any:
-    """Some rows of an array, or of several by name."""
-    return {name: each[rows] for name, each in x.items()} if isinstance(x, Mapping) else x[rows]
 
 
 def _checkpoints(

@@ -1,10 +1,12 @@
 """Options about the data set: where it is, which columns, how it is split."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from job.config.csv import Csv
 from job.config.option import Options, option
+
+FeedName = Literal["auto", "memory", "stream"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,13 @@ class DataOptions(Options):
         None,
         "Folder that keeps what was read from S3, so that a retry does not read it again.",
         makes_model=False,
+    )
+    feed: FeedName = option(
+        "auto",
+        "Keep the rows in memory and on the device, or stream them; auto takes the memory "
+        "if they fit.",
+        recorded="memory",
+        makes_model=False,  # another order of the rows, and no other model for it
     )
     requester_pays: bool = option(
         False,

@@ -1,7 +1,7 @@
 """What the readers hand on (Labelled), and what training and evaluation see (Split, Dataset)."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from job.data import hashing
 from job.data.findings import Finding, sentence
 from job.data.schema import Schema
+from job.data.sizing import IN_MEMORY, Size
 
 Classes = tuple[int | str, ...]
 """All integers or all strings, sorted."""
@@ -30,6 +31,9 @@ Raw = Mapping[str, NDArray[Any]]
 Kept = Mapping[str, Any]
 """Column → (rows,) Arrow or NumPy values that predictions carry: those of --keep as the file has
 them, and of images the name of each file as `file`."""
+
+RAW_ROWS = 1 << 16
+"""Rows of a table as a published model takes them, texts as Python's, made at once."""
 
 Part = Literal["train", "test"]
 
@@ -111,11 +115,17 @@ class Tabular:
         Raises:
             DataError: A column that it takes is not there.
         """
+        blocks = list(self.blocks(schema))
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+    def blocks(self, schema: Schema) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """As `rows_for`, some rows at a time."""
         from job.data.table import drift, encode
 
         drift.check(self.source, schema)
-        columns, _ = encode.typed(self.source, schema)
-        return encode.raw(columns, schema)
+        for block in self.source.blocks(RAW_ROWS):
+            columns, _ = encode.typed(block, schema)
+            yield encode.raw(columns, schema)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +146,7 @@ class Dataset:
         table: The columns, when the data is a table; `x` is then `Compact`.
         kept: What predictions carry of the test rows.
         pictures: Reads the test images at another size: the shape of one → (rows, *shape).
+        size: What reading it into memory takes, and where its rows lie for that.
     """
 
     uri: str
@@ -151,6 +162,8 @@ class Dataset:
     table: Tabular | None = None
     kept: Kept = field(default_factory=dict)
     pictures: Callable[[tuple[int, ...]], Inputs] | None = None
+
+    size: Size = IN_MEMORY
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -197,4 +210,5 @@ class Dataset:
         if self.table is None:
             rows: NDArray[Any] = self.test.x[:count]
             return rows
-        return {name: values[:count] for name, values in self.table.test.items()}
+        block = next(self.table.blocks(self.table.schema))
+        return {name: values[:count] for name, values in block.items()}

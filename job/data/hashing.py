@@ -11,7 +11,7 @@ OOPSLA 2014 (SplitMix64's finalizer, variant 13 of Stafford).
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ Hashes = NDArray[np.uint64]
 
 CACHED = 1 << 14
 """Rows that are mixed at once: what the processor's cache holds."""
+BLOCK_ROWS = 1 << 18
+"""Hashed at once, so that what lies between needs no memory for all rows."""
 
 
 def number(text: str) -> float:
@@ -48,8 +50,9 @@ def rows(columns: Mapping[str, Any], *, meaning: Callable[[str], float] = number
     """
     total = np.zeros(len(next(iter(columns.values()))), np.uint64)
     for name, array in columns.items():
-        total += column(name, array, meaning=meaning)
-    return mixed(total)
+        add(total, name, array, meaning=meaning)
+    mix(total)
+    return total
 
 
 def column(name: str, array: Any, *, meaning: Callable[[str], float] = number) -> Hashes:
@@ -57,12 +60,31 @@ def column(name: str, array: Any, *, meaning: Callable[[str], float] = number) -
 
     Those of a row's columns add up to what `mixed` makes the row's hash of.
     """
-    values = _values(array, meaning)
-    present = values != 0
-    values += _text(name.encode())
-    found: Hashes = mixed(values)
-    found *= present
+    found = np.zeros(len(array), np.uint64)
+    add(found, name, array, meaning=meaning)
     return found
+
+
+def add(total: Hashes, name: str, array: Any, *, meaning: Callable[[str], float] = number) -> None:
+    """Adds a column's hashes to the sums of its rows, in place and block by block."""
+    salt = _text(name.encode())
+    for start, values in _values(array, meaning):
+        present = values != 0
+        values += salt
+        found = mixed(values)
+        found *= present
+        total[start : start + len(found)] += found
+
+
+def subtract(total: Hashes, name: str, array: Any) -> None:
+    """Takes a column's hashes out of the sums of its rows again, in place."""
+    total -= column(name, array)
+
+
+def mix(total: Hashes) -> None:
+    """Mixes sums into the hashes of their rows, in place."""
+    for start in range(0, len(total), BLOCK_ROWS):
+        total[start : start + BLOCK_ROWS] = mixed(total[start : start + BLOCK_ROWS])
 
 
 def contents(items: list[bytes]) -> Hashes:
@@ -83,35 +105,48 @@ def held_out(hashes: Hashes, share: float) -> NDArray[np.bool_]:
 
 def duplicates(train: Hashes, test: Hashes) -> NDArray[np.int64]:
     """The test rows that also occur among the training rows, ascending."""
-    known = np.sort(train)
-    at = np.minimum(np.searchsorted(known, test), len(known) - 1)
-    return np.flatnonzero(known[at] == test) if len(known) else np.arange(0)
+    return duplicates_of(np.sort(train), test)
 
 
-def _values(array: Any, meaning: Callable[[str], float]) -> Hashes:
-    """(n,) never 0 but for missing values; a fresh array."""
+def duplicates_of(known: Hashes, test: Hashes) -> NDArray[np.int64]:
+    """As `duplicates`, of training rows whose hashes are in order."""
+    if not len(known):
+        return np.arange(0)
+    found = []
+    for start in range(0, len(test), BLOCK_ROWS):
+        block = test[start : start + BLOCK_ROWS]
+        at = np.minimum(np.searchsorted(known, block), len(known) - 1)
+        found.append(start + np.flatnonzero(known[at] == block))
+    return np.concatenate(found) if found else np.arange(0)
+
+
+def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, Hashes]]:
+    """The first row of each block, and (n,) never 0 but for missing values; a fresh array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_null(array.type):
-        return np.zeros(len(array), np.uint64)
+        return
     if pa.types.is_string(array.type):
         array = pc.dictionary_encode(array)
-    if isinstance(array, pa.ChunkedArray):
-        if pa.types.is_dictionary(array.type):
-            array = array.unify_dictionaries()
-        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type) and isinstance(array, pa.ChunkedArray):
+        array = array.unify_dictionaries().combine_chunks()
     if pa.types.is_dictionary(array.type):
         table = np.append(texts(array.dictionary, meaning), np.uint64(0))
-        codes: NDArray[Any] = pc.fill_null(array.indices, len(table) - 1).to_numpy(
-            zero_copy_only=False
-        )
-        hashes: Hashes = table[codes]
-        return hashes
-    if pa.types.is_timestamp(array.type):
-        array = array.cast(pa.int64())
-    floats = pc.fill_null(array.cast(pa.float64(), safe=False), float("nan"))
-    return _numeric(floats.to_numpy(zero_copy_only=False))
+        array = array.indices
+        for start in range(0, len(array), BLOCK_ROWS):
+            codes = pc.fill_null(array.slice(start, BLOCK_ROWS), len(table) - 1)
+            yield start, table[codes.to_numpy(zero_copy_only=False)]
+        return
+    for start in range(0, len(array), BLOCK_ROWS):
+        block = array.slice(start, BLOCK_ROWS)
+        if pa.types.is_timestamp(array.type):
+            block = block.cast(pa.int64())
+        floats = pc.fill_null(block.cast(pa.float64(), safe=False), float("nan"))
+        if isinstance(floats, pa.ChunkedArray):
+            yield start, _numeric(floats.to_numpy())
+        else:
+            yield start, _numeric(floats.to_numpy(zero_copy_only=False))
 
 
 def texts(distinct: Any, meaning: Callable[[str], float]) -> Hashes:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from job.data.dataset import Classes, Labelled
 from job.data.findings import LOST_SHARE, Finding
 from job.data.memory import allocate
+from job.data.place import MEMORY, Place
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError
 
@@ -103,7 +104,7 @@ def encode(rows: Labelled, classes: Classes) -> NDArray[np.int32]:
     return y
 
 
-def without_unknown(rows: Labelled, classes: Classes) -> Labelled:
+def without_unknown(rows: Labelled, classes: Classes, place: Place = MEMORY) -> Labelled:
     """Leaves out held-out rows whose label no training row has, with a finding for each label.
 
     Rows that came apart from the training rows stay; `encode` rejects such labels there.
@@ -129,7 +130,7 @@ def without_unknown(rows: Labelled, classes: Classes) -> Labelled:
     lost = len(inverse) - len(kept)
     if lost > LOST_SHARE * rows.of:
         findings.append(Finding(code="lost-rows", count=lost, of=rows.of))
-    x = allocate((len(kept), *rows.x.shape[1:]), rows.x.dtype, rows.name)
+    x = place.array((len(kept), *rows.x.shape[1:]), rows.x.dtype, rows.name)
     np.take(rows.x, kept, axis=0, out=x, mode="clip")
     again = rows.again
     return replace(

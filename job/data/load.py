@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from job.data import labels, quality, splits
-from job.data.dataset import Classes, Dataset, Labelled, Part, Published, Raw, Split
+from job.data import labels, quality, sizing, splits
+from job.data.dataset import Classes, Dataset, Labelled, Part, Published, Split, Tabular
 from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import WORDS, Finding
+from job.data.place import MEMORY, Place
 from job.data.reading import Reading
 from job.data.schema import Recipe, Schema
 from job.data.sources import idx, imageset, imagetable, mnist, npz, values
@@ -87,7 +88,9 @@ def _load(
     opener: Open,
 ) -> Dataset:
     found = _found(uri, scratch, opener)
-    source = _source(uri, found, reading)
+    size = sizing.of(found, reading)
+    place = sizing.place(size, Path(tempfile.gettempdir()), uri)
+    source = _source(uri, found, reading, place)
     if found is not None and source is None:
         from job.data.table import load as table
 
@@ -99,8 +102,10 @@ def _load(
             reading=reading,
             recipe=recipe,
             like=like,
+            place=place,
         )
-        return replace(dataset, findings=(*copies(found, found.tables), *dataset.findings))
+        findings = (*copies(found, found.tables), *dataset.findings)
+        return replace(dataset, findings=findings, size=size)
     if found is None or not is_table(found, reading.label):
         _refuse_table_options(reading, uri)
     source = _expect(uri, source)
@@ -108,18 +113,19 @@ def _load(
         rows, test_rows = source("train", "test")
     else:
         [rows] = source("train", whole=True)
-        other = _expect(test_uri, _source(test_uri, _found(test_uri, scratch, opener), reading))
+        elsewhere = _found(test_uri, scratch, opener)
+        other = _expect(test_uri, _source(test_uri, elsewhere, reading, place))
         [test_rows] = other("test", whole=True, shape=rows.x.shape[1:])
     classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
-    test_rows = labels.without_unknown(test_rows, classes)
+    test_rows = labels.without_unknown(test_rows, classes, place)
     test = _split(test_rows, classes, rows.x.shape[1:], rows.x.dtype)
     share = splits.chosen(validation_split, len(y))
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), share, uri)
     else:
         fit, validation = splits.stratified(y, share, uri)
-    findings = dict.fromkeys((*rows.findings, *test_rows.findings))
+    told = dict.fromkeys((*rows.findings, *test_rows.findings))
     return Dataset(
         uri=uri,
         digest=digest(classes, train, test),
@@ -132,8 +138,9 @@ def _load(
         duplicates=None if uri == "mnist" and test_uri is None else quality.duplicates(train, test),
         held_out_of=test_rows.of,
         kept=test_rows.kept,
-        findings=tuple(findings),
+        findings=tuple(told),
         pictures=test_rows.again,
+        size=size,
     )
 
 
@@ -167,7 +174,9 @@ def load_test(
         UsageError, DataNotFound, AccessDenied, StoreError: As `load`.
     """
     where = test_uri or uri
-    source = _expect(where, _source(where, _found(where, scratch), reading))
+    found = _found(where, scratch)
+    place = sizing.place(sizing.of(found, reading), Path(tempfile.gettempdir()), where)
+    source = _expect(where, _source(where, found, reading, place))
     [rows] = source("test", whole=test_uri is not None, shape=shape)
     rows = labels.without_unknown(rows, classes)
     test = _split(rows, classes, shape, np.dtype(dtype))
@@ -183,23 +192,25 @@ def load_test_table(
     schema: Schema,
     reading: Reading,
     scratch: Path,
-) -> tuple[Raw, NDArray[np.int32], tuple[Finding, ...]]:
+) -> tuple[Tabular, NDArray[np.int32], tuple[Finding, ...]]:
     """Reads the test rows of a table for a model that exists: all of `test_uri`, if there is one.
 
     Returns:
-        Column → (rows,) values, (rows,) class indices, and what is not as in training.
+        The rows, (rows,) class indices, and what is not as in training.
 
     Raises:
         As `load_test`.
     """
     from job.data.table import load as table
 
+    found = find(test_uri or uri, scratch)
     return table.load_test(
-        find(test_uri or uri, scratch),
+        found,
         whole=test_uri is not None,
         schema=schema,
         classes=classes,
         reading=reading,
+        place=sizing.place(sizing.of(found, reading), Path(tempfile.gettempdir()), found.uri),
     )
 
 
@@ -287,19 +298,25 @@ def _refuse_table_options(reading: Reading, uri: str) -> None:
             )
 
 
-def _source(uri: str, found: Found | None, reading: Reading) -> Source | None:
+def _source(
+    uri: str, found: Found | None, reading: Reading, place: Place = MEMORY
+) -> Source | None:
     """The rows of arrays or images; None for a table."""
     if found is None:
-        return _arrays(mnist.read, parted=True, share=0)
+        return _arrays(mnist.read, parted=True, share=0, place=place)
     if is_table(found, reading.label):
         images = None if reading.label is None else imagetable.opened(found, reading)
-        return None if images is None else partial(imageset.read, images, reading=reading)
+        if images is None:
+            return None
+        return partial(imageset.read, images, reading=reading, place=place)
     if found.images:
-        return partial(imageset.read, imageset.in_folders(found), reading=reading)
+        images = imageset.in_folders(found)
+        return partial(imageset.read, images, reading=reading, place=place)
     if uri.endswith(".npz") and found.single:
         [path] = found.fetch(found.keys)
         parted = npz.has_test_rows(uri, path)
-        return _arrays(partial(npz.read, uri, path), parted=parted, share=reading.test_split)
+        read = partial(npz.read, uri, path, place=place)
+        return _arrays(read, parted=parted, share=reading.test_split, place=place)
     if found.single:
         raise DataError(
             f"{uri}: expected a table, a folder of class folders with images or of IDX files, or "
@@ -308,7 +325,8 @@ def _source(uri: str, found: Found | None, reading: Reading) -> Source | None:
             "numpy.savez(file, x_train=…, y_train=…, x_test=…, y_test=…).",
         )
     parted = idx.has_test_rows(found)
-    return _arrays(partial(idx.read, found), parted=parted, share=reading.test_split)
+    read = partial(idx.read, found, place=place)
+    return _arrays(read, parted=parted, share=reading.test_split, place=place)
 
 
 def _expect(uri: str, source: Source | None) -> Source:
@@ -320,12 +338,14 @@ def _expect(uri: str, source: Source | None) -> Source:
     return source
 
 
-def _arrays(read: Callable[[Part], Labelled], *, parted: bool, share: float) -> Source:
+def _arrays(
+    read: Callable[[Part], Labelled], *, parted: bool, share: float, place: Place
+) -> Source:
     def source(
         *parts: Part, whole: bool = False, shape: tuple[int, ...] | None = None
     ) -> list[Labelled]:
         del shape  # arrays have the shape that they have
-        side = read if whole or parted else splits.by_hash(read, share)
+        side = read if whole or parted else splits.by_hash(read, share, place)
         return [side(part) for part in parts]
 
     return source

@@ -1,7 +1,10 @@
 """Memory for the arrays of a data set, refused before the machine runs out of it."""
 
+import contextlib
 import math
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,10 @@ from numpy.typing import NDArray
 
 from job.errors import DataError
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""The container's memory limit in bytes, or the word max (cgroup v2)."""
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where the control groups are mounted; a container sees its own one at the root."""
+
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 ALIGNMENT = 64
 """Bytes; TensorFlow aborts the process on a tensor whose data begins elsewhere."""
@@ -73,5 +78,17 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 def limit() -> int:
     """Bytes that this process can have at best."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.exists() else "max"
-    return physical if limit == "max" else min(physical, int(limit))
+    own, _ = resource.getrlimit(resource.RLIMIT_DATA)  # `ulimit -d`
+    limits = [physical, *_cgroup_limits()]
+    return min(limits if own == resource.RLIM_INFINITY else [*limits, own])
+
+
+def _cgroup_limits() -> Iterator[int]:
+    """The limits of the control group, of version 2 or 1, that this process is in."""
+    lines = OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.exists() else []
+    below = {(kind == "memory", path) for _, kind, path in (line.split(":", 2) for line in lines)}
+    for first, path in {(False, "/"), (True, "/"), *below}:
+        file = "memory/{}/memory.limit_in_bytes" if first else "{}/memory.max"
+        limit = CGROUPS / file.format(path.strip("/"))
+        with contextlib.suppress(OSError, ValueError):  # no such group, or the word max
+            yield int(limit.read_text())

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import hashing, labels, memory
+from job.data import hashing, labels
 from job.data.dataset import Labelled, Part
 from job.data.findings import Finding
+from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.errors import DataError
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -55,10 +56,15 @@ def stratified(y: NDArray[np.int32], share: float, name: str) -> Rows:
     """
     counts = np.bincount(y)
     held = np.minimum((counts * share + 0.5).astype(np.int64), np.maximum(counts - 1, 0))
-    order = np.argsort(y, kind="stable")
-    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its class
     out = np.empty(len(y), np.bool_)
-    out[order] = rank >= np.repeat(counts - held, counts)
+    before = np.zeros(len(counts), np.int64)  # rows of each class, in the blocks before
+    for start in range(0, len(y), BLOCK_ROWS):
+        block = y[start : start + BLOCK_ROWS]
+        here = np.bincount(block, minlength=len(counts))
+        order = np.argsort(block, kind="stable")
+        rank = np.arange(len(block)) + np.repeat(before - (np.cumsum(here) - here), here)
+        out[start + order] = rank >= np.repeat(counts - held, here)
+        before += here
     return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
 
 
@@ -99,12 +105,15 @@ def by_key(y: NDArray[np.int32], keys: NDArray[np.uint64], share: float, name: s
     return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
 
 
-def by_hash(read: Callable[[Part], Labelled], share: float) -> Callable[[Part], Labelled]:
+def by_hash(
+    read: Callable[[Part], Labelled], share: float, place: Place = MEMORY
+) -> Callable[[Part], Labelled]:
     """Gives a data set without test rows a test part: rows that a hash of each row chooses.
 
     Args:
         read: Reads the rows, as its training part.
         share: Of the rows held out, above 0 and below 1.
+        place: Where the rows of a part go.
 
     Returns:
         Reads either part; the same row belongs to the same one tonight and next year. It raises
@@ -123,7 +132,7 @@ def by_hash(read: Callable[[Part], Labelled], share: float) -> Callable[[Part], 
                 f"{share}. Received: {len(out) - out.sum()} and {out.sum()}.",
                 hint="Give more rows, another --test-split, or a --test-data of your own.",
             )
-        x = memory.allocate((len(chosen), *rows.x.shape[1:]), rows.x.dtype, rows.name)
+        x = place.array((len(chosen), *rows.x.shape[1:]), rows.x.dtype, rows.name)
         np.take(rows.x, chosen, axis=0, out=x, mode="clip")  # which spares a copy
         return Labelled(name=rows.name, x=x, labels=rows.labels[chosen], of=len(rows.x))
 

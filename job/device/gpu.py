@@ -79,6 +79,21 @@ def prove(*, xla: bool) -> Proof:
     )
 
 
+def total_memory() -> int | None:
+    """Bytes of the first visible GPU's memory; None where the driver does not say."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, total = ctypes.c_int(0), ctypes.c_size_t(0)
+    known = (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+        and driver.cuDeviceTotalMem_v2(ctypes.byref(total), device) == 0
+    )
+    return total.value if known else None
+
+
 def forget() -> None:
     """Lets the visible devices be chosen anew after a proof that failed.
 

@@ -140,6 +140,13 @@ def gpu_peak_memory_mb() -> float | None:
     return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 2**20
 
 
+def gpu_memory_bytes() -> int | None:
+    """The GPU's own memory; None where there is none, or its driver does not say."""
+    from job.device import gpu
+
+    return gpu.total_memory()
+
+
 @contextlib.contextmanager
 def foreign_errors(
     *, batch_size: int, data_bytes: int, image_size: tuple[int, ...] = ()

@@ -41,8 +41,7 @@ class Challenger:
         classes: The labels, in the order of its outputs.
         input: What it takes.
         schema: Its columns, when it takes a table.
-        rows: (rows, *shape), or the columns of a table, each (rows,); the test rows.
-        table: The same rows for models that read a table otherwise, when it takes one.
+        rows: The test rows.
         pictures: The same for models of images of another size: the shape of one → rows.
         findings: About its data.
         y: (rows,), int32; their classes.
@@ -67,7 +66,6 @@ class Challenger:
     training_auc: float | None
     options: Mapping[str, Any]
     fingerprint: str | None
-    table: Tabular | None = None
     pictures: Callable[[tuple[int, ...]], Any] | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -84,7 +82,7 @@ def challenger(dataset: Dataset, fit: Fit, metric: Metric) -> Challenger:
         classes=dataset.classes,
         input=input_of(dataset),
         schema=dataset.schema,
-        rows=dataset.table.test if dataset.table else dataset.test.x,
+        rows=dataset.table or dataset.test.x,
         y=dataset.test.y,
         answers=_answers(fit.probabilities, dataset.classes, fit.metrics.threshold),
         metrics=fit.metrics,
@@ -93,7 +91,6 @@ def challenger(dataset: Dataset, fit: Fit, metric: Metric) -> Challenger:
         training_auc=fit.training_auc,
         options=fit.config.model_options(),
         fingerprint=fingerprint(fit.config, dataset.digest, fit.library_versions),
-        table=dataset.table,
         pictures=dataset.pictures,
         findings=dataset.findings,
     )
@@ -319,9 +316,7 @@ def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Chal
     with scratch() as folder:
         model = scoring.loaded(versions, manifest, folder)
     rows = challenger.rows
-    if challenger.table and manifest.schema:
-        rows = challenger.table.rows_for(manifest.schema)
-    elif challenger.pictures and manifest.input != challenger.input:
+    if challenger.pictures and manifest.input != challenger.input:
         rows = challenger.pictures(manifest.input.shape)
     probabilities = scoring.probabilities(model, rows, manifest.schema)
     answers = _answers(probabilities, manifest.classes, manifest.threshold)
@@ -341,8 +336,8 @@ def _obstacle(manifest: Manifest, challenger: Challenger) -> str:
     moved = next((each for each in challenger.findings if each.code == "split-moved"), None)
     if moved:
         return sentence(moved).rstrip(".")
-    if manifest.schema and challenger.table:
-        source = challenger.table.source
+    if manifest.schema and isinstance(challenger.rows, Tabular):
+        source = challenger.rows.source
         gone = [c.name for c in manifest.schema.columns if source.column(c.name) is None]
         if gone:
             return f"it takes columns that are not there ({', '.join(map(repr, gone[:5]))})"

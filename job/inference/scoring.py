@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from job import data as labelled
 from job import device, evaluation
 from job.config import Config
-from job.data.dataset import Kept
+from job.data.dataset import Kept, Tabular
 from job.data.findings import Finding, merged
 from job.data.reading import Reading
 from job.data.schema import Schema
@@ -28,8 +28,11 @@ BLOCK_ROWS = 8192
 Warn = Callable[[Finding], None]
 """Gets what a person should know of the data."""
 
-Rows = NDArray[Any] | Mapping[str, NDArray[Any]]
-"""(rows, *shape), or the columns of a table, each (rows,)."""
+Rows = NDArray[Any] | Tabular
+"""(rows, *shape), or the test rows of a table."""
+
+Block = NDArray[Any] | Mapping[str, NDArray[Any]]
+"""Some rows as a model takes them: (rows, *shape), or columns by name."""
 
 
 def evaluate(
@@ -65,7 +68,7 @@ def test_rows(
     """
     reading = Config.recorded(manifest.config).data
     if manifest.schema:
-        columns, y, findings = labelled.load_test_table(
+        table, y, findings = labelled.load_test_table(
             data,
             test_uri=test_data,
             classes=manifest.classes,
@@ -75,7 +78,7 @@ def test_rows(
         )
         for finding in findings:
             warn(finding)
-        return columns, y
+        return table, y
     test, findings = labelled.load_test(
         data,
         test_uri=test_data,
@@ -98,13 +101,14 @@ def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.f
         rows: As `test_rows` gives them.
         schema: The model's columns, when it takes a table.
     """
-    blocks: Iterator[Rows]
-    if isinstance(rows, Mapping):
-        names = schema.inputs() if schema else {}
-        count = len(next(iter(rows.values())))
+    blocks: Iterator[Block]
+    if isinstance(rows, Tabular):
+        assert schema is not None  # noqa: S101 - a model of a table has one
+        names = schema.inputs()
         blocks = (
-            {names[name]: values[i : i + BLOCK_ROWS] for name, values in rows.items()}
-            for i in range(0, count, BLOCK_ROWS)
+            {names[name]: values[i : i + BLOCK_ROWS] for name, values in some.items()}
+            for some in rows.blocks(schema)
+            for i in range(0, len(next(iter(some.values()))), BLOCK_ROWS)
         )
     else:
         blocks = (rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS))
@@ -166,7 +170,7 @@ def predict(
 
 def _blocks(
     uri: str, manifest: Manifest, reading: Reading, folder: Path
-) -> Iterator[tuple[Rows, Kept, Sequence[Finding]]]:
+) -> Iterator[tuple[Block, Kept, Sequence[Finding]]]:
     """Blocks of new rows as a version takes them, what predictions carry, and findings."""
     if schema := manifest.schema:
         inputs = schema.inputs()
@@ -237,6 +241,6 @@ def loaded(versions: Versions, manifest: Manifest, folder: Path) -> Any:
         ) from exc
 
 
-def _answer(model: Any, block: Rows) -> NDArray[np.float32]:
+def _answer(model: Any, block: Block) -> NDArray[np.float32]:
     given = dict(block) if isinstance(block, Mapping) else block
     return np.asarray(model.predict_on_batch(given), dtype=np.float32)

@@ -31,6 +31,9 @@ OPEN = ("model", *REFERENCE, "patience")
 ALONE = 0.2
 """Share of a table's training rows that a network of one member holds out."""
 
+DEVICE_SHARE = 0.6
+"""Of a GPU's memory that the rows may take; the rest is for the network and its gradients."""
+
 MANY = 20_000
 """Rows from which an epoch has so many steps that fewer epochs without progress are enough."""
 
@@ -115,13 +118,21 @@ def folds(config: Config, dataset: Dataset) -> int:
     return max(FEWEST_FOLDS, min(FOLDS, min(_counts(dataset))))
 
 
-def decide(config: Config, dataset: Dataset, *, gpu: bool, text: tuple[str, ...] = ()) -> Plan:
+def decide(
+    config: Config,
+    dataset: Dataset,
+    *,
+    gpu: bool,
+    device_bytes: int | None = None,
+    text: tuple[str, ...] = (),
+) -> Plan:
     """Fills in what is open.
 
     Args:
         config: The options.
         dataset: What is trained on.
         gpu: Whether the device is one; a processor is given a smaller network on many rows.
+        device_bytes: The device's own memory; None for a processor.
         text: Columns of free text that `job.training.free_text` chose; the data set has them.
 
     Raises:
@@ -169,7 +180,10 @@ def decide(config: Config, dataset: Dataset, *, gpu: bool, text: tuple[str, ...]
     if config.model.model == "auto":
         chosen["model"] = kind
         settled = settled.replaced(model=kind)
-    return Plan(config=settled, chosen=chosen, reasons=reasons)
+    chosen["feed"], why = _feed(config, dataset, device_bytes)
+    return Plan(
+        config=settled.replaced(feed=chosen["feed"]), chosen=chosen, reasons=(*reasons, *why)
+    )
 
 
 def resumed(config: Config, chosen: Mapping[str, Any] | None) -> Config:
@@ -183,12 +197,34 @@ def resumed(config: Config, chosen: Mapping[str, Any] | None) -> Config:
     if chosen is None:
         chosen = {"model": "mlp", **REFERENCE}
     chosen = {"text": (), "augment": (), **chosen}  # as versions behaved that had no such option
+    feed = chosen.get("feed", OPTIONS["feed"].recorded)  # its rows have an order by now
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in chosen.items()
         if name in OPEN and (flat[name] is None or (name == "model" and flat[name] == "auto"))
     }
-    return config.replaced(**values) if values else config
+    return config.replaced(**values, feed=feed)
+
+
+def _feed(
+    config: Config, dataset: Dataset, device_bytes: int | None
+) -> tuple[str, tuple[str, ...]]:
+    """Where the rows of each step come from, and why, where the size decided it."""
+    if config.data.feed != "auto":
+        return config.data.feed, ()
+    size = dataset.size
+    if size.streamed:
+        return "stream", (
+            f"Rows are streamed from the scratch disk: to read them takes about "
+            f"{size.needed / 2**30:.1f} GiB of memory, and {size.allowed / 2**30:.1f} are there. "
+            "--feed decides.",
+        )
+    if device_bytes is not None and dataset.nbytes > DEVICE_SHARE * device_bytes:
+        return "stream", (
+            f"Rows are streamed to the device: they take {dataset.nbytes / 2**30:.1f} GiB, and it "
+            f"has {device_bytes / 2**30:.1f}. --feed decides.",
+        )
+    return "memory", ()
 
 
 def are_images(dataset: Dataset) -> bool:

@@ -21,6 +21,9 @@ from job.models.members import expect_room, side_by_side
 BINS, ROWS_PER_BIN = 24, 30
 """Bins of a number, at most, and rows for each of them, at least."""
 
+SAMPLE = 1 << 19
+"""Rows that quantiles are taken from, at most."""
+
 ONE_HOT = 64
 """Slots of a column up to which it is one-hot; above it is embedded where members share weights."""
 
@@ -136,7 +139,7 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
 
     ops, parts = keras.ops, []
     if schema.numbers:
-        found = bins(dataset.train.x["numbers"][dataset.fit_rows])
+        found = bins(dataset.train.x["numbers"][_some(dataset.fit_rows)])
         missing = ops.isnan(rows["numbers"])
         known = ops.where(missing, 0.0, rows["numbers"])
         shares = ops.clip((ops.expand_dims(known, 2) - found.low) * found.scale, 0.0, 1.0)
@@ -162,6 +165,13 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
         parts += inputs.calendar(rows["times"], i, column)
     own += inputs.bags(schema, rows, members)
     return inputs.joined(parts, own)
+
+
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most SAMPLE of the rows, evenly apart."""
+    if len(rows) <= SAMPLE:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)]
 
 
 class _Layers:

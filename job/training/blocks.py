@@ -1,35 +1,16 @@
 """Many steps in one call: a loop over mini-batches that runs on the device."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from job.data import memory
-from job.training.augment import Augmentation
+from job.training.feeds import Feed, Window
 
 BLOCK_SECONDS = 0.5
 """What a call should last: long against its own cost, short against a signal's patience."""
 
 GROWTH = 8
 """How much longer than the last a block may be: the first steps are slower than they will be."""
-
-
-class Table:
-    """Rows and labels, moved to the device once; pixels stay uint8.
-
-    Args:
-        x: (n, *shape), uint8 or float32; or several such arrays by name.
-        y: (n,), int32; or a tuple of such arrays.
-    """
-
-    def __init__(self, x: Any, y: Any):
-        import tensorflow as tf
-
-        self.x = tf.nest.map_structure(_on_device, dict(x) if isinstance(x, Mapping) else x)
-        self.y = tf.nest.map_structure(_on_device, y)
 
 
 class Loop:
@@ -42,13 +23,10 @@ class Loop:
     Args:
         model: Compiled and built.
         step: The model's `train_step` or `test_step`, looped over.
-        table: The rows.
-        order: pass (from 0) → (rows,) row numbers of `table`, always as many.
-        rows: Rows of a pass.
-        batch_size: Rows of a step.
+        feed: Where the rows of each step come from.
         xla: Compile the program with XLA.
         between: Called between two blocks with the steps done so far and the metrics.
-        augmentation: Changes the x of each batch; None to take rows as they are.
+        change: (x, draws) → the x of a batch, where the feed draws numbers; else None.
 
     Attributes:
         steps: Steps of a pass.
@@ -59,26 +37,19 @@ class Loop:
         self,
         model: Any,
         step: Callable[[Any], object],
-        table: Table,
+        feed: Feed,
         *,
-        order: Callable[[int], NDArray[np.int64]],
-        rows: int,
-        batch_size: int,
         xla: bool,
         between: Callable[[int, dict[str, Any]], None],
-        augmentation: Augmentation | None = None,
+        change: Callable[[Any, Any], Any] | None = None,
     ):
-        self.steps = -(-rows // batch_size)
+        self.steps = feed.steps
         self.passes = 0
         self.first_step = 0
-        self._table = table
-        self._order = order
+        self._feed = feed
         self._between = between
-        self._batch_size = batch_size
         self._block = 1  # the first blocks measure
-        self._augmentation = augmentation
-        change = augmentation.change if augmentation else None
-        self._program = _program(model, step, rows // batch_size, self.steps, xla, change)
+        self._program = _program(model, step, xla, change)
 
     def trace(self) -> None:
         """Turns Python into a graph."""
@@ -90,13 +61,14 @@ class Loop:
 
     def __call__(self, _iterator: object = None) -> dict[str, Any]:
         """Runs a pass, or the rest of one; of Keras's iterator nothing is taken."""
-        rows = self._split()
+        window = self._window()
         step, self.first_step = self.first_step, 0
         while True:
-            stop = min(self.steps, step + self._block)
+            if step == window.first_step + window.steps < self.steps:
+                window = self._feed.window(self.passes, step)
+            stop = min(window.first_step + window.steps, step + self._block)
             begin = time.perf_counter()
-            logs = self._program(self._table.x, self._table.y, *rows, _scalar(step), _scalar(stop))
-            logs = {name: _number(value) for name, value in logs.items()}
+            logs = self._run(window, step, stop)
             seconds = time.perf_counter() - begin
             if stop - step == self._block:  # one that was cut short tells little
                 fitting = int(self._block * BLOCK_SECONDS / seconds)
@@ -107,37 +79,32 @@ class Loop:
             self._between(stop, logs)
             step = stop
 
+    def _window(self) -> Window:
+        """The window to begin with; of a pass that only has to be validated, its last one."""
+        return self._feed.window(self.passes, min(self.first_step, self.steps - 1))
+
+    def _run(self, window: Window, start: int, stop: int) -> dict[str, Any]:
+        first = window.first_step
+        full = window.steps
+        ends = False
+        if first + full == self.steps and window.ragged:
+            full, ends = full - 1, start < stop == self.steps
+        bounds = map(_scalar, (start - first, min(stop - first, full)))
+        logs = self._program(*window.arrays, *bounds, _flag(ends))
+        return {name: _number(value) for name, value in logs.items()}
+
     def _no_step(self) -> tuple[Any, ...]:
-        return self._table.x, self._table.y, *self._split(), _scalar(0), _scalar(0)
-
-    def _split(self) -> tuple[Any, Any]:
-        """The order of this pass as (full batches, batch_size) and the short batch's rows.
-
-        With an augmentation each of both is a tuple: the rows, and the numbers drawn for them.
-        """
-        import tensorflow as tf
-
-        each: Any = self._order(self.passes).astype(np.int32)
-        full = len(each) // self._batch_size * self._batch_size
-        if self._augmentation:
-            each = (each, self._augmentation.draw(self.passes, len(each)))
-
-        def batches(values: NDArray[Any]) -> Any:
-            return tf.constant(values[:full].reshape(-1, self._batch_size, *values.shape[1:]))
-
-        grid = tf.nest.map_structure(batches, each)
-        return grid, tf.nest.map_structure(lambda values: tf.constant(values[full:]), each)
+        window = self._window()
+        return *window.arrays, _scalar(0), _scalar(0), _flag(False)
 
 
 def _program(
-    model: Any,
-    step: Callable[[Any], object],
-    full: int,
-    steps: int,
-    xla: bool,
-    change: Callable[[Any, Any], Any] | None,
+    model: Any, step: Callable[[Any], object], xla: bool, change: Callable[[Any, Any], Any] | None
 ) -> Any:
-    """(x, y, grid, rest, start, stop) → metrics, after the steps from start to before stop."""
+    """(x, y, grid, rest, start, stop, ends) → metrics, after steps of a window.
+
+    Those are the full batches from start to before stop, and with `ends` the short one.
+    """
     import tensorflow as tf
 
     def run(x: Any, y: Any, rows: Any) -> None:
@@ -147,23 +114,30 @@ def _program(
         batch = (x if change is None else change(x, draws)), y
         model.distribute_strategy.run(step, args=(batch,))
 
-    def program(x: Any, y: Any, grid: Any, rest: Any, start: Any, stop: Any) -> dict[str, Any]:
+    def program(
+        x: Any, y: Any, grid: Any, rest: Any, start: Any, stop: Any, ends: Any
+    ) -> dict[str, Any]:
         def body(i: Any) -> Any:
             run(x, y, tf.nest.map_structure(lambda each: each[i], grid))
             return i + 1
 
-        if full:
-            tf.while_loop(lambda i: i < tf.minimum(stop, full), body, (start,))
-        if full < steps:
+        if _length(grid):
+            tf.while_loop(lambda i: i < stop, body, (start,))
+        if _length(rest):
 
             def last() -> Any:
                 run(x, y, rest)
                 return True
 
-            tf.cond(tf.logical_and(start < stop, stop == steps), last, lambda: False)
+            tf.cond(ends, last, lambda: False)
         return dict(model.get_metrics_result())
 
     return tf.function(program, jit_compile=xla, autograph=False)
+
+
+def _length(batches: Any) -> int:
+    """Batches of a grid, or rows of the short one; with what was drawn for them or without."""
+    return int((batches[0] if isinstance(batches, tuple) else batches).shape[0])
 
 
 def _number(value: Any) -> Any:
@@ -177,14 +151,7 @@ def _scalar(value: int) -> Any:
     return tf.constant(value, tf.int32)
 
 
-def _on_device(array: NDArray[Any]) -> Any:
-    """A tensor of the array; on the CPU without the second copy that `tf.constant` makes."""
+def _flag(value: bool) -> Any:
     import tensorflow as tf
 
-    if tf.config.get_visible_devices("GPU"):
-        return tf.constant(array)
-    shared = array.flags.c_contiguous and array.flags.writeable  # DLPack knows no read-only
-    if not shared or array.ctypes.data % memory.ALIGNMENT:
-        source, array = array, memory.aligned(array.shape, array.dtype)
-        array[...] = source
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(value)

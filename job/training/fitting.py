@@ -20,8 +20,9 @@ from job.models.mlp import class_weights
 from job.training import calibration
 from job.training.augment import Augmentation
 from job.training.best import Best
-from job.training.blocks import Loop, Table
+from job.training.blocks import Loop
 from job.training.calibration import Validation, ValidationScores, scores
+from job.training.feeds import Feed, Gathered, Streamed, Table
 from job.training.state import EpochResult, State, put_back
 
 VALIDATION_BATCH = 2048
@@ -173,10 +174,11 @@ def fit(
         model=model,
         epochs=epochs,
     )
-    table = Table(dataset.train.x, (dataset.train.y, fold) if many else dataset.train.y)
-    loops = [_train_loop(model, table, dataset, config, chain)]
-    if len(held):
-        loops.append(_validation_loop(model, table, held, config, chain))
+    y = (dataset.train.y, fold) if many else dataset.train.y
+    training, validating = _feeds(model, dataset.train.x, y, dataset, held, config)
+    loops = [_train_loop(model, training, dataset, config, chain)]
+    if validating:
+        loops.append(_validation_loop(model, validating, config, chain))
     chain.params["steps"] = loops[0].steps
 
     finished = resume is not None and resume.position.finished
@@ -234,7 +236,7 @@ def finish(model: Any, dataset: Dataset, fold: NDArray[np.int32]) -> tuple[Any, 
     held = np.flatnonzero(fold >= 0 if many.folds else fold == REPORTED)
     if not len(held):
         return network, None
-    said = predict(probabilities(many), _part(dataset.train.x, held))
+    said = predict(probabilities(many), dataset.train.x, held)
     weights = many.held(fold[held])
     known = weights.sum(axis=1) > 0  # a fold's members may all have been dropped
     held, said, weights = held[known], said[known], weights[known]
@@ -277,22 +279,24 @@ def order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64
     return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
-def predict(model: Any, x: Any) -> NDArray[np.float32]:
+def predict(model: Any, x: Any, at: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Probabilities of raw rows, in memory that does not grow with the model's layers.
 
     Args:
         model: Takes rows as they are in x.
         x: (rows, *shape), uint8 or float32; or several such arrays by name.
+        at: The rows of x that are meant; None for all.
 
     Returns:
         (rows, classes), float32.
     """
     rows = len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
+    rows = rows if at is None else len(at)
     probabilities = np.empty((rows, *model.output_shape[1:]), np.float32)
     batch = min(PREDICT_BATCH, room(model))
     for start in range(0, rows, batch):
-        stop = start + batch
-        probabilities[start:stop] = model.predict_on_batch(_part(x, slice(start, stop)))
+        some = slice(start, start + batch)
+        probabilities[some] = model.predict_on_batch(_part(x, some if at is None else at[some]))
     return probabilities
 
 
@@ -331,25 +335,53 @@ def _create_variables(model: Any, dataset: Dataset) -> None:
     model.reset_metrics()
 
 
-def _train_loop(model: Any, table: Table, dataset: Dataset, config: Config, chain: Any) -> Loop:
+def _augmentation(config: Config) -> Augmentation | None:
+    words = config.training.changes
+    return Augmentation(words=words, seed=config.training.seed) if words else None
+
+
+def _feeds(
+    model: Any, x: Any, y: Any, dataset: Dataset, held: NDArray[np.int64], config: Config
+) -> tuple[Feed, Feed | None]:
+    """Where the rows of training come from, and those of validation, if there are any."""
+    fit_rows, batch = dataset.fit_rows, int(config.training.batch_size or 0)
+    held_batch = len(held) // max(1, -(-len(held) // min(VALIDATION_BATCH, room(model))))
+    seed, augmentation = config.training.seed, _augmentation(config)
+    draw = augmentation.draw if augmentation else None
+    if config.data.feed == "stream":
+        return (
+            Streamed(x, y, fit_rows, batch_size=batch, seed=seed, draw=draw),
+            Streamed(x, y, held, batch_size=held_batch, seed=None) if len(held) else None,
+        )
+    table = Table(x, y)
+
+    def shuffled(epoch: int) -> NDArray[np.int64]:
+        return order(fit_rows, seed=seed, epoch=epoch)
+
+    return (
+        Gathered(table, shuffled, rows=len(fit_rows), batch_size=batch, draw=draw),
+        Gathered(table, lambda _: held, rows=len(held), batch_size=held_batch)
+        if len(held)
+        else None,
+    )
+
+
+def _train_loop(model: Any, feed: Feed, dataset: Dataset, config: Config, chain: Any) -> Loop:
     def between(step: int, logs: dict[str, Any]) -> None:
         # Keras itself calls these around a whole pass only.
         chain.on_train_batch_end(step - 1, logs)
         chain.on_train_batch_begin(step)
 
-    words = config.training.changes
+    augmentation = _augmentation(config)
     return Loop(
         model,
         _weighted(model, class_weights(dataset))
         if config.training.class_weights and not as_members(model)
         else model.train_step,
-        table,
-        order=lambda epoch: order(dataset.fit_rows, seed=config.training.seed, epoch=epoch),
-        rows=len(dataset.fit_rows),
-        batch_size=int(config.training.batch_size or 0),
+        feed,
         xla=_xla(model, config),
         between=between,
-        augmentation=Augmentation(words=words, seed=config.training.seed) if words else None,
+        change=augmentation.change if augmentation else None,
     )
 
 
@@ -377,24 +409,12 @@ def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], objec
     return step
 
 
-def _validation_loop(
-    model: Any, table: Table, rows: NDArray[np.int64], config: Config, chain: Any
-) -> Loop:
+def _validation_loop(model: Any, feed: Feed, config: Config, chain: Any) -> Loop:
     def between(step: int, logs: dict[str, Any]) -> None:
         chain.on_test_batch_end(step - 1, logs)
         chain.on_test_batch_begin(step)
 
-    batches = -(-len(rows) // min(VALIDATION_BATCH, room(model)))
-    return Loop(
-        model,
-        model.test_step,
-        table,
-        order=lambda _: rows,
-        rows=len(rows),
-        batch_size=len(rows) // batches,
-        xla=_xla(model, config),
-        between=between,
-    )
+    return Loop(model, model.test_step, feed, xla=_xla(model, config), between=between)
 
 
 def _keras_fit(

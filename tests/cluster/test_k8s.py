@@ -278,6 +278,17 @@ def test_spot_and_kueue() -> None:
     assert "kueue.x-k8s.io/queue-name" not in pod_labels  # Kueue would queue the pod once more
 
 
+def test_scratch_is_a_volume_that_the_job_may_write() -> None:
+    spec = find(render_components(("scratch",)), "Job")["spec"]["template"]["spec"]
+    [volume] = spec["volumes"]
+    assert volume["name"] == "tmp"
+    claim = volume["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert quantity(claim["resources"]["requests"]["storage"]) >= 2**36
+    assert spec["securityContext"]["fsGroup"]
+    mounts = spec["containers"][0]["volumeMounts"]
+    assert {"name": "tmp", "mountPath": "/tmp"} in mounts
+
+
 def test_the_readme_says_what_the_failure_policy_does() -> None:
     """The table of exit codes in job/commands/README.md has the rules of errors.py."""
     readme = (K8S.parent / "job/commands/README.md").read_text()

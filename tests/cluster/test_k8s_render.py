@@ -61,7 +61,7 @@ def combinations() -> list[Manifest]:
 
 
 def test_the_tree_has_the_promised_parts() -> None:
-    assert COMPONENTS == ["cpu", "kueue", "s3-keys", "schedule", "seaweedfs", "spot"]
+    assert COMPONENTS == ["cpu", "kueue", "s3-keys", "schedule", "scratch", "seaweedfs", "spot"]
     assert OVERLAYS == ["local", "production", "scheduled"]
     assert set(CHANGED) == set(PATCHES)
 

@@ -73,10 +73,15 @@ def write_npz(path: Path, **members: Any) -> Path:
     return path
 
 
-def load(uri: Path | str, test: Path | str | None = None, split: float = 0.25) -> Dataset:
-    test_uri = None if test is None else str(test)
+def load(
+    uri: Path | str, test: Path | str | None = None, split: float = 0.25, **reading: Any
+) -> Dataset:
     return data.load(
-        str(uri), test_uri=test_uri, validation_split=split, scratch=Path("/nowhere/scratch")
+        str(uri),
+        test_uri=None if test is None else str(test),
+        validation_split=split,
+        scratch=Path("/nowhere/scratch"),
+        reading=data.Reading(**reading),
     )
 
 

@@ -1,5 +1,6 @@
 """inspect(...): what the job sees in a data set, without training."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from job import data
 from job.config import Config
+from job.data import sizing
 from job.data.dataset import Dataset
 from job.data.files.listing import find, is_table
 from job.data.findings import sentence
@@ -136,8 +138,10 @@ def _columns(
     decided = {column.name: column.kind for column in schema.columns} if schema else {}
     reading = reading.trimmed()
     with reader.arrow_errors(uri):
-        frame = reader.read(find(uri, scratch), reading.dialect, reading.named())
-        typed = table.interpret(frame, tuple(frame.columns), reading)
+        found = find(uri, scratch)
+        place = sizing.place(sizing.of(found, reading), Path(tempfile.gettempdir()), uri)
+        frame = reader.read(found, reading.dialect, reading.named(), place)
+        typed = table.interpret(frame, tuple(frame.columns), reading, place)
     seen, findings = [], list(frame.findings)
     for name, raw in frame.columns.items():
         array = typed[name].array

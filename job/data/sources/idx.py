@@ -15,6 +15,7 @@ from job.data import labels
 from job.data.dataset import Labelled, Part
 from job.data.files import opening
 from job.data.files.listing import Found
+from job.data.place import MEMORY, Place
 from job.data.sources import values
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError, DataNotFound
@@ -39,12 +40,13 @@ def has_test_rows(found: Found) -> bool:
     return any(NAME.fullmatch(key) and key.startswith(PREFIX["test"]) for key in found.keys)
 
 
-def read(found: Found, part: Part) -> Labelled:
+def read(found: Found, part: Part, place: Place = MEMORY) -> Labelled:
     """Reads one part of a folder of IDX files.
 
     Args:
         found: The files of the folder.
         part: `train` for train-images… and train-labels…, `test` for t10k-….
+        place: Where the rows go.
 
     Raises:
         DataNotFound: The folder lacks a file.
@@ -55,7 +57,7 @@ def read(found: Found, part: Part) -> Labelled:
     keys = tuple(_find(found, f"{PREFIX[part]}-{kind}-idx") for kind in ("images", "labels"))
     (images, label), (images_name, label_name) = found.fetch(keys), found.names(keys)
     with opening.opened(images, images_name) as stream:
-        x = values.read(announce(opening.unpacked(stream), images_name))
+        x = values.read(announce(opening.unpacked(stream), images_name), place)
     with opening.opened(label, label_name) as stream:
         y = labels.read(announce(opening.unpacked(stream), label_name))
     return Labelled(name=f"{found.uri.rstrip('/')}/{PREFIX[part]}-*", x=x, labels=y)

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import hashing, memory
+from job.data import hashing
 from job.data.files import opening
+from job.data.place import MEMORY, Place
 from job.errors import DataNotFound
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -100,19 +101,22 @@ def shape_of(known: Sequence[Header], size: tuple[int, ...]) -> tuple[int, ...]:
     return size if all(header.grey for header in known) else (*size, 3)
 
 
-def pixels(paths: Sequence[Path], names: Sequence[str], shape: tuple[int, ...]) -> Pixels:
+def pixels(
+    paths: Sequence[Path], names: Sequence[str], shape: tuple[int, ...], place: Place = MEMORY
+) -> Pixels:
     """Decodes images and resizes those of another size.
 
     Args:
         paths: Their files.
         names: How messages call them.
         shape: (height, width) for grey levels, or (height, width, 3).
+        place: Where they go.
 
     Raises:
         DataError: They do not fit into memory.
-        AccessDenied, StoreError: As `opening.opened`.
+        AccessDenied, StoreError: As `opening.opened`; the disk has no room for them.
     """
-    x = memory.allocate((len(paths), *shape), np.dtype(np.uint8), str(names[0]))
+    x = place.array((len(paths), *shape), np.uint8, str(names[0]))
 
     def one(row: int) -> bool:
         x[row], resized = _decoded(paths[row], names[row], shape)

@@ -16,6 +16,7 @@ from job.data.dataset import Kept, Labelled, Part
 from job.data.files import layout
 from job.data.files.listing import File, Found, fetch
 from job.data.findings import FEW, Finding
+from job.data.place import MEMORY, Place
 from job.data.reading import Reading
 from job.data.sources import images
 from job.data.sources.images import Damaged, Header
@@ -95,6 +96,7 @@ def read(
     reading: Reading,
     whole: bool = False,
     shape: tuple[int, ...] | None = None,
+    place: Place = MEMORY,
 ) -> list[Labelled]:
     """Reads parts of a set of images.
 
@@ -106,6 +108,7 @@ def read(
             test images out, unless they lie in folders of their own.
         shape: What each image becomes, (height, width) or (height, width, 3). By default
             --image-size or `images.common_size`, with colours if one image has them.
+        place: Where the pixels go.
 
     Returns:
         The rows of each part, (n, *shape) uint8; the first has the findings.
@@ -141,7 +144,7 @@ def read(
                 f"{source.uri}: expected images to {part} on. Received: none of {len(files)}.",
                 hint="Give more images, another --test-split, or a --test-data of your own.",
             )
-        decoded = images.pixels([paths[i] for i in at], [names[i] for i in at], shape)
+        decoded = images.pixels([paths[i] for i in at], [names[i] for i in at], shape, place)
         bad |= {at[row]: why for row, why in decoded.damaged.items()}
         resized += decoded.resized
         done.append((decoded.x, np.delete(chosen, list(decoded.damaged))))

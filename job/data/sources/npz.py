@@ -8,6 +8,7 @@ from pathlib import Path
 from job.data import labels
 from job.data.dataset import Labelled, Part
 from job.data.files import opening
+from job.data.place import MEMORY, Place
 from job.data.sources import arrays, values
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError
@@ -42,7 +43,7 @@ def has_test_rows(uri: str, path: Path) -> bool:
         return "x_train" not in keys or bool({"x_test", "y_test"} & {*keys})
 
 
-def read(uri: str, path: Path, part: Part) -> Labelled:
+def read(uri: str, path: Path, part: Part, place: Place = MEMORY) -> Labelled:
     """Reads one part of an .npz file.
 
     Args:
@@ -50,6 +51,7 @@ def read(uri: str, path: Path, part: Part) -> Labelled:
         path: Where it lies.
         part: `train` for x_train and y_train, `test` for x_test and y_test; a file without
             either may call its test rows x and y.
+        place: Where the rows go.
 
     Raises:
         DataNotFound: There is no such file.
@@ -68,7 +70,7 @@ def read(uri: str, path: Path, part: Part) -> Labelled:
                 else f"Add {x_key} and {y_key} to it, or name a test set with --test-data.",
             )
         with _array(archive, uri, x_key) as array:
-            x = values.read(array)
+            x = values.read(array, place)
         with _array(archive, uri, y_key) as array:
             y = labels.read(array)
     return Labelled(name=f"{uri}: {x_key}", x=x, labels=y)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Inputs
-from job.data.memory import allocate
+from job.data.place import MEMORY, Place
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError
 
@@ -14,10 +14,11 @@ UINT8 = np.dtype(np.uint8)
 FLOAT32 = np.dtype(np.float32)
 
 
-def read(array: StoredArray) -> Inputs:
-    """Reads an array of input rows, converting block by block.
+def read(array: StoredArray, place: Place = MEMORY) -> Inputs:
+    """Reads an array of input rows into its place, converting block by block.
 
     Raises:
+        StoreError: The disk has no room for it.
         DataError: It holds no numbers, or some that are not finite in float32.
     """
     check_kind(array)
@@ -28,7 +29,7 @@ def read(array: StoredArray) -> Inputs:
             hint="If each row is one number, save x.reshape(-1, 1).",
         )
     dtype = UINT8 if array.dtype == UINT8 else FLOAT32
-    x = allocate(array.shape, dtype, array.name)
+    x: Inputs = place.array(array.shape, dtype, array.name)
     for first, block in array.blocks():
         x[first : first + len(block)] = convert(block, dtype, first=first, name=array.name)
     return x

@@ -160,33 +160,65 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
     )
 
 
-def batches(path: Path, name: str, said: Csv, known: frozenset[str]) -> Iterator[Part]:
+class Misquoted(Exception):
+    """Quotes of a file are part of its values, as `table` finds when it has read it."""
+
+
+def batches(
+    path: Path,
+    name: str,
+    said: Csv,
+    known: frozenset[str],
+    *,
+    quoted: bool = True,
+    strict: bool = False,
+) -> Iterator[Part]:
     """The same rows block by block, at least one (perhaps without rows).
+
+    Args:
+        path: The file.
+        name: How messages call it.
+        said: What the user said of it.
+        known: Names that columns may have.
+        quoted: Whether quotes enclose values.
+        strict: Raise Misquoted where `table` would read the file again, without quotes.
 
     Raises:
         DataError: As `table`.
     """
     with opening.opened(path, name) as packed:
         found, body = opened(opening.unpacked(packed, name), name, said, known)
+        found = replace(found, quoted=quoted)
         body.skipped = []
         names = list(found.names)
+        doubtful = strict and quoted and not found.loose
 
         def part(columns: list[Any], findings: Iterable[Finding] = ()) -> Part:
             told = _one_encoding(list(findings), name)
             table = pa.table(columns, names=names)
-            return Part(name=name, table=table, written=found.written, findings=told)
+            return Part(
+                name=name,
+                table=table,
+                written=found.written,
+                delimiter=found.delimiter,
+                findings=told,
+            )
 
         nothing = [pa.array([], pa.string()) for _ in names]
         yield part(nothing, found.findings)
         try:
             source = _slow(found, body, name) if found.loose else _streamed(found, body)
             for batch in source:
+                if doubtful and found.delimiter == "\t" and _swallowed(batch):
+                    raise Misquoted
                 read = [_decoded(c, n) for c, n in zip(batch.columns, names, strict=True)]
                 texts = [column for column, _ in read]
                 if body.nul:
                     _refuse_nul(texts, found.names, name)
                 yield part(texts, (each for _, odd in read for each in odd))
         except pa.ArrowInvalid as exc:
+            if doubtful and found.delimiter in "\t|":
+                raise Misquoted from exc
             raise _damage(exc, name) from exc
         if body.skipped:
             yield part(nothing, [_tail(body.skipped, path, name, found, said)])

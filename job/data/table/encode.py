@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from job.data import memory
 from job.data.findings import Finding
+from job.data.place import MEMORY, Place
 from job.data.schema import MISSING_INTEGER, MISSING_TEXT, Column, Schema
 from job.data.table import kinds, words
-from job.data.table.frame import Frame
+from job.data.table.frame import Frame, blocks
 
 Raw = dict[str, NDArray[Any]]
 """Column → (rows,) float32, int64, or text as Python strings: what the published model takes."""
@@ -36,8 +36,22 @@ def raw(columns: Typed, schema: Schema) -> Raw:
     return {column.name: _raw(columns[column.name], column) for column in schema.columns}
 
 
-def compact(columns: Typed, schema: Schema, name: str) -> dict[str, NDArray[Any]]:
+def compact(
+    columns: Typed,
+    schema: Schema,
+    name: str,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    place: Place = MEMORY,
+) -> dict[str, NDArray[Any]]:
     """The rows as the trained network takes them: the smallest form that loses nothing.
+
+    Args:
+        columns: All rows.
+        schema: The columns.
+        name: How messages call the file.
+        rows: Those that are wanted, ascending; None for all.
+        place: Where they go.
 
     Returns:
         `numbers`, (rows, numbers) float32 with NaN for what is missing; `codes`, (rows, lookups)
@@ -46,9 +60,10 @@ def compact(columns: Typed, schema: Schema, name: str) -> dict[str, NDArray[Any]
         each only when there are such columns.
 
     Raises:
-        DataError: The arrays are larger than memory.
+        DataError, StoreError: As `Place.array`.
     """
-    rows = len(next(iter(columns.values())))
+    if rows is None:
+        rows = np.arange(len(next(iter(columns.values()))))
     parts = (
         ("numbers", schema.numbers, np.float32, _raw),
         ("codes", schema.lookups, np.int32, lookup),
@@ -57,18 +72,28 @@ def compact(columns: Typed, schema: Schema, name: str) -> dict[str, NDArray[Any]
     found = {}
     for key, some, dtype, values in parts:
         if some:
-            found[key] = memory.allocate((rows, len(some)), np.dtype(dtype), name)
-            for i, column in enumerate(some):
-                found[key][:, i] = values(columns[column.name], column)
+            found[key] = place.array((len(rows), len(some)), dtype, name)
+            each = [blocks(columns[column.name], rows) for column in some]
+            at = 0
+            # All columns of some rows, since a row's values lie side by side.
+            for together in zip(*each, strict=True):
+                last = at + len(together[0])
+                for i, (column, block) in enumerate(zip(some, together, strict=True)):
+                    found[key][at:last, i] = values(block, column)
+                at = last
     if schema.texts:
         width = sum(column.words for column in schema.texts)
-        found["words"] = memory.allocate((rows, width), np.dtype(np.int32), name)
-        at = 0
+        found["words"] = place.array((len(rows), width), np.int32, name)
+        left = 0
         for column in schema.texts:
             tokens = tuple(map(str, column.categories))
-            codes = words.codes(columns[column.name], tokens, column.words)
-            found["words"][:, at : at + column.words] = codes
-            at += column.words
+            at = 0
+            for block in blocks(columns[column.name], rows):
+                texts = block.cast(pa.string())  # whose dictionary is of this block
+                codes = words.codes(texts, tokens, column.words)
+                found["words"][at : at + len(block), left : left + column.words] = codes
+                at += len(block)
+            left += column.words
     return found
 
 

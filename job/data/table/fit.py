@@ -1,7 +1,8 @@
 """A schema from training rows: what each column is, and which columns say nothing."""
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -13,10 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from job.data.findings import Finding
+from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
 from job.data.table import dates, words
-from job.data.table.frame import Frame
+from job.data.table.frame import Frame, taken
 from job.data.table.kinds import FEW, Typed, coded
 from job.errors import DataError, UsageError
 
@@ -30,9 +32,6 @@ IDENTIFIER = re.compile(
     r"(?i)(^|.*[_ .-])(id|ids|uuid|guid|key|index|idx|row ?num(ber)?|row ?names?)$|^unnamed: 0$|^#$"
 )
 IDENTIFIER_IN_CAPITALS = re.compile(r".*[a-z](Id|ID|Key|No|Number)$")
-
-THREADS = 4
-"""Columns looked at at once."""
 
 COMMON = 5
 """Most frequent values that the schema remembers."""
@@ -132,20 +131,21 @@ class Fitted:
     findings: tuple[Finding, ...]
 
 
-def useless(name: str, seen: Any, *, told: bool) -> Finding | None:
+def useless(name: str, seen: Any, *, told: bool, place: Place = MEMORY) -> Finding | None:
     """Why a column has nothing to learn from, or None.
 
     Args:
         name: The column.
         seen: Its typed values.
         told: Whether the user named what it is.
+        place: Where its values are sorted.
     """
     present = seen.drop_null()
     if len(present) and pa.types.is_floating(seen.type) and _as_whole(present) is None:
         bounds = pc.min_max(present)
         constant = bounds["min"] == bounds["max"] and not seen.null_count
         return Finding(code="constant-column", column=name) if constant else None
-    count = distinct(present)
+    count = distinct(present, place)
     if count + bool(seen.null_count) < 2:
         if count and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
             return Finding(code="huge-numbers", column=name)
@@ -174,6 +174,7 @@ def fit(
     typed: Mapping[str, Typed],
     fit_rows: NDArray[np.int64],
     reading: Reading,
+    place: Place = MEMORY,
 ) -> Fitted:
     """What the columns are, by the rows that the gradient sees.
 
@@ -182,27 +183,30 @@ def fit(
         typed: The candidates.
         fit_rows: Rows of the frame.
         reading: What the user said of the columns.
+        place: Where the values of these rows go.
 
     Raises:
         DataError: No column is left.
     """
-    indices = pa.array(fit_rows)
     columns: list[Column] = []
     dropped: list[Finding] = []
-    seen = {name: each.array.take(indices) for name, each in typed.items()}
+
+    def seen(name: str) -> Any:
+        return taken(typed[name].array, fit_rows, place, frame.name)
 
     def one(name: str) -> Column | Finding:
         forced = name in reading.category
         told = forced or name in reading.number or name in reading.texts
-        reason = useless(name, seen[name], told=told)
+        values = seen(name)
+        reason = useless(name, values, told=told, place=place)
         if reason:
             return reason
         if name in reading.texts:
-            return _text(name, seen[name], typed[name])
-        return _column(name, seen[name], typed[name], forced=forced)
+            return _text(name, values, typed[name])
+        return _column(name, values, typed[name], forced=forced, place=place)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        for found in pool.map(one, seen):
+    with ThreadPoolExecutor(place.threads) as pool:
+        for found in pool.map(one, typed):
             if isinstance(found, Column):
                 columns.append(found)
             elif "unusable-type" not in {each.code for each in typed[found.column].findings}:
@@ -211,14 +215,14 @@ def fit(
         Finding(code="unique-numbers", column=each.name, count=each.distinct)
         for each in columns
         if each.distinct == len(fit_rows) - each.missing >= ENOUGH
-        and pa.types.is_integer(seen[each.name].type)
+        and pa.types.is_integer(typed[each.name].array.type)
         and each.kind == "number"
         and each.name not in reading.number
     ]
     if not columns:  # then its words are all that there is to learn from
         free = [each.column for each in dropped if each.code == "free-text"]
-        prose = [name for name in free if words.average(seen[name]) >= FREE] or free
-        columns = [_text(name, seen[name], typed[name]) for name in prose]
+        prose = [name for name in free if words.average(coded(seen(name))) >= FREE] or free
+        columns = [_text(name, seen(name), typed[name]) for name in prose]
         dropped = [each for each in dropped if each.column not in prose]
         dropped += [Finding(code="text-column", column=name) for name in prose]
     if not columns:
@@ -240,35 +244,62 @@ def fit(
     return Fitted(schema=schema, findings=tuple(dropped))
 
 
-def distinct(present: Any) -> int:
-    """The number of different values; none is missing."""
+def distinct(present: Any, place: Place = MEMORY) -> int:
+    """The number of different values; none is missing.
+
+    Args:
+        present: The values.
+        place: Where they are sorted.
+    """
     if not len(present) or pa.types.is_null(present.type):
         return 0
     if pa.types.is_dictionary(present.type):
         present = coded(present).indices
     elif pa.types.is_timestamp(present.type):
         present = present.cast(pa.int64())
-    values = present.to_numpy(zero_copy_only=False)
-    if values.dtype.kind == "i":
-        low, high = int(values.min()), int(values.max())
-        if high - low < 4 * len(values):
-            return int(np.count_nonzero(np.bincount(values - low)))
-    return _different(values)
+    if pa.types.is_integer(present.type):
+        bounds = pc.min_max(present)
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        if high - low < 4 * len(present):
+            occurs = np.zeros(high - low + 1, np.bool_)
+            for block in _numpy(present):
+                occurs[block - low] = True
+            return int(np.count_nonzero(occurs))
+    return _different(_numpy(present), len(present), place)
 
 
-def _different(values: NDArray[Any]) -> int:
-    """The number of different values of at least one."""
-    values = np.sort(values)  # which is faster than NumPy's and Arrow's hash tables
-    return 1 + int(np.count_nonzero(values[1:] != values[:-1]))
+def _different(blocks: Iterable[NDArray[Any]], count: int, place: Place) -> int:
+    """The number of different values of all blocks, which have so many; at least one."""
+    rest = iter(blocks)
+    first = next(rest)
+    values = place.array((count,), first.dtype, "a column")
+    at = 0
+    for block in itertools.chain([first], rest):
+        values[at : at + len(block)] = block
+        at += len(block)
+    values.sort()  # which is faster than NumPy's and Arrow's hash tables
+    starts = range(0, count - 1, BLOCK_ROWS)
+    steps = (values[i : i + BLOCK_ROWS + 1] for i in starts)
+    return 1 + sum(int(np.count_nonzero(each[1:] != each[:-1])) for each in steps)
+
+
+def _numpy(values: Any) -> Iterator[NDArray[Any]]:
+    """The values of an Arrow array or column, some at a time; missing numbers are NaN."""
+    for start in range(0, max(len(values), 1), BLOCK_ROWS):
+        block = values.slice(start, BLOCK_ROWS)
+        if isinstance(block, pa.ChunkedArray):
+            block = block.combine_chunks()
+        yield block.to_numpy(zero_copy_only=False)
 
 
 def _as_whole(present: Any) -> Any:
     """Numbers without a fraction, or None."""
     if pa.types.is_integer(present.type):
         return present
-    if pa.types.is_floating(present.type) and pc.all(pc.equal(pc.floor(present), present)).as_py():
-        return present
-    return None
+    if not pa.types.is_floating(present.type):
+        return None
+    whole = all((np.floor(block) == block).all() for block in _numpy(present))
+    return present if whole else None
 
 
 def _rises(present: Any) -> bool:
@@ -277,7 +308,7 @@ def _rises(present: Any) -> bool:
     return bool(steps.all() or (~steps).all())
 
 
-def _kind(seen: Any) -> Kind:
+def _kind(seen: Any, place: Place) -> Kind:
     if pa.types.is_boolean(seen.type):
         return "boolean"
     if pa.types.is_dictionary(seen.type):
@@ -288,42 +319,54 @@ def _kind(seen: Any) -> Kind:
         whole = seen.null_count and _as_whole(seen.drop_null()) is not None
         if not whole:  # whole numbers become floats where some are missing
             return "number"
-    return "category" if distinct(seen.drop_null()) <= FEW else "number"
+    return "category" if distinct(seen.drop_null(), place) <= FEW else "number"
 
 
-def _column(name: str, seen: Any, typed: Typed, *, forced: bool) -> Column:
-    kind = "category" if forced else _kind(seen)
+def _column(name: str, seen: Any, typed: Typed, *, forced: bool, place: Place) -> Column:
+    kind = "category" if forced else _kind(seen, place)
     if kind == "datetime":
         column = _datetime(name, seen)
     elif kind == "number" or typed.number:
-        column = _number(name, seen)
+        column = _number(name, seen, place)
     else:
         column = _category(name, kind, seen)
     return replace(column, parsing=typed.parsing)
 
 
-def _number(name: str, seen: Any) -> Column:
-    floats = seen.cast(pa.float64(), safe=False)
-    numbers = pc.fill_null(floats, float("nan")).to_numpy(zero_copy_only=False)
-    numbers = numbers.astype(np.float32)
-    single = numbers[~np.isnan(numbers)]
-    present = single.astype(np.float64)
-    mean = float(np.float32(present.mean()))
-    variance = float(np.square(present - mean).mean())
+def _number(name: str, seen: Any, place: Place) -> Column:
+    def singles() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(seen), BLOCK_ROWS):
+            floats = seen.slice(start, BLOCK_ROWS).cast(pa.float64(), safe=False)
+            for block in _numpy(pc.fill_null(floats, float("nan"))):
+                rounded = block.astype(np.float32)
+                missing = np.isnan(rounded)
+                yield rounded[~missing] if missing.any() else rounded
+
+    def blocks() -> Iterator[NDArray[np.float64]]:
+        return (single.astype(np.float64) for single in singles())
+
+    count, total = 0, 0.0
+    minimum, maximum = np.inf, -np.inf
+    for present in blocks():
+        if len(present):
+            count, total = count + len(present), total + present.sum()
+            minimum, maximum = min(minimum, present.min()), max(maximum, present.max())
+    mean = float(np.float32(total / count))
+    variance = float(sum(np.square(present - mean).sum() for present in blocks()) / count)
     noise = (float(np.finfo(np.float32).eps) * mean) ** 2
     largest = float(np.finfo(np.float32).max)  # which squares beyond 1.8e19 exceed
     return Column(
         name=name,
         kind="number",
-        has_missing=len(present) < len(numbers),
-        missing=len(numbers) - len(present),
-        distinct=_different(single)
+        has_missing=count < len(seen),
+        missing=len(seen) - count,
+        distinct=_different(singles(), count, place)
         if pa.types.is_floating(seen.type)
-        else distinct(seen.drop_null()),
+        else distinct(seen.drop_null(), place),
         mean=mean,
         variance=1.0 if variance <= noise else float(np.float32(min(variance, largest))),
-        minimum=float(present.min()),
-        maximum=float(present.max()),
+        minimum=float(minimum),
+        maximum=float(maximum),
     )
 
 

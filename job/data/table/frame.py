@@ -1,6 +1,6 @@
 """Frame: columns of one or several files in memory, which still know file and row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.data.findings import Finding
+from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.errors import DataError
 
 
@@ -47,14 +48,25 @@ class Frame:
     def __len__(self) -> int:
         return sum(count for _, count in self.files) if self.rows is None else len(self.rows)
 
-    def take(self, rows: NDArray[np.int64]) -> "Frame":
-        """Some of the rows."""
-        indices = pa.array(rows)
+    def take(self, rows: NDArray[np.int64], place: Place = MEMORY) -> "Frame":
+        """Some of the rows, ascending."""
         return replace(
             self,
-            columns={name: column.take(indices) for name, column in self.columns.items()},
+            columns={
+                name: taken(column, rows, place, self.name) for name, column in self.columns.items()
+            },
             rows=rows if self.rows is None else self.rows[rows],
         )
+
+    def blocks(self, count: int) -> Iterator["Frame"]:
+        """The same rows, so many at a time; at least one block, perhaps without rows."""
+        for start in range(0, max(len(self), 1), count):
+            stop = min(start + count, len(self))
+            yield replace(
+                self,
+                columns={n: c.slice(start, stop - start) for n, c in self.columns.items()},
+                rows=np.arange(start, stop) if self.rows is None else self.rows[start:stop],
+            )
 
     def with_columns(self, columns: Mapping[str, Any]) -> "Frame":
         """The same rows with other values in some columns."""
@@ -81,6 +93,31 @@ class Frame:
             f"expected {expected}. Received: {received}.",
             hint=hint,
         )
+
+
+def taken(column: Any, rows: NDArray[np.int64], place: Place, name: str) -> Any:
+    """Some values of an Arrow column, ascending, chunk by chunk.
+
+    Args:
+        column: An array or a chunked array.
+        rows: (n,) ascending.
+        place: Where they go.
+        name: How messages call the file.
+    """
+    if not place.streamed:
+        return column.take(pa.array(rows))
+    return place.column(blocks(column, rows), column.type, name)
+
+
+def blocks(column: Any, rows: NDArray[np.int64]) -> Iterator[Any]:
+    """The values of `taken`, some at a time: those of about as many neighbouring rows."""
+    bounds = np.arange(0, len(column) + BLOCK_ROWS, BLOCK_ROWS)
+    ends = np.searchsorted(rows, bounds)
+    for start, first, last in zip(bounds, ends, ends[1:], strict=False):
+        block = column.slice(int(start), BLOCK_ROWS)
+        if last - first < len(block):
+            block = block.take(pa.array(rows[first:last] - start))
+        yield block.combine_chunks() if isinstance(block, pa.ChunkedArray) else block
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -322,6 +322,10 @@ def _numbers(
 
 
 def _in_float32(array: Any) -> tuple[Any, int]:
+    bounds = pc.min_max(array)  # which takes no memory, and mostly is enough
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is None or -LARGEST <= low <= high <= LARGEST:
+        return array, 0
     with np.errstate(over="ignore"):
         good = pc.less_equal(pc.abs(array), LARGEST)
     large = int(pc.sum(pc.invert(good)).as_py() or 0)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from job.data.files import layout, opening
 from job.data.files.listing import Found
 from job.data.findings import FEW, Finding
+from job.data.place import MEMORY, Place
 from job.data.reading import Csv
 from job.data.table import csvtext, excel, jsontext, parquetfile
 from job.data.table.frame import Frame, Part, joined
@@ -49,13 +50,14 @@ def arrow_errors(name: str) -> Iterator[None]:
         ) from exc
 
 
-def read(found: Found, said: Csv, known: frozenset[str]) -> Frame:
+def read(found: Found, said: Csv, known: frozenset[str], place: Place = MEMORY) -> Frame:
     """All files as one frame.
 
     Args:
         found: The files.
         said: What the user said of text files.
         known: Names that columns may have, such as the label's.
+        place: Where its rows go.
 
     Raises:
         DataError: A file is damaged, or files have different columns.
@@ -70,6 +72,8 @@ def read(found: Found, said: Csv, known: frozenset[str]) -> Frame:
 
     def one(key: str, path: Path, name: str) -> Part:
         with opening.reading(name):
+            if place.streamed:
+                return _without_totals(_passed(key, path, name, said, known, place))
             part = _without_totals(_part(key, path, name, said, known))
         return replace(part, table=_extended(part.table, _partition(key, name)))
 
@@ -94,6 +98,33 @@ def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
         )
 
 
+def _passed(
+    key: str, path: Path, name: str, said: Csv, known: frozenset[str], place: Place
+) -> Part:
+    """A file that passes through memory block by block."""
+    added = _partition(key, name)
+    try:
+        return _settled(_parts(key, path, name, said, known, strict=True), added, name, place)
+    except csvtext.Misquoted:
+        plain = csvtext.batches(path, name, said, known, quoted=False)
+        return _settled(plain, added, name, place)
+
+
+def _settled(parts: Iterator[Part], added: dict[str, str | None], name: str, place: Place) -> Part:
+    """One part of those of a file, in its place."""
+    first = next(parts)
+    findings = list(first.findings)
+
+    def tables() -> Iterator[Any]:
+        yield _extended(first.table, added)
+        for part in parts:
+            findings.extend(part.findings)
+            yield _extended(part.table, added)
+
+    table = place.table(tables(), name)
+    return replace(first, table=table, findings=tuple(findings))
+
+
 def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
     ending = _ending(key)
     if ending in ("parquet", "pq"):
@@ -115,18 +146,18 @@ def batches(
     What stands in its folders below the root, as in country=DE/part-0.parquet, are columns of text,
     unless the file has columns of these names.
     """
-    ending = _ending(key)
     added = _partition(key, name)
     with opening.reading(name):
-        for part in _ended(_parts(ending, key, path, name, said, known)):
+        for part in _ended(_parts(key, path, name, said, known)):
             table = _extended(part.table, added)
             names = dict(zip(part.written, part.table.column_names, strict=False))
             yield table, {w: n for w, n in names.items() if w != n}, part.index, part.findings
 
 
 def _parts(
-    ending: str, key: str, path: Path, name: str, said: Csv, known: frozenset[str]
+    key: str, path: Path, name: str, said: Csv, known: frozenset[str], *, strict: bool = False
 ) -> Iterator[Part]:
+    ending = _ending(key)
     if ending in ("parquet", "pq"):
         yield from parquetfile.batches(path, name)
     elif ending in ("json", "jsonl", "ndjson"):
@@ -135,7 +166,7 @@ def _parts(
     elif ending in ("feather", "arrow", "ipc", "xlsx"):
         yield _part(key, path, name, said, known)
     else:
-        yield from csvtext.batches(path, name, said, known)
+        yield from csvtext.batches(path, name, said, known, strict=strict)
 
 
 def _ended(parts: Iterator[Part]) -> Iterator[Part]:

@@ -8,8 +8,9 @@ numbers the equal rows of a label, so that they are on both sides, and the same 
 added.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from job.data import hashing
 from job.data.findings import Finding
+from job.data.place import Place
 from job.data.reading import Reading
 from job.data.schema import EMPTY_SIGNS, NUMBERED, Recipe
 from job.data.table import kinds
@@ -26,6 +28,8 @@ from job.errors import DataError
 
 FEW = 50
 """Different rows from which on equal rows stay on one side."""
+THREADS = 4
+"""Blocks of rows hashed at once."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -56,7 +60,7 @@ def rows(
     frame: Frame,
     recipe: Recipe,
     reading: Reading,
-    known: Mapping[str, hashing.Hashes] = MappingProxyType({}),
+    known: "Known | None" = None,
 ) -> tuple[hashing.Hashes, tuple[Finding, ...]]:
     """(rows,) hashes that choose the test rows, and what is odd about the group.
 
@@ -64,7 +68,7 @@ def rows(
         frame: The rows.
         recipe: How they are chosen.
         reading: The options.
-        known: What `column` gives for some columns.
+        known: The sums of some columns' hashes.
 
     Raises:
         DataError: The group is of a type that has no equal values in other files.
@@ -140,17 +144,64 @@ def numbered(hashes: hashing.Hashes, label: Any) -> hashing.Hashes:
     return hashing.mixed(values + hashing.mixed(place + np.uint64(1)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Sums of the hashes of columns whose values are numbers that any version reads.
+
+    One array for all columns, since most sums that are wanted differ in few of them.
+
+    Attributes:
+        columns: The columns.
+        total: (rows,) the sums over all of them, not mixed.
+        place: Where sums go.
+        name: How messages call the file.
+    """
+
+    columns: Mapping[str, Any]
+    total: hashing.Hashes
+    place: Place
+    name: str
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any], rows: int, place: Place, name: str) -> "Known":
+        """Hashes columns; Arrow arrays by their names."""
+        total = place.array((rows,), np.uint64, name)
+        total[...] = 0
+
+        def one(start: int) -> None:
+            part = total[start : start + hashing.BLOCK_ROWS]
+            for column_name, array in columns.items():
+                hashing.add(part, column_name, array.slice(start, len(part)))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(one, range(0, rows, hashing.BLOCK_ROWS)))
+        return cls(columns=columns, total=total, place=place, name=name)
+
+    def sums(self, names: Collection[str]) -> hashing.Hashes:
+        """(rows,) the sums over those that are among the names; a fresh array."""
+        total = self.place.array(self.total.shape, np.uint64, self.name)
+        inside = [name for name in self.columns if name in names]
+        if 2 * len(inside) < len(self.columns):
+            total[...] = 0
+            for name in inside:
+                hashing.add(total, name, self.columns[name])
+            return total
+        total[...] = self.total
+        for name in self.columns.keys() - set(inside):
+            hashing.subtract(total, name, self.columns[name])
+        return total
+
+
 def _hashes(
-    frame: Frame, names: tuple[str, ...], version: int, known: Mapping[str, hashing.Hashes]
+    frame: Frame, names: tuple[str, ...], version: int, known: Known | None
 ) -> hashing.Hashes:
-    total = np.zeros(len(frame), np.uint64)
+    total = np.zeros(len(frame), np.uint64) if known is None else known.sums(names)
     for name in names:
         raw = frame.column(name)
-        if name in known:
-            total += known[name]
-        elif raw is not None:
+        if raw is not None and (known is None or name not in known.columns):
             total += column(name, raw, version)
-    return hashing.mixed(total)
+    hashing.mix(total)
+    return total
 
 
 def _plain_numbers(texts: Any) -> Any:

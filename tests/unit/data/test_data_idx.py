@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_files import NAMES, arrays, idx_bytes, load, refused, write_idx
 
-from job.errors import AccessDenied, DataError, DataNotFound, UsageError
+from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
 
 
 @pytest.fixture
@@ -160,8 +160,10 @@ def test_a_file_larger_than_the_machine_is_refused_before_it_is_read(folder):
     with image_file(folder).open("wb") as sparse:
         sparse.write(struct.pack(">HBB2I", 0, 8, 2, 1 << 23, 1 << 20))
         sparse.truncate(12 + (1 << 43))
-    with refused(DataError, "fits into memory", "8192.0 GiB"):
+    with refused(StoreError, "room for its rows", "8192.0 needed"):
         load(folder)
+    with refused(DataError, "fits into memory", "8192.0 GiB"):
+        load(folder, feed="memory")
 
 
 def test_a_missing_folder_is_not_found(tmp_path):

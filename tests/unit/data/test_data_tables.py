@@ -434,7 +434,7 @@ def test_the_rows_that_are_scored_are_those_that_training_held_out(table, tmp_pa
             str(churn.write_csv(tmp_path / "later.csv", rows)),
             test_uri=None, classes=dataset.classes, schema=dataset.table.schema,
             reading=Reading(label="churned", exclude=("household",)), scratch=tmp_path,
-        )[0]  # fmt: skip
+        )[0].test  # fmt: skip
 
     later = [{**row, "visits": str(i)} for i, row in enumerate(churn.rows())]
     for row in later:
@@ -929,11 +929,11 @@ def test_rows_without_a_group_are_split_by_themselves(tmp_path):
     wider = rows_of(
         tmp_path / "w.csv", "x,only one,g,y,new", [(*row, i) for i, row in enumerate(rows)]
     )
-    raw, y, _ = data.load_test_table(
+    scored, y, _ = data.load_test_table(
         str(wider), test_uri=None, classes=dataset.classes, schema=dataset.table.schema,
         reading=Reading(label="y", group="g"), scratch=tmp_path,
     )  # fmt: skip
-    assert set(raw["x"].tolist()) == side_of(dataset, "x")
+    assert set(scored.test["x"].tolist()) == side_of(dataset, "x")
     assert len(y) == len(dataset.test)
     known = load(
         rows_of(tmp_path / "g.csv", "x,only one,g,y", rows[:300]), label="y", group="g", exclude=()

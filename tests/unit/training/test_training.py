@@ -11,7 +11,7 @@ from job.config import Config
 from job.data import memory
 from job.errors import DataError, Preempted, TrainingDiverged
 from job.models import mlp
-from job.training import blocks, fitting
+from job.training import blocks, feeds, fitting
 from job.training.packed import digest
 
 
@@ -190,7 +190,7 @@ def test_a_validation_loss_that_is_not_finite_ends_training():
 def test_an_aligned_table_is_not_copied():
     x = memory.aligned((10, 3), np.dtype(np.float32))
     x[...] = 1
-    table = blocks.Table(x, np.arange(10, dtype=np.int32))
+    table = feeds.Table(x, np.arange(10, dtype=np.int32))
     x[0, 0] = 7
     assert table.x[0, 0] == 7
 
@@ -200,7 +200,7 @@ def test_any_other_table_is_copied(kind):
     x = np.arange(64 * 9, dtype=np.uint8)[1:-63].reshape(64, 8)
     x = x.T if kind == "transposed" else x
     x.flags.writeable = kind != "read-only"
-    table = blocks.Table(x, np.arange(len(x), dtype=np.int32))
+    table = feeds.Table(x, np.arange(len(x), dtype=np.int32))
     # Without XLA TensorFlow aborts the process on a tensor that is not aligned.
     assert tf.gather(table.x, [3]).numpy().tolist() == [x[3].tolist()]
 

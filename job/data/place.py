@@ -1,0 +1,175 @@
+"""Places for a data set's arrays: in memory, or memory-mapped files on the scratch disk."""
+
+import contextlib
+import errno
+import itertools
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.data import memory
+from job.errors import StoreError
+
+SPENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+BLOCK_ROWS = 1 << 18
+"""Rows that are worked on at once where not all of them need be in memory."""
+
+
+class Place(Protocol):
+    """Where arrays lie that have an element, or more, for each row."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the arrays may be larger than memory."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Columns that are worked on at once: each takes some memory for each row."""
+        ...
+
+    def array(self, shape: tuple[int, ...], dtype: Any, name: str) -> NDArray[Any]:
+        """An array without values; `name` is how messages call the file that asks for it.
+
+        Raises:
+            DataError: It is larger than memory.
+            StoreError: It is larger than what is left of the disk.
+        """
+        ...
+
+    def kept(self, array: NDArray[Any], name: str) -> NDArray[Any]:
+        """An array that was just made, or a copy of it here."""
+        ...
+
+    def table(self, tables: Iterable[Any], name: str) -> Any:
+        """One Arrow table of several with the same columns, at least one; raises as `array`."""
+        ...
+
+    def column(self, chunks: Iterable[Any], kind: Any, name: str) -> Any:
+        """An Arrow column of arrays of one type; raises as `array`."""
+        ...
+
+
+class Memory:
+    """Arrays in memory: what is made stays where it is."""
+
+    streamed = False
+    threads = 4
+
+    def array(self, shape: tuple[int, ...], dtype: Any, name: str) -> NDArray[Any]:
+        """As `Place.array`."""
+        return memory.allocate(shape, np.dtype(dtype), name)
+
+    def kept(self, array: NDArray[Any], name: str) -> NDArray[Any]:  # noqa: ARG002
+        """As `Place.kept`."""
+        return array
+
+    def table(self, tables: Iterable[Any], name: str) -> Any:  # noqa: ARG002
+        """As `Place.table`."""
+        import pyarrow as pa
+
+        return pa.concat_tables(list(tables))
+
+    def column(self, chunks: Iterable[Any], kind: Any, name: str) -> Any:  # noqa: ARG002
+        """As `Place.column`."""
+        import pyarrow as pa
+
+        return pa.chunked_array(list(chunks), kind)
+
+
+MEMORY = Memory()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """Arrays in files, memory-mapped: the system keeps in memory what it has room for.
+
+    The files have no names any more when they are used, so that the disk is free again however
+    the process ends.
+
+    Attributes:
+        folder: Where they are made.
+    """
+
+    folder: Path
+    streamed = True
+    threads = 2
+
+    def array(self, shape: tuple[int, ...], dtype: Any, name: str) -> NDArray[Any]:
+        """As `Place.array`."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if not size:
+            return np.empty(shape, dtype)
+        self.expect_room(size, name)
+        with self._disk(name), tempfile.TemporaryFile(dir=self.folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # else a full disk ends the process later
+            return np.memmap(file, dtype, "r+", shape=shape)
+
+    def kept(self, array: NDArray[Any], name: str) -> NDArray[Any]:
+        """As `Place.kept`."""
+        found = self.array(array.shape, array.dtype, name)
+        found[...] = array
+        return found
+
+    def table(self, tables: Iterable[Any], name: str) -> Any:
+        """As `Place.table`."""
+        import pyarrow as pa
+
+        rest = iter(tables)
+        first = next(rest)
+        with self._disk(name), tempfile.TemporaryFile(dir=self.folder) as file:
+            with pa.ipc.new_file(file, first.schema) as writer:
+                for table in itertools.chain([first], rest):
+                    writer.write_table(table)
+            file.flush()
+            mapped = pa.py_buffer(np.memmap(file, np.uint8, "r"))
+        return pa.ipc.open_file(mapped).read_all()
+
+    def column(self, chunks: Iterable[Any], kind: Any, name: str) -> Any:
+        """As `Place.column`."""
+        import pyarrow as pa
+
+        schema = pa.schema([("", kind)])
+        empty = schema.empty_table()
+
+        def tables() -> Iterator[Any]:
+            yield empty
+            for chunk in chunks:
+                yield pa.Table.from_arrays([chunk], schema=schema)
+
+        return self.table(tables(), name).column(0)
+
+    def expect_room(self, size: int, name: str) -> None:
+        """Rejects data that the disk has no room for, before it is written.
+
+        Raises:
+            StoreError: It has not.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if size > free:
+            raise self._full(name, f"{free / 2**30:.1f} GiB free, and {size / 2**30:.1f} needed")
+
+    @contextlib.contextmanager
+    def _disk(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            if exc.errno not in SPENT:
+                raise
+            raise self._full(name, str(exc.strerror)) from exc
+
+    def _full(self, name: str, received: str) -> StoreError:
+        return StoreError(
+            f"{name}: expected room for its rows in {self.folder}. Received: {received}.",
+            hint="Free some space, or point TMPDIR to a larger disk; in Kubernetes the component "
+            "`scratch` brings one.",
+        )

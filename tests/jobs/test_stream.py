@@ -1,0 +1,123 @@
+"""A real job on data several times the memory that it is allowed: from S3, killed, resumed."""
+
+import io
+import signal
+import sys
+from pathlib import Path
+
+import kill
+import numpy as np
+import proxy as proxies
+import pytest
+from kill import Kill, expect_promises
+
+RESERVED = 2_200 << 20
+"""RLIMIT_DATA of the job: TensorFlow reserves more than it ever touches, and that counts here."""
+
+LIMIT = 800 << 20
+"""Bytes of anonymous memory at which the job is killed; a run on a few rows has 530 MB."""
+
+ROWS, TEST_ROWS, SIDE = 640_000, 5_000, 64
+"""The training rows take 2.6 GB as bytes."""
+
+WATCHED = """
+import ctypes, signal, subprocess, sys, time
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+job = subprocess.Popen(
+    sys.argv[2:], preexec_fn=lambda: ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+)
+for name in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(name, lambda number, _: job.send_signal(number))
+while job.poll() is None:
+    try:
+        lines = open(f"/proc/{job.pid}/status").read().splitlines()
+        used = [int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon")]
+    except OSError:
+        used = []
+    if used and used[0] > int(sys.argv[1]):
+        job.kill()
+        sys.exit(f"killed: {used[0] >> 20} MiB of anonymous memory")
+    time.sleep(0.02)
+sys.exit(job.returncode if job.returncode >= 0 else 100 - job.returncode)
+"""
+"""The command in a process that kills it when it takes more memory than it may."""
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def images(rows, seed):
+    """Squares in one of four corners, and a little noise; hardly a byte when packed."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 4, rows)
+    shapes = np.zeros((4, SIDE, SIDE), np.uint8)
+    half = SIDE // 2
+    for label in range(4):
+        top, left = label // 2 * half, label % 2 * half
+        shapes[label, top : top + half, left : left + half] = 200
+    noise = rng.integers(0, 256, (rows, SIDE), np.uint8)
+    return shapes, noise, y
+
+
+def write(path: Path) -> None:
+    """An .npz of all rows, a part at a time: this process has little memory, too."""
+    import zipfile
+
+    from numpy.lib import format as npy
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for part, rows, seed in (("train", ROWS, 0), ("test", TEST_ROWS, 1)):
+            shapes, noise, y = images(rows, seed)
+            with archive.open(f"x_{part}.npy", "w", force_zip64=True) as member:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (rows, SIDE, SIDE)}
+                npy.write_array_header_1_0(member, header)
+                for first in range(0, rows, 5000):
+                    block = shapes[y[first : first + 5000]]
+                    block[:, 0] = noise[first : first + 5000]
+                    member.write(block.tobytes())
+            body = io.BytesIO()
+            np.save(body, y)
+            archive.writestr(f"y_{part}.npy", body.getvalue())
+
+
+@pytest.fixture(scope="module")
+def large(s3, tmp_path_factory):
+    """The data in S3, and what a run that nobody disturbs makes of it in little memory."""
+    folder = tmp_path_factory.mktemp("large")
+    write(folder / "data.npz")
+    s3.client().upload_file(str(folder / "data.npz"), s3.bucket, "large/data.npz")
+    options = (
+        f"--data=s3://{s3.bucket}/large/data.npz", "--epochs=2", "--hidden=4",
+        "--batch-size=1000", "--device=cpu", "--checkpoint-every=0.1",
+    )  # fmt: skip
+    with proxies.serve(s3.env) as proxy:
+        made = kill.Bench(proxy, s3.client(), f"s3://{s3.bucket}/streams", "large", folder, options)
+        made.enter = (
+            "prlimit", f"--data={RESERVED}", sys.executable, "-c", WATCHED, str(LIMIT),
+        )  # fmt: skip
+        ended = made.train("whole")
+        assert ended.code == 0, ended.errors
+        made.whole = made.bits("whole")
+        yield made, ended
+
+
+def test_more_data_than_memory_is_trained_on_and_says_so(large):
+    bench, ended = large
+    [planned] = [e for e in ended.events if e[kill.EVENT] == "network.planned"]
+    assert planned["chosen"]["feed"] == "stream"
+    assert "--feed decides" in " ".join(planned["reasons"])
+    assert ROWS * SIDE**2 > 3 * LIMIT
+    assert bench.whole["history"]["val_accuracy"][-1] > 0.9
+
+
+def test_killed_in_the_pass_and_in_training_it_ends_with_the_same_bits(large):
+    bench, _ = large
+    for at in (
+        Kill(signal=signal.SIGKILL, event="data.fetched", delay=2.0),
+        Kill(signal=signal.SIGKILL, event="checkpoint.saved", count=3),
+    ):
+        ended = bench.train("killed", at)
+        assert ended.code == -signal.SIGKILL, ended
+    ended = bench.train("killed")
+    assert ended.code == 0, ended
+    assert "run.resumed" in {event[kill.EVENT] for event in ended.events}
+    expect_promises(bench, "killed")

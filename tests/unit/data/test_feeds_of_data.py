@@ -1,0 +1,212 @@
+"""The same data read into memory and onto the disk: one digest, one schema, one split."""
+
+import errno
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from data_files import load, refused, write_npz
+from PIL import Image
+
+from job.data import hashing, memory, place, sizing, splits
+from job.data.place import Disk
+from job.data.table import frame
+from job.errors import DataError, StoreError
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    for module in (place, hashing, frame, splits):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 777)
+
+
+def columns(rows, seed=0):
+    """Every kind of column, with and without missing values."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=rows)
+
+    def gaps(values):
+        return pa.array(values, mask=rng.random(rows) < 0.1)
+
+    return pa.table(
+        {
+            "x": x,
+            "count": rng.integers(0, 1000, rows),
+            "colour": gaps(rng.choice(["red", "green", "blue"], rows)),
+            "few": gaps(rng.integers(0, 5, rows)),
+            "when": gaps(rng.integers(10**9, 2 * 10**9, rows).astype("datetime64[s]")),
+            "flag": rng.random(rows) > 0.5,
+            "amount": gaps(1000 * rng.normal(size=rows)),
+            "id": np.arange(rows),
+            "y": gaps(np.where(x + rng.normal(size=rows) > 0, "yes", "no")),
+        }
+    )
+
+
+def words(rows):
+    rng = np.random.default_rng(0)
+    some = np.array(["good", "bad", "fine", "awful", "dull"])
+    lines = [" ".join(rng.choice(some, 4)) for _ in range(rows)]
+    return pa.table({"said": lines, "y": ["yes" if "good" in line else "no" for line in lines]})
+
+
+def written(folder, kind):
+    """What --data names, and the other options."""
+    table = columns(4000)
+    if kind == "parquet":
+        pa.parquet.write_table(table, folder / "t.parquet", row_group_size=1000)
+        return folder / "t.parquet"
+    if kind == "csv":
+        pa.csv.write_csv(table, folder / "t.csv")
+        return folder / "t.csv"
+    if kind == "csv.gz":
+        with pa.CompressedOutputStream(str(folder / "t.csv.gz"), "gzip") as out:
+            pa.csv.write_csv(table, out)
+        return folder / "t.csv.gz"
+    if kind == "parts":
+        for part, begin in (("A", 0), ("B", 1500)):
+            (folder / f"part={part}").mkdir()
+            rows = table.slice(begin, 1500 if part == "A" else None)
+            pa.parquet.write_table(rows, folder / f"part={part}" / "1.parquet")
+        return folder
+    if kind == "quotes":
+        lines = [f'a "b {i % 5}\t{i / 7}\t{"yn"[i % 2]}\n' for i in range(5000)]
+        (folder / "t.tsv").write_text("".join(["said\tx\ty\n", *lines]))
+        return folder / "t.tsv"
+    if kind == "csv.zst":
+        with pa.CompressedOutputStream(str(folder / "t.csv.zst"), "zstd") as out:
+            pa.csv.write_csv(table, out)
+        return folder / "t.csv.zst"
+    if kind == "jsonl":
+        rows = words(1500).to_pylist()
+        lines = (f'{{"said": "{row["said"]}", "y": "{row["y"]}"}}\n' for row in rows)
+        (folder / "t.jsonl").write_text("".join(lines))
+        return folder / "t.jsonl"
+    (folder / "windows.csv").write_bytes(
+        "titel;größe\n".encode("cp1252")
+        + b"".join(b"stra\xdfe %d;%d\n" % (i % 7, i % 2) for i in range(99))
+    )
+    return folder / "windows.csv"
+
+
+KINDS = ["parquet", "csv", "csv.gz", "csv.zst", "parts", "jsonl", "windows", "quotes"]
+LABELS = {"windows": "größe"}
+
+
+def same(one, other):
+    """Two data sets that differ in where their rows lie only."""
+    assert one.digest == other.digest
+    assert (one.classes, one.duplicates, one.findings) == (
+        other.classes, other.duplicates, other.findings,
+    )  # fmt: skip
+    assert (one.table and one.table.schema) == (other.table and other.table.schema)
+    assert not one.size.streamed
+    assert other.size.streamed
+    for name in ("fit_rows", "validation_rows"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for ours, theirs in ((one.train, other.train), (one.test, other.test)):
+        np.testing.assert_array_equal(ours.y, theirs.y)
+        mine, his = (s.x if isinstance(s.x, dict) else {"x": s.x} for s in (ours, theirs))
+        assert mine.keys() == his.keys()
+        for name in mine:
+            np.testing.assert_array_equal(mine[name], his[name])
+            assert isinstance(his[name], np.memmap)
+            assert not isinstance(mine[name], np.memmap)
+    if one.table:
+        for name, values in one.table.test.items():
+            np.testing.assert_array_equal(values, other.table.test[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("split", [0.25, lambda _table, _rows: 0.1])
+def test_a_table_is_the_same_in_memory_and_on_the_disk(tmp_path, kind, split):
+    uri, label = written(tmp_path, kind), LABELS.get(kind, "y")
+    one, other = (load(uri, split=split, label=label, feed=f) for f in ("memory", "stream"))
+    same(one, other)
+
+
+def test_a_table_with_test_rows_of_its_own_is_the_same(tmp_path):
+    for name, seed in (("train", 0), ("test", 1)):
+        pa.parquet.write_table(columns(2000, seed), tmp_path / f"{name}.parquet")
+    one, other = (
+        load(tmp_path / "train.parquet", tmp_path / "test.parquet", label="y", feed=feed)
+        for feed in ("memory", "stream")
+    )
+    same(one, other)
+
+
+@pytest.mark.parametrize("parted", [True, False])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_arrays_are_the_same_in_memory_and_on_the_disk(tmp_path, parted, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 255, (900, 6, 5)).astype(dtype)
+    y = rng.integers(0, 3, 900)
+    parts = {"x_train": x, "y_train": y}
+    if parted:
+        parts |= {"x_test": x[:50] + 1, "y_test": y[:50]}
+    path = write_npz(tmp_path / "rows.npz", **parts)
+    same(load(path, feed="memory"), load(path, feed="stream"))
+
+
+def test_images_are_the_same_in_memory_and_on_the_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for i in range(40):
+            pixels = rng.integers(0, 255, (7, 7)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{i}.png")
+    same(load(tmp_path, feed="memory"), load(tmp_path, feed="stream"))
+
+
+def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path, monkeypatch):
+    uri = written(tmp_path, "parquet")
+    assert not load(uri, label="y").size.streamed
+    monkeypatch.setattr(memory, "limit", lambda: 4000 * 9 * 10)
+    dataset = load(uri, label="y")
+    assert dataset.size.streamed
+    assert dataset.size.needed >= 4000 * 9 * sizing.PER_VALUE
+
+
+def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
+    uri = written(tmp_path, "parquet")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    dataset = load(uri, label="y", feed="stream")
+    assert list((tmp_path / "scratch").iterdir()) == []  # though its rows are there
+    assert isinstance(dataset.train.x["numbers"], np.memmap)
+
+
+def test_a_disk_without_room_is_found_before_anything_is_read(tmp_path, monkeypatch):
+    uri = written(tmp_path, "parquet")
+    monkeypatch.setattr(sizing, "KEPT", 1 << 40)
+    with refused(StoreError, "room for its rows", "t.parquet"):
+        load(uri, label="y", feed="stream")
+
+
+def test_a_disk_that_fills_up_is_a_store_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    uri = written(tmp_path, "csv.gz")  # whose size is not known before
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with refused(StoreError, "room for its rows", "No space left on device"):
+        load(uri, label="y", feed="stream")
+
+
+def test_a_damaged_shard_is_named_with_the_row_group(tmp_path):
+    uri = written(tmp_path, "parts")
+    path = uri / "part=B" / "1.parquet"
+    body = bytearray(path.read_bytes())
+    body[4:60] = bytes(56)
+    path.write_bytes(body)
+    with refused(DataError, "part=B", "row group 0"):
+        load(uri, label="y", feed="stream")
+
+
+def test_a_table_is_written_once_and_mapped(tmp_path):
+    made = Disk(folder=tmp_path).table(iter([columns(10), columns(20)]), "t")
+    assert made.num_rows == 30
+    assert list(tmp_path.iterdir()) == []
