@@ -393,7 +393,7 @@ def _checkpoints(
         spare=open_store(str(spare(saves.store.uri))),
         run_id=saves.run_id,
         fingerprint=partial(run_fingerprint, config, dataset.digest),
-        made_on={**library_versions(), "device": info.identity},
+        environment={**library_versions(), "device": info.identity},
         every=config.training.checkpoint_every,
         report=watch.checkpoint,
     )

@@ -102,7 +102,7 @@ def _metric(listed: Sequence["Listed"], reigning: "Manifest | None") -> "Metric"
 def _row(listed: "Listed", reigning: "Manifest | None", metric: "Metric") -> tuple[str, ...]:
     manifest = listed.manifest
     score = () if metric == "accuracy" else ("",)
-    verdict = "[green]champion" if listed.champion else listed.fate
+    verdict = "[green]champion" if listed.champion else listed.status
     if manifest is None:
         damaged = "[red]damaged[/] champion" if listed.champion else "[red]damaged"
         return (str(listed.version), *score, *[""] * 6, damaged)
@@ -155,7 +155,7 @@ def _as_dict(listed: "Listed") -> dict[str, object]:
         "promote": manifest.verdict.promote,
         "reasons": list(manifest.verdict.reasons),
         "comparisons": [asdict(each) for each in manifest.verdict.comparisons],
-        "fate": listed.fate,
+        "fate": listed.status,
         "data": asdict(manifest.data),
         "seconds": manifest.seconds,
         "fingerprint": manifest.fingerprint,

@@ -29,7 +29,7 @@ from job.record import Fit
 from job.registry import Published, Versions, promotion
 from job.registry.fingerprint import fingerprint
 from job.registry.manifest import InputRecord, Manifest, input_of
-from job.registry.pointer import Champion, reigned, second_chance
+from job.registry.pointer import Champion, champions, objection_to_repeat
 from job.registry.verdict import Role, Verdict
 
 
@@ -215,10 +215,10 @@ def judge(versions: Versions, challenger: Challenger, champion: Champion | None)
         challenger.shares,
     )
     if champion:
-        listed = versions.listed(sorted(reigned(champion)))
+        listed = versions.listed(sorted(champions(champion)))
         earlier = [each.manifest for each in listed if each.manifest]
         trail, record = _trail(earlier, champion, challenger)
-        reigns = len(reigned(champion))
+        reigns = len(champions(champion))
         rivals.append(_champion(versions, champion, challenger))
         rivals += _best(versions, champion, challenger, earlier)
         findings += _shuffled(versions, challenger)
@@ -234,7 +234,7 @@ def judge(versions: Versions, challenger: Challenger, champion: Champion | None)
         trail=trail,
         record=record,
         findings=findings,
-        objection=second_chance(champion, challenger.fingerprint),
+        objection=objection_to_repeat(champion, challenger.fingerprint),
         rules=challenger.rules,
     )
 

@@ -149,10 +149,10 @@ def objection(champion: Champion | None, manifest: Manifest) -> str | None:
         return f"Version {version} was given up by `prune`."
     if version in rolled_back(champion):
         return f"Version {version} was rolled back; only `promote` makes it champion again."
-    return second_chance(champion, manifest.fingerprint)
+    return objection_to_repeat(champion, manifest.fingerprint)
 
 
-def second_chance(champion: Champion | None, fingerprint: str | None) -> str | None:
+def objection_to_repeat(champion: Champion | None, fingerprint: str | None) -> str | None:
     """What speaks against a model made from the same as one that was rolled back, or None."""
     if champion and fingerprint:
         for move in champion.history:
@@ -173,24 +173,24 @@ def rolled_back(champion: Champion) -> frozenset[int]:
     )
 
 
-def ever(champion: Champion | None) -> frozenset[int]:
+def known_versions(champion: Champion | None) -> frozenset[int]:
     """The numbers that the pointer remembers; none of them is ever given to another version."""
     if champion is None:
         return frozenset()
     return frozenset({move.after for move in champion.history} | set(champion.doomed))
 
 
-def is_doomed(champion: Champion | None, version: int) -> bool:
+def is_pruned(champion: Champion | None, version: int) -> bool:
     """Whether `prune` has given a version up."""
     return champion is not None and version in champion.doomed
 
 
-def reigned(champion: Champion) -> frozenset[int]:
+def champions(champion: Champion) -> frozenset[int]:
     """The versions that ever reigned and were neither rolled back nor given up."""
-    return ever(champion) - rolled_back(champion) - set(champion.doomed)
+    return known_versions(champion) - rolled_back(champion) - set(champion.doomed)
 
 
-def fate(champion: Champion | None, version: int, promote: bool) -> str:
+def status(champion: Champion | None, version: int, promote: bool) -> str:
     """What became of a version, in two or three words: the final decision.
 
     Args:

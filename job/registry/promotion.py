@@ -12,7 +12,7 @@ from job.registry.manifest import Manifest
 from job.registry.pointer import (
     Champion,
     Move,
-    is_doomed,
+    is_pruned,
     objection,
     predecessor,
     was_moved_by,
@@ -156,7 +156,7 @@ def now() -> datetime:
 
 
 def _expect_kept(name: str, champion: Champion | None, version: int) -> None:
-    if is_doomed(champion, version):
+    if is_pruned(champion, version):
         raise DataError(
             f"Expected a version of {name} that is kept. Received: version {version}, "
             "which `mlp-job prune` has given up.",

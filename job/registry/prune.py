@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from job.errors import DataError, DataNotFound, StoreError
 from job.registry.manifest import Claim
-from job.registry.pointer import Champion, predecessor, reigned
+from job.registry.pointer import Champion, champions, predecessor
 from job.registry.versions import Listed, Versions
 from job.storage.documents import decode
 
@@ -100,7 +100,7 @@ def carry_out(versions: Versions, decided: Plan) -> bool:
 
 def _kept(champion: Champion, listed: Sequence[Listed], keep: int) -> dict[int, str]:
     kept = {each.version: f"one of the newest {keep}" for each in listed[:keep]}
-    once = reigned(champion) - {champion.version}
+    once = champions(champion) - {champion.version}
     scored = [each.manifest for each in listed if each.manifest and each.version in once]
     if scored:
         best = max(scored, key=lambda manifest: (manifest.metrics.accuracy, manifest.version))

@@ -26,7 +26,7 @@ from job.errors import DataError, DataNotFound, StoreError
 from job.registry.fingerprint import expect_same
 from job.registry.integrity import hashed
 from job.registry.manifest import Claim, Draft, FileRecord, Manifest
-from job.registry.pointer import ever, is_doomed
+from job.registry.pointer import is_pruned, known_versions
 from job.registry.promotion import Published, now
 from job.registry.versions import Versions
 from job.storage import Conflict
@@ -81,10 +81,10 @@ def claim(versions: Versions, run_id: str, attempt: str) -> int:
     """The run's version number: the one it has and keeps, or the next free one."""
     champion = versions.champion()
     version, etag = _claimed(versions, run_id)
-    if version is not None and not is_doomed(champion, version):
+    if version is not None and not is_pruned(champion, version):
         return version
     taken = False
-    version = max([*versions.numbers(), *ever(champion)], default=0)
+    version = max([*versions.numbers(), *known_versions(champion)], default=0)
     while not taken:
         version += 1
         mine = Claim(schema_version=1, version=version, run_id=run_id, attempt=attempt)
@@ -134,7 +134,7 @@ def commit(
         files=files,
         **vars(draft),
     )
-    if is_doomed(versions.champion(), version):
+    if is_pruned(versions.champion(), version):
         raise StoreError(
             f"Expected version {version} of {versions.name} to be kept until run "
             f"{draft.run_id} has published it. Received: `mlp-job prune` has given it up.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from job.errors import DataError, DataNotFound, UsageError
 from job.registry.integrity import FileCheck, Verification, difference
 from job.registry.manifest import Manifest
-from job.registry.pointer import Champion, Pointer, fate
+from job.registry.pointer import Champion, Pointer, status
 from job.storage import Store
 from job.storage.documents import decode
 
@@ -31,14 +31,14 @@ class Listed:
         manifest: None when it is damaged.
         problem: What is wrong with the manifest; empty when nothing is.
         champion: True for the version that the pointer names.
-        fate: What became of it, in two or three words.
+        status: What became of it, in two or three words.
     """
 
     version: int
     manifest: Manifest | None
     problem: str
     champion: bool
-    fate: str
+    status: str
 
 
 class Versions:
@@ -142,7 +142,7 @@ class Versions:
             manifest=manifest,
             problem=problem,
             champion=reigns,
-            fate=fate(champion, version, promote=bool(manifest and manifest.verdict.promote)),
+            status=status(champion, version, promote=bool(manifest and manifest.verdict.promote)),
         )
 
     def hashed(self, manifest: Manifest) -> Verification:

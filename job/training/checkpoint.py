@@ -91,7 +91,7 @@ class Checkpoints:
         folder: `{name}/runs/{run id}`.
         run_id: The run.
         fingerprint: Gives the SHA-256 (hex) of what decides the model's bits, from `chosen`.
-        made_on: What the last bits depend on: the device and the libraries.
+        environment: What the last bits depend on: the device and the libraries.
         every: Seconds between two saves; None chooses them so that saving costs at most SHARE.
         report: Gets what happens, as a value.
 
@@ -108,14 +108,14 @@ class Checkpoints:
         spare: Store,
         run_id: str,
         fingerprint: Callable[[Mapping[str, Any] | None], str],
-        made_on: Mapping[str, str],
+        environment: Mapping[str, str],
         every: float | None,
         report: Callable[[Notice], None] = lambda _: None,
     ):
         self.exact: bool | None = None
         self.chosen: Mapping[str, Any] | None = None
         self._store, self._spare, self._folder = store, spare, folder
-        self._run_id, self._fingerprint, self._made_on = run_id, fingerprint, dict(made_on)
+        self._run_id, self._fingerprint, self._environment = run_id, fingerprint, dict(environment)
         self._every, self._report = every, report
         self._etags: dict[str, str | None] = {}
         self._sequence = 0
@@ -146,7 +146,7 @@ class Checkpoints:
                 hint="Use a new --run-id for a changed configuration or data set.",
             )
         self._sequence, self.chosen = header.sequence, header.chosen
-        self.exact = header.exact and dict(header.made_on) == self._made_on
+        self.exact = header.exact and dict(header.made_on) == self._environment
         self._noted(self._store, header)
         self._report(Resumed(position=header.position, exact=self.exact))
         if newest is away:
@@ -166,7 +166,7 @@ class Checkpoints:
             run_id=self._run_id,
             fingerprint=self._fingerprint(self.chosen),
             chosen=self.chosen,
-            made_on=self._made_on,
+            made_on=self._environment,
             exact=self.exact is not False,
             sequence=sequence,
             position=state.position,

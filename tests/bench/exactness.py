@@ -39,7 +39,7 @@ def one(xla: bool, deterministic: bool) -> dict[str, float]:
         fitted = training.fit(net, dataset, config, save=states.append)
         kept = Checkpoints(
             open_store(folder), "m/runs/r", spare=open_store(folder + "/s"), run_id="r",
-            fingerprint="f", made_on={}, every=None,
+            fingerprint="f", environment={}, every=None,
         )  # fmt: skip
         began = time.perf_counter()
         for _ in range(5):

@@ -21,7 +21,7 @@ from registries import Registry
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError, UsageError
 from job.registry import Published, names
 from job.registry.manifest import Draft, Manifest
-from job.registry.pointer import second_chance
+from job.registry.pointer import objection_to_repeat
 from job.registry.verdict import Verdict
 from job.storage import open_store
 from job.storage.patient import Patient
@@ -401,7 +401,7 @@ def test_what_is_made_from_the_same_does_not_come_back_either(
     assert registry.resolve("champion").version == 1
     assert registry.publish(files, made_from("run-4", "c" * 64)).verdict.promote
     assert registry.promote("3").after == 3
-    fates = {listed.version: listed.fate for listed in registry.versions()}
+    fates = {listed.version: listed.status for listed in registry.versions()}
     assert fates == {4: "promoted", 3: "promoted by hand", 1: "promoted"}
 
 
@@ -423,7 +423,7 @@ def test_an_objection_is_told_once(registry: Registry, files: Path) -> None:
     for i, letter in enumerate("ab", start=1):
         registry.publish(files, dataclasses.replace(draft(f"run-{i}"), fingerprint=letter * 64))
     registry.rollback()
-    against = second_chance(registry.champion(), "b" * 64)
+    against = objection_to_repeat(registry.champion(), "b" * 64)
     judged = Verdict(promote=False, reasons=("It is good enough.", against))
     twin = dataclasses.replace(draft("run-3", verdict=judged), fingerprint="b" * 64)
     assert registry.publish(files, twin, lambda champion: judged).verdict == judged

@@ -51,7 +51,7 @@ def checkpoints(
         spare=open_store(spare or uri + "-spare"),
         run_id=run_id,
         fingerprint=lambda chosen: fingerprint,
-        made_on={"device": device},
+        environment={"device": device},
         every=every,
         report=report,
     )
