@@ -290,7 +290,7 @@ def test_rows_of_any_shape(
         tmp_path,
         dataclasses.replace(record, dataset=dataclasses.replace(record.dataset, test=scaled)),
     )
-    assert len(page.all("img")) == (20 + 12 if images else 0)
+    assert len(page.all("img")) == (20 + 2 * 6 + 12 if images else 0)
     assert ("Its surest mistakes" in page.text) is images
     assert (tmp_path / "plots/mistakes.png").exists() is images
 
