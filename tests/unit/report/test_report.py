@@ -477,6 +477,7 @@ def test_the_learning_curves_name_the_validation(tmp_path: Path) -> None:
     scores = ValidationScores(kind="out-of-fold", rows=200, loss=0.5, accuracy=0.8, temperature=1.0)
     page = rendered(tmp_path, dataclasses.replace(records.invented(), validation=scores))
     assert page.text.count("out-of-fold") == 1 + 2  # the sentence and both legends
+    assert "280 rows to learn from, in turn to validate on, and 300 to test on" in page.text
 
 
 def test_mixed_up_images_and_where_the_surest_mistakes_come_from(tmp_path):
