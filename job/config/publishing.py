@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from job.config.option import Options, option
 
@@ -10,6 +10,10 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 HEADER = re.compile(r"(?i)x-amz-[a-z0-9-]+=[^\s=](.*\S)?")
 ReportRows = Literal["none", "keys", "all"]
 RUN_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
+IDENTITY: dict[str, Any] = {
+    "expects": "letters, digits, '.', '_' and '-', at most 200",
+    "valid": lambda v: bool(RUN_ID.fullmatch(v)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +35,17 @@ class PublishingOptions(Options):
     run_id: str | None = option(
         None,
         "Identity of the run, shared by its retries; a fresh one by default.",
-        expects="letters, digits, '.', '_' and '-', at most 200",
-        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+        **IDENTITY,
     )
     default_run_id: str | None = option(
         None,
         "Identity of the run unless --run-id names one, such as a Kubernetes Job's name and uid.",
-        expects="letters, digits, '.', '_' and '-', at most 200",
-        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+        **IDENTITY,
     )
     attempt: str | None = option(
         None,
         "Identity of this try at the run, such as the pod's name; a random part is added.",
-        expects="letters, digits, '.', '_' and '-', at most 200",
-        valid=lambda v: bool(RUN_ID.fullmatch(v)),
+        **IDENTITY,
     )
     skip_unchanged: bool = option(
         False,

@@ -135,19 +135,6 @@ def unpacked(stream: BinaryIO, name: str = "") -> BinaryIO:
     return stream
 
 
-def unpacked_name(stream: BinaryIO, key: str) -> str:
-    """A file's name without the ending of its packing; of a zip archive the name of its file.
-
-    Raises:
-        DataError: As `unpacked`.
-    """
-    if not key.lower().endswith(".zip"):
-        return re.sub(r"(?i)\.(gz|bz2|xz|zst)$", "", key)
-    member = _member(zipfile.ZipFile(stream), key)
-    stream.seek(0)
-    return key if member is None else member.filename
-
-
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
     """The one file in a zip archive; None when the archive itself is the file, as .xlsx is."""
     infos = archive.infolist()

@@ -68,10 +68,6 @@ class Frame:
                 rows=np.arange(start, stop) if self.rows is None else self.rows[start:stop],
             )
 
-    def with_columns(self, columns: Mapping[str, Any]) -> "Frame":
-        """The same rows with other values in some columns."""
-        return replace(self, columns={**self.columns, **columns})
-
     def place(self, row: int) -> str:
         """Where a row came from: its file and its number there."""
         name, number = self.where(row)
