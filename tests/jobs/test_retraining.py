@@ -140,7 +140,7 @@ def test_an_old_champion_is_challenged(
     assert verdict["comparisons"][0]["version"] == verdict["champion"] == 2
     page = (folder / "report.html").read_text()
     assert "the champion, version 2, on the same 200 test rows" in page
-    assert "How it compares with the last runs" in page
+    assert "How it compares with the last versions" in page
     [told] = [e for e in map(json.loads, done.stdout.splitlines()) if e["event.name"] == "verdict"]
     assert told["comparisons"] == verdict["comparisons"]
     first = samples(figures)
