@@ -168,7 +168,7 @@ def test_three_weeks(s3_uri: str, tmp_path: Path) -> None:
     assert nights.registry.champion().version == nights.newest()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_ordinary_nights_of_a_small_table(tmp_path: Path) -> None:
     """About a hundred test rows: 5 % more rows, or another seed, is no reason to reject a model."""
     table = sklearn.datasets.load_breast_cancer(as_frame=True).frame.sample(frac=1, random_state=0)
