@@ -37,7 +37,8 @@ OPTIONS = (
 )  # fmt: skip
 TABLE_OPTIONS = (
     "--label=churned", "--exclude=household", "--epochs=12", "--hidden=16", "--members=3",
-    "--batch-size=20", "--patience=4", "--device=cpu", "--checkpoint-every=0.1", "--margin=0.5",
+    "--batch-size=20", "--patience=4", "--device=cpu", "--no-xla", "--checkpoint-every=0.1",
+    "--margin=0.5",
 )  # fmt: skip
 """Three members of the network for tables, each of which stops on a fold of its own."""
 
