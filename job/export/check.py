@@ -1,6 +1,7 @@
 """Check: proof in a process without the trained model that the exported files reload."""
 
 import contextlib
+import io
 import multiprocessing
 import sys
 import tempfile
@@ -81,7 +82,11 @@ class Check:
         self._process = context.Process(
             target=reload.serve, args=(reader, str(self._chatter), others)
         )
-        self._process.start()
+        nowhere = (
+            io.StringIO()
+        )  # a fork begins with a flush, which fails where nobody reads the log
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            self._process.start()
         reader.close()
 
     def __enter__(self) -> Self:

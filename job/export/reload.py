@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,6 +26,7 @@ def serve(requests: Connection, chatter: str, others: Iterable[Connection] = ())
     output = os.open(chatter, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     import keras
 
