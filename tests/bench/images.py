@@ -88,7 +88,7 @@ def write_digits(folder: Path) -> None:
 
 def speed() -> None:
     """Seconds of a later epoch of the same network, in fresh processes, one after the other."""
-    peers = {"mlp-job": "", "plain": "", "pytorch": "torch==2.13.0"}
+    peers = {"mlp-job": "", "mlp-job none": "", "plain": "", "pytorch": "torch==2.13.0"}
     for name, package in peers.items():
         python = [sys.executable]
         if package:
@@ -102,10 +102,10 @@ def speed() -> None:
             python = [*uv, f"--with={package}", f"--with=numpy=={np.__version__}", "python"]
         quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         run = subprocess.run(
-            [*python, str(PEERS / "convolutions.py"), name],
+            [*python, str(PEERS / "convolutions.py"), *name.split()],
             capture_output=True, text=True, env=os.environ | quiet, check=True,
         )  # fmt: skip
-        print(f"{name}: {run.stdout.splitlines()[-1]}", flush=True)
+        print(f"{name}: {' '.join(run.stdout.splitlines()[-2:])}", flush=True)
 
 
 if __name__ == "__main__":
