@@ -36,6 +36,9 @@ HEADS = 4
 WEIGHT_DECAY, MOMENTUM = 3e-4, 0.98
 """AdamW's, and that of the moving average of the weights."""
 
+AXES = {2: "bd", 3: "bmd", 4: "bmkd"}
+"""Of what a layer takes: rows, members, a member's networks, features."""
+
 LIMIT = 0.999
 """Beyond this quantile of the training rows, on both sides of the median, a number is cut off."""
 
@@ -192,9 +195,8 @@ class _Layers:
         width, each = x.shape[-1], (self._members, self._heads)
         expect_room(self._members, width, units)
         near = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
-        given = {2: "bd", 3: "bmd", 4: "bmkd"}[len(x.shape)]
         scale = keras.layers.EinsumDense(
-            f"{given},mkd->bmkd",
+            f"{AXES[len(x.shape)]},mkd->bmkd",
             (*each, width),
             kernel_initializer="ones",
             dtype=self._precision,
@@ -216,12 +218,12 @@ class _Layers:
         )(x)
 
     def head(self, x: Any, classes: int) -> Any:
-        """(rows, members, heads, width) → (rows, members, heads, classes), float32."""
+        """What `dense` takes → (rows, members, heads, classes), float32."""
         import keras
 
         near = keras.initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
         return keras.layers.EinsumDense(
-            "bmkd,mkdo->bmko",
+            f"{AXES[len(x.shape)]},mkdo->bmko",
             (self._members, self._heads, classes),
             bias_axes="mko",
             kernel_initializer=near,

@@ -190,6 +190,14 @@ class Interrupting:
         self.state = state
 
 
+def test_a_table_s_network_may_have_no_hidden_layer(table):
+    open_ = Config.of(data="t", name="t", members=2, hidden=(), epochs=2)
+    dataset = load(table, open_)
+    settled = plan.decide(open_, dataset, gpu=False).config
+    fitted = training.fit(models.build(settled, dataset), dataset, settled)
+    assert training.predict(fitted.network, dataset.test.x).shape == (len(dataset.test), 2)
+
+
 @pytest.mark.parametrize("members", [3, 1])
 def test_stopped_anywhere_and_resumed_members_end_with_the_same_bits(members, table, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
