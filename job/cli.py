@@ -107,12 +107,14 @@ def _as_job_error(
         message += f" Received: {received!r}."
     command = next((word for word in arguments if not word.startswith("-")), "")
     known = command in typer.main.get_group(app).commands
-    return UsageError(
-        message,
-        hint=f"`mlp-job {command} --help` lists the options."
+    hint = (
+        f"`mlp-job {command} --help` lists the options."
         if known
-        else "`mlp-job --help` lists the commands.",
+        else "`mlp-job --help` lists the commands."
     )
+    if message.startswith("Got unexpected extra argument"):
+        hint = f"A list is one quoted word, as in --keep 'id day'; {hint}"
+    return UsageError(message, hint=hint)
 
 
 def _log_failure(error: JobError | None, bug: Exception | None) -> None:

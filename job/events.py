@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from job.config import Config
 from job.config.gate import Metric
+from job.config.training import parse_threshold
 from job.data.dataset import Dataset
 from job.data.findings import Finding, sentence
 from job.errors import JobError
@@ -295,10 +296,12 @@ def evaluated(metrics: Metrics) -> None:
     )
     if metrics.threshold:
         chosen = metrics.threshold
+        given = parse_threshold(chosen.rule)[0] == "value"
+        how = "--threshold" if given else f"{chosen.rule}, on validation rows"
         event(
             "threshold.chosen",
             f"Threshold: {str(chosen.label)[:60]!r} from a probability of {chosen.value:.4g} on "
-            f"({chosen.rule}, on validation rows)."
+            f"({how})."
             + ("" if chosen.reached else " No threshold reaches that; this one comes closest."),
             level=INFO if chosen.reached else WARNING,
             **asdict(chosen),
@@ -355,12 +358,12 @@ def figures_failed(failures: Sequence[NotWritten | NotPushed]) -> None:
                 )
 
 
-def run_ended(outcome: "Outcome", store: str) -> None:
-    """The run ended well; its version is in the store."""
+def run_ended(outcome: "Outcome", store: str, exit_code: int) -> None:
+    """The run's version is in the store."""
     if outcome.verdict is None:
         _skipped(outcome.manifest)
         return
-    _published(outcome.manifest, store, promoted=outcome.verdict.promote)
+    _published(outcome.manifest, store, outcome.verdict)
     seconds = outcome.seconds
     longest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
     event(
@@ -368,7 +371,7 @@ def run_ended(outcome: "Outcome", store: str) -> None:
         f"Done in {sum(seconds.values()):.1f} s: "
         + ", ".join(f"{phase} {value:.1f} s" for phase, value in longest)
         + ".",
-        exit_code=0,
+        exit_code=exit_code,
         seconds=dict(seconds),
     )
 
@@ -384,13 +387,15 @@ def _skipped(same: "Manifest") -> None:
     )
 
 
-def _published(manifest: "Manifest", store: str, *, promoted: bool) -> None:
+def _published(manifest: "Manifest", store: str, verdict: "Verdict") -> None:
+    promoted = verdict.promote
+    kept = "it is not the champion" if verdict.champion is None else "the champion stays"
     version = f"{manifest.name}/versions/{manifest.version}/{manifest.attempt}"
     report = f"{store.rstrip('/')}/{version}/report.html"
     event(
         "published",
         f"Version {manifest.version} of {manifest.name} is in {store}"
-        + (", and is the champion." if promoted else "; the champion stays.")
+        + (", and is the champion." if promoted else f"; {kept}.")
         + f" Report: {report}"
         + (f" (`mlp-job fetch {manifest.version} FOLDER --report`)" if "://" in store else ""),
         version=manifest.version,

@@ -33,9 +33,12 @@ def train(**values: Any) -> Mapping[str, object]:
     prometheus.check(config.process.metrics_file)
     outcome = pipeline.run(config)
     events.figures_failed(prometheus.report(config.process, outcome))
-    events.run_ended(outcome, config.publishing.store)
     verdict = outcome.verdict
-    if verdict and not verdict.promote and not config.gate.rejection_ok:
+    rejected = verdict and not verdict.promote and not config.gate.rejection_ok
+    events.run_ended(
+        outcome, config.publishing.store, exit_code=GateRejected.exit_code if rejected else 0
+    )
+    if verdict and rejected:
         raise _rejected(outcome, verdict)
     return outcome.details()
 

@@ -35,6 +35,13 @@ class Finding:
 HOLDING = ("lost-class", "lost-rows")
 """Findings that hold back a promotion when there is a champion, unless `--allow` names them."""
 
+QUOTING = (
+    "ambiguous-dates", "ambiguous-numbers", "bad-values", "comment-lines", "encoding",
+    "missing-signs", "mixed-column", "no-header", "odd-values", "short-rows", "title-lines",
+    "total-rows", "unseen-values",
+)  # fmt: skip
+"""Findings whose `values` are cells or lines of the data, in place of names."""
+
 LOST_SHARE = 0.1
 """Share of the labelled rows that may be lost to assumptions before it counts."""
 
@@ -42,6 +49,12 @@ LOST_SHARE = 0.1
 def sentence(finding: Finding) -> str:
     """A finding in words, with the option that decides otherwise."""
     return WORDS[finding.code](finding)
+
+
+def without_cells(finding: Finding) -> Finding:
+    """The finding without what it quotes of single rows."""
+    quotes = finding.values and finding.code in QUOTING
+    return replace(finding, values=("…",)) if quotes else finding
 
 
 def holding(findings: Iterable[Finding], allowed: Iterable[str]) -> tuple[Finding, ...]:

@@ -112,8 +112,8 @@ def choose_metric(versions: Versions, config: Config, dataset: Dataset) -> tuple
     if metric == "accuracy":
         return metric, "the classes are about even"
     return metric, (
-        f"the classes are uneven: {shares.min():.1%} of the training rows are {rarest!r}, and "
-        "accuracy can be won by ignoring them"
+        f"the classes are uneven: {100 * shares.min():.2g}% of the training rows are {rarest!r}, "
+        "and accuracy can be won by ignoring them"
     )
 
 

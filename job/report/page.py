@@ -8,6 +8,7 @@ import numpy as np
 
 from job.config import OPTIONS, flag
 from job.data.dataset import Dataset
+from job.data.findings import sentence, without_cells
 from job.evaluation import curves
 from job.evaluation.scores import TITLES
 from job.evaluation.threshold import decide
@@ -115,6 +116,7 @@ def _context(record: Record) -> dict[str, Any]:
         "record": record,
         "config": record.config,
         "dataset": dataset,
+        "warnings": _warnings(record),
         "metrics": metrics,
         "wording": wording,
         "titles": TITLES,
@@ -132,6 +134,14 @@ def _context(record: Record) -> dict[str, Any]:
         "changed": [(name, value) for name, value in options if value != OPTIONS[name].default],
         "unchanged": [(name, value) for name, value in options if value == OPTIONS[name].default],
     }
+
+
+def _warnings(record: Record) -> Sequence[str]:
+    """The findings about the data; what they quote of single rows only where all may be shown."""
+    findings = record.dataset.findings
+    if record.config.publishing.report_rows != "all":
+        findings = tuple(map(without_cells, findings))
+    return tuple(map(sentence, findings))
 
 
 def _shares(dataset: Dataset) -> Sequence[tuple[int | str, float, float]]:

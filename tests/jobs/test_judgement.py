@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from program import mlp_job
+from program import events, mlp_job
 from prometheus_client.parser import text_string_to_metric_families
 
 QUICK = ("--epochs=8", "--hidden=16", "--batch-size=50", "--learning-rate=0.01", "--device=cpu")
@@ -64,6 +64,8 @@ def test_a_model_of_noise_is_published_and_promoted_only_when_allowed(tmp_path: 
     codes = ("class-never-found", "no-better-than-baseline")
     again = train(tmp_path, data, "--seed=1", f"--allow={codes[0]}")
     assert again.returncode == 3
+    ended = [each for each in events(again.stdout) if each["event.name"] == "run.ended"]
+    assert {each["exit_code"] for each in ended} == {3}
     again = train(tmp_path, data, "--seed=1", f"--allow={' '.join(codes)}")
     assert again.returncode == 0, again.stdout + again.stderr
     assert json.loads((tmp_path / "end").read_text())["outcome"] == "promoted"

@@ -158,6 +158,11 @@ def test_a_list_option_that_is_repeated_adds_to_the_list(arguments, variable, tm
     assert kinds == {"a": "left out", "b c": "left out", "d": "number", "y": "label"}
 
 
+def test_a_list_without_quotes_is_answered_with_how_to_write_it(tmp_path):
+    done = mlp_job("train", "--keep", "id", "day", "--store", str(tmp_path))
+    assert "--keep 'id day'" in last_event(done.stdout)["hint"]
+
+
 def test_repeated_numbers_make_one_list(tmp_path):
     done = mlp_job(
         "train", "--hidden", "3", "--hidden", "4 0", "--store", str(tmp_path), "--name", "x"

@@ -20,6 +20,7 @@ from PIL import Image
 
 from job import evaluation, export
 from job.config import Config
+from job.data.findings import Finding
 from job.evaluation.occlusion import Occlusion
 from job.record import Record
 from job.registry.manifest import Manifest, Scores
@@ -433,6 +434,18 @@ def test_rows_are_shown_as_far_as_allowed(tmp_path: Path, show: str) -> None:
         heads = re.findall(r"Its surest mistakes.*?Sure\s+(\d+)", page.text, re.DOTALL)
         assert heads == [number]
     assert bool(shown) is (show == "all")
+
+
+@pytest.mark.parametrize("show", ["none", "keys", "all"])
+def test_warnings_quote_cells_only_where_rows_may_be_shown(tmp_path: Path, show: str) -> None:
+    record = records.table(tmp_path, report_rows=show)
+    odd = Finding(code="odd-values", column="monthly fee", count=2, of=9, values=("cellA", "cellB"))
+    gone = Finding(code="split-moved", count=1, values=("a column",))
+    dataset = dataclasses.replace(record.dataset, findings=(odd, gone))
+    page = rendered(tmp_path, dataclasses.replace(record, dataset=dataset))
+    assert "2 values of 9 cannot be read like the others" in page.text
+    assert ["cellA" in page.text, "cellB" in page.text] == [show == "all"] * 2
+    assert "a column" in page.text
 
 
 def test_kept_columns_name_the_rows(tmp_path: Path) -> None:
