@@ -406,7 +406,9 @@ def test_the_threshold_says_what_it_does_and_costs(tmp_path: Path) -> None:
     plots = {path.stem for path in (tmp_path / "plots").iterdir()}
     assert {"thresholds", "cost", "gain", "roc", "precision-recall"} <= plots
     assert len(page.all("svg")) == 9
-    assert "`saved_model/` and `mlp-job predict` apply the threshold" in front_matter(tmp_path)[1]
+    card = front_matter(tmp_path)[1]
+    assert "`saved_model/` and `mlp-job predict` apply the threshold" in card
+    assert "\nsaid = 1 if probabilities[0, 1] >= 0.3 else 0\n" in card
 
 
 def test_without_a_threshold_the_more_probable_class_is_the_answer(tmp_path: Path) -> None:
