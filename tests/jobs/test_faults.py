@@ -358,6 +358,7 @@ def test_the_doctor_proves_exact_resume_of_a_table(tmp_path):
             "--name=table",
             "--label=answer",
             "--exclude=noise",
+            "--model=mlp",
             "--category='a kind'",
             "--test-split=0.3",
             "--epochs=40",

@@ -837,12 +837,12 @@ def test_a_table_of_few_different_rows_has_them_on_both_sides(tmp_path):
     again = load(more, recipe=Recipe.of(schema))
     shared = np.intersect1d(again.table.source.rows, np.arange(90))
     np.testing.assert_array_equal(shared, dataset.table.source.rows)
-    columns, *_ = data.load_test_table(
+    _, answers, *_ = data.load_test_table(
         str(more), test_uri=None, classes=classes, schema=schema, scratch=tmp_path,
         reading=DataOptions(label="bought"),
     )  # fmt: skip
     lost = sum(each.count for each in again.findings if each.code == "lost-class")
-    assert len(columns["n"]) == len(again.test) - (0 if lost else (again.test.y == 2).sum())
+    assert len(answers) == len(again.test) - (0 if lost else (again.test.y == 2).sum())
 
 
 def test_a_dropped_identifier_does_not_separate_twins(tmp_path):

@@ -41,7 +41,7 @@ def test_the_network_of_a_table_wants_a_table():
 
 def test_auto_is_the_reference_network_for_arrays():
     settled = plan.decide(Config(), tiny.corners(), gpu=False)
-    assert settled.config == plan.reference(Config()).replaced(model="mlp")
+    assert settled.config == plan.reference(Config()).replaced(model="mlp", feed="memory")
     assert settled.chosen["hidden"] == (350, 50)
 
 

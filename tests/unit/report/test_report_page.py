@@ -145,15 +145,16 @@ def test_it_prints_on_white_from_a_dark_desktop(browser: Browser, mnist: Path) -
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         pdf = page.pdf(path=ARTIFACTS / "print.pdf", format="A4", prefer_css_page_size=True)
     assert pdf.startswith(b"%PDF-")
-    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 5
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 6
 
 
 def test_folded_tables_open_by_keyboard(browser: Browser, mnist: Path) -> None:
     with opened(browser, mnist) as page:
-        assert not page.get_by_text("Loss and accuracy after each epoch").is_visible()
-        page.locator("summary").first.focus()
+        folded = page.get_by_text("Loss and accuracy after each epoch")
+        assert not folded.is_visible()
+        page.locator("details", has=folded).locator("summary").focus()
         page.keyboard.press("Enter")
-        assert page.get_by_text("Loss and accuracy after each epoch").is_visible()
+        assert folded.is_visible()
 
 
 @pytest.mark.parametrize(
