@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -97,6 +98,9 @@ def _advice(name: str, names: list[str]) -> str:
             f"The first line looks like values, so the columns are called x0 to x{len(names) - 1}; "
             "if it has the names, add `--csv header=yes`."
         )
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and set(parts) <= set(names):
+        return f'Separate names with blanks, in quotes: "{shlex.join(parts)}".'
     near = nearest(name, names, 0.5)
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}? `mlp-job data` lists the columns."

@@ -403,6 +403,9 @@ def test_names_of_columns(tmp_path, plain):
     with pytest.raises(UsageError, match=near) as caught:
         load(tmp_path / "c.csv", exclude=("agee",))
     assert "Did you mean 'age'" in caught.value.hint
+    with pytest.raises(UsageError, match="'age,score', no such column") as caught:
+        load(tmp_path / "c.csv", exclude=("age,score",))
+    assert caught.value.hint == 'Separate names with blanks, in quotes: "age score".'
 
 
 @pytest.mark.parametrize(
