@@ -218,12 +218,12 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         "count as missing."
     ),
     "ambiguous-numbers": lambda f: (
-        f"{_name(f)}: {_some(f)} may have a decimal sign or separate thousands; read as "
-        f"{f.values[-1] if f.values else ''}. `--csv decimal=SIGN` decides."
+        f"{_name(f)}: {f.values[0]!r} may have a decimal sign or separate thousands; read as "
+        f"{f.values[1]}. `--csv decimal=SIGN` decides."
     ),
     "ambiguous-dates": lambda f: (
-        f"{_name(f)}: in {_some(f)} day or month may come first; `--csv day-first=yes` or "
-        "`day-first=no` decides."
+        f"{_name(f)}: in {f.values[0]!r} day or month may come first; read as {f.values[1]}. "
+        "`--csv day-first=yes` or `day-first=no` decides."
     ),
     # Labels.
     "similar-labels": lambda f: (

@@ -60,6 +60,14 @@ class Dialect:
     findings: tuple[Finding, ...] = ()
 
 
+NO_TABLES = (
+    ("<!doctype html", "a web page", "It may be a sign-in page: fetch the file itself."),
+    ("<html", "a web page", "It may be a sign-in page: fetch the file itself."),
+    ("version https://git-lfs", "a pointer of Git LFS", "`git lfs pull` fetches the file itself."),
+)
+"""(begin, what it is, hint) of files that are often taken for tables."""
+
+
 def encoding_of(head: bytes, said: str) -> tuple[str, int]:
     """The encoding of a file, and the bytes of its mark."""
     for mark, encoding in MARKS:
@@ -87,6 +95,9 @@ def find(head: str, name: str, encoding: str, said: Csv, known: frozenset[str]) 
     Raises:
         DataError: It has no rows, or no line with the number that is said.
     """
+    for begin, what, hint in NO_TABLES:
+        if head.lstrip().lower().startswith(begin):
+            raise DataError(f"{name}: expected a table. Received: {what}.", hint=hint)
     lines = LINE.findall(head)
     at = 0
     delimiter = said.delimiter

@@ -25,6 +25,7 @@ SIGNS = (
     *("NA", "N/A", "n/a", "na", "N.A.", "n.a.", "NaN", "nan", "NAN", "-nan", "NULL", "null"),
     *("Null", "None", "none", "NONE", "(null)", "(NULL)", "#N/A", "#NA", "#DIV/0!", "#VALUE!"),
     *("#REF!", "#NAME?", "#NUM!", "#NULL!", "missing", "Missing", "MISSING"),
+    *("0000-00-00", "0000-00-00 00:00:00", "9999-12-31", "9999-12-31 00:00:00"),  # of databases
 )
 """What stands for a missing value in a column that is otherwise numbers, booleans or dates."""
 
@@ -406,13 +407,14 @@ def _of_texts(
         )  # fmt: skip
         findings = assumed(present & ~good)
         if found.ambiguous:
-            first = next(t for t in texts.filter(pa.array(good)).to_pylist() if "," in t)
+            signed = pc.match_substring_regex(texts, r"\d[.,]\d")
+            first = texts.filter(pc.and_(signed, pa.array(good)))[0].as_py()
             value = str(values[pc.index(texts, first).as_py()])
             findings += (Finding(code="ambiguous-numbers", column=name, values=(first, value)),)
-        proof = "" if found.ambiguous or found.whole else found.decimal
+        proof = "" if found.open or found.whole else found.decimal
         return _numbers(
             name, array.take(coded.indices), read, findings=findings, decimal=proof,
-            ambiguous=found.ambiguous, number=number,
+            ambiguous=found.open, number=number,
         )  # fmt: skip
     truth = np.array([BOOLEANS.get(t.lower()) for t in texts.to_pylist()]) if len(
         texts
@@ -431,8 +433,9 @@ def _of_texts(
     if dated.any() and _is_column(rows, present, dated, texts, False):
         findings = assumed(present & ~dated)
         if not sure:
-            first = texts.filter(pa.array(dated))[0].as_py()
-            findings += (Finding(code="ambiguous-dates", column=name, values=(first,)),)
+            at = int(np.flatnonzero(dated)[0])
+            shown = (texts[at].as_py(), str(np.datetime64(int(when[at]), "s").astype("M8[D]")))
+            findings += (Finding(code="ambiguous-dates", column=name, values=shown),)
         signs = tuple(texts.filter(pa.array(sign)).to_pylist())
         order = "day-first" if day_first else "month-first"
         read = replace(parsing, dates=order, missing=(*parsing.missing, *signs))

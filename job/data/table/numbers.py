@@ -33,6 +33,7 @@ class Found:
         values: (n,) float64; NaN for what is no number by it.
         whole: Whether all numbers are written as whole numbers.
         ambiguous: Whether another convention reads all of them, with other values.
+        open: The same, or points may separate thousands, so that the file's other columns decide.
     """
 
     decimal: str
@@ -41,6 +42,7 @@ class Found:
     values: NDArray[np.float64]
     whole: bool
     ambiguous: bool
+    open: bool
 
 
 def recognised(
@@ -80,6 +82,8 @@ def recognised(
     )
     if ambiguous and likely and best[0] != likely:
         best = other
+    elif best == (".", "") and not decimal and likely == "," and _has_groups(written):
+        best, ambiguous = (",", "."), True
     fraction = pc.match_substring_regex(written, rf"{DIGITS[best[0]]}|[eE]")
     return Found(
         decimal=best[0],
@@ -88,6 +92,7 @@ def recognised(
         values=_values(bare, good, *best),
         whole=len(written) > 0 and not pc.any(fraction).as_py(),
         ambiguous=ambiguous,
+        open=ambiguous or (best == (".", "") and not decimal and _has_groups(written)),
     )
 
 
@@ -98,10 +103,14 @@ def parse(texts: Any, *, decimal: str, thousands: str, marks: bool) -> NDArray[n
 
 
 def grouped(texts: Any) -> bool:
-    """Whether all texts may be whole numbers whose thousands a point separates, as in 44.585."""
-    pattern = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"
+    """Whether all texts may be whole numbers whose thousands a point separates: 44.585, 7."""
+    pattern = r"^[+-]?([1-9]\d{0,2}(\.\d{3})*|0)$"
     some = (texts.slice(0, FIRST), texts)  # most columns are not: the first rows say so
     return all(pc.all(pc.match_substring_regex(each, pattern)).as_py() for each in some)
+
+
+def _has_groups(texts: Any) -> bool:
+    return bool(pc.any(pc.match_substring(texts, ".")).as_py()) and grouped(texts)
 
 
 def _candidates(bare: Any, decimal: str, thousands: str) -> list[tuple[str, str]]:

@@ -234,7 +234,7 @@ def _without_totals(part: Part) -> Part:
 
 def _without_empty(frame: Frame) -> Frame:
     """Drops columns with neither name nor value; a first one that counts is the index."""
-    columns, index = dict(frame.columns), list(frame.index)
+    columns, index, nameless = dict(frame.columns), list(frame.index), []
     for i, (name, column) in enumerate(frame.columns.items()):
         if not re.fullmatch(r"unnamed_\d+(_\d+)?", name):
             if i == 0 and re.fullmatch(r"(?i)unnamed: 0(\.\d+)?", name) and _counts(column):
@@ -244,7 +244,13 @@ def _without_empty(frame: Frame) -> Frame:
             del columns[name]
         elif i == 0 and _counts(column):
             index.append(name)
-    return replace(frame, columns=columns, index=tuple(index))
+        else:
+            nameless.append(name)
+    findings = frame.findings
+    if nameless:
+        told = Finding(code="unnamed-column", column=frame.name, values=tuple(nameless))
+        findings = (*findings, told)
+    return replace(frame, columns=columns, index=tuple(index), findings=findings)
 
 
 def _counts(column: Any) -> bool:

@@ -237,6 +237,51 @@ def test_dates_and_times(form, features, tmp_path):
     assert [found.code for found in said] == ["bad-values", "newly-missing"]
 
 
+@pytest.mark.parametrize("odd", ["", "?"])
+def test_points_between_thousands_beside_a_decimal_comma(odd, tmp_path):
+    table = [row | {"score": row["score"].replace(".", ","), "income": "", "price": f"{i % 9}"}
+             for i, row in enumerate(rows())]  # fmt: skip
+    for i, row in enumerate(table):
+        row["price"] = f"{i % 9 + 1}.{100 + i}" if i % 5 else str(i % 7)
+    table[3]["price"] = odd
+    dataset = load(write(tmp_path / "t.csv", table, delimiter=";"))
+    [price] = [c for c in dataset.table.schema.columns if c.name == "price"]
+    assert (price.parsing.decimal, price.parsing.thousands) == (",", ".")
+    assert price.maximum > 9000
+    [found] = [f for f in dataset.findings if f.code == "ambiguous-numbers"]
+    assert "'2.101' may have a decimal sign or separate thousands; read as 2101.0." in sentence(
+        found
+    )
+
+
+@pytest.mark.parametrize("sign", ["0000-00-00", "9999-12-31"])
+def test_dates_that_databases_write_for_none(sign, tmp_path):
+    path = changed(tmp_path, "when", lambda i, _: sign if i % 2 else f"2023-{i % 12 + 1:02}-05")
+    dataset = load(path)
+    assert (kinds(dataset)["when"], codes(dataset)) == ("datetime", ["missing-signs"])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "a web page"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS"),
+    ],
+)
+def test_what_is_no_table_is_named(text, what, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=what):
+        load(tmp_path / "t.csv")
+
+
+def test_a_column_without_a_name_is_warned_of(tmp_path):
+    lines = [f"{i % 40},{i % 7},{'uv'[i % 2]}\n" for i in range(200)]
+    (tmp_path / "t.csv").write_text("age,bought\n" + "".join(lines))
+    dataset = load(tmp_path / "t.csv")
+    assert list(kinds(dataset)) == ["unnamed_0", "age"]
+    assert "unnamed-column" in codes(dataset)
+
+
 def test_dates_whose_order_is_not_sure(tmp_path):
     path = changed(tmp_path, "when", lambda i, _: f"{i % 12 + 1}/{i // 12 % 12 + 1}/2023")
     for said, order, found in (
@@ -247,6 +292,8 @@ def test_dates_whose_order_is_not_sure(tmp_path):
         dataset = load(path, csv=said)
         assert dataset.table.schema.columns[-1].parsing.dates == order
         assert codes(dataset) == found
+        assert all("'1/1/2023'" in sentence(f) and "2023-01-01" in sentence(f)
+                   for f in dataset.findings)  # fmt: skip
 
 
 @pytest.mark.parametrize(
