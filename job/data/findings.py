@@ -95,6 +95,15 @@ def _rows(count: int, noun: str = "row") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def _first(finding: Finding, before: str = "") -> str:
+    """An example with a blank; empty where values are not shown."""
+    return f"{before}{finding.values[0][:40]!r} " if finding.values else ""
+
+
+def _read(finding: Finding) -> str:
+    return f"; read as {finding.values[1]}" if len(finding.values) > 1 else ""
+
+
 def _share(finding: Finding) -> str:
     return f"{finding.count / max(finding.of, 1):.1%}"
 
@@ -218,11 +227,11 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         "count as missing."
     ),
     "ambiguous-numbers": lambda f: (
-        f"{_name(f)}: {f.values[0]!r} may have a decimal sign or separate thousands; read as "
-        f"{f.values[1]}. `--csv decimal=SIGN` decides."
+        f"{_name(f)}: {_first(f)}may have a decimal sign or separate thousands{_read(f)}. "
+        "`--csv decimal=SIGN` decides."
     ),
     "ambiguous-dates": lambda f: (
-        f"{_name(f)}: in {f.values[0]!r} day or month may come first; read as {f.values[1]}. "
+        f"{_name(f)}: {_first(f, 'in ')}day or month may come first{_read(f)}. "
         "`--csv day-first=yes` or `day-first=no` decides."
     ),
     # Labels.

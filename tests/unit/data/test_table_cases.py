@@ -249,6 +249,7 @@ def test_points_between_thousands_beside_a_decimal_comma(odd, tmp_path):
     assert (price.parsing.decimal, price.parsing.thousands) == (",", ".")
     assert price.maximum > 9000
     [found] = [f for f in dataset.findings if f.code == "ambiguous-numbers"]
+    assert "read as" not in sentence(dataclasses.replace(found, values=()))
     assert "'2.101' may have a decimal sign or separate thousands; read as 2101.0." in sentence(
         found
     )
