@@ -254,7 +254,7 @@ def test_bad_values_are_missing_ones_everywhere(trained, tmp_path):
         (("predict", "champion", data, "-o", out, *where(place)), "bad-values"),
         (("evaluate", "champion", "--test-data", data, *where(place)), "bad-values"),
         (("train", *QUICK, "--data", data, "--label", "churned", "--name", "c", "--store",
-          tmp_path / "s", "--epochs=1"), "odd-values"),
+          tmp_path / "s", "--epochs=1", "--rejection-ok"), "odd-values"),
     ):  # fmt: skip
         done = mlp_job(*words)
         assert done.returncode == 0, done.stderr
