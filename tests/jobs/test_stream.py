@@ -14,7 +14,7 @@ from kill import Kill, expect_promises
 RESERVED = 2_200 << 20
 """RLIMIT_DATA of the job: TensorFlow reserves more than it ever touches, and that counts here."""
 
-LIMIT = 960 << 20
+LIMIT = 832 << 20
 """Bytes of anonymous memory at which the job is killed; a run on a few rows has 530 MB."""
 
 ROWS, TEST_ROWS, SIDE = 640_000, 5_000, 64
