@@ -11,7 +11,7 @@ import proxy as proxies
 import pytest
 from kill import Kill, expect_promises
 
-RESERVED = 2_200 << 20
+RESERVED = 2_500 << 20
 """RLIMIT_DATA of the job: TensorFlow reserves more than it ever touches, and that counts here."""
 
 LIMIT = 832 << 20
