@@ -11,18 +11,18 @@ OOPSLA 2014 (SplitMix64's finalizer, variant 13 of Stafford).
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data.place import BLOCK_ROWS
+
 Hashes = NDArray[np.uint64]
 
 CACHED = 1 << 14
 """Rows that are mixed at once: what the processor's cache holds."""
-BLOCK_ROWS = 1 << 18
-"""Hashed at once, so that what lies between needs no memory for all rows."""
 
 
 def number(text: str) -> float:
@@ -41,32 +41,25 @@ def no_number(_: str) -> float:
     return math.nan
 
 
-def rows(columns: Mapping[str, Any], *, meaning: Callable[[str], float] = number) -> Hashes:
-    """(n,) uint64 hashes of rows.
-
-    Args:
-        columns: Name → Arrow array of int64, float64, bool, text, times or null; at least one.
-        meaning: The number that a text stands for; NaN for none.
-    """
-    total = np.zeros(len(next(iter(columns.values()))), np.uint64)
-    for name, array in columns.items():
-        add(total, name, array, meaning=meaning)
-    mix(total)
-    return total
-
-
-def column(name: str, array: Any, *, meaning: Callable[[str], float] = number) -> Hashes:
+def column(name: str, array: Any) -> Hashes:
     """(n,) uint64 hashes of a column's values with its name; 0 for missing ones.
 
     Those of a row's columns add up to what `mixed` makes the row's hash of.
     """
     found = np.zeros(len(array), np.uint64)
-    add(found, name, array, meaning=meaning)
+    add(found, name, array)
     return found
 
 
 def add(total: Hashes, name: str, array: Any, *, meaning: Callable[[str], float] = number) -> None:
-    """Adds a column's hashes to the sums of its rows, in place and block by block."""
+    """Adds a column's hashes to the sums of its rows, in place and block by block.
+
+    Args:
+        total: (n,) the sums.
+        name: The column.
+        array: (n,) Arrow int64, float64, bool, text, times or null.
+        meaning: The number that a text stands for; NaN for none.
+    """
     salt = _text(name.encode())
     for start, values in _values(array, meaning):
         present = values != 0
@@ -74,11 +67,6 @@ def add(total: Hashes, name: str, array: Any, *, meaning: Callable[[str], float]
         found = mixed(values)
         found *= present
         total[start : start + len(found)] += found
-
-
-def subtract(total: Hashes, name: str, array: Any) -> None:
-    """Takes a column's hashes out of the sums of its rows again, in place."""
-    total -= column(name, array)
 
 
 def mix(total: Hashes) -> None:
@@ -103,21 +91,16 @@ def held_out(hashes: Hashes, share: float) -> NDArray[np.bool_]:
     return hashes < np.uint64(int(share * 2**64))
 
 
-def duplicates(train: Hashes, test: Hashes) -> NDArray[np.int64]:
-    """The test rows that also occur among the training rows, ascending."""
-    return duplicates_of(np.sort(train), test)
-
-
-def duplicates_of(known: Hashes, test: Hashes) -> NDArray[np.int64]:
-    """As `duplicates`, of training rows whose hashes are in order."""
+def duplicates(known: Hashes, test: Hashes) -> int:
+    """How many test rows also occur among the training rows, whose hashes are sorted."""
     if not len(known):
-        return np.arange(0)
-    found = []
+        return 0
+    count = 0
     for start in range(0, len(test), BLOCK_ROWS):
         block = test[start : start + BLOCK_ROWS]
         at = np.minimum(np.searchsorted(known, block), len(known) - 1)
-        found.append(start + np.flatnonzero(known[at] == block))
-    return np.concatenate(found) if found else np.arange(0)
+        count += int(np.count_nonzero(known[at] == block))
+    return count
 
 
 def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, Hashes]]:
@@ -132,7 +115,7 @@ def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, 
     if pa.types.is_dictionary(array.type) and isinstance(array, pa.ChunkedArray):
         array = array.unify_dictionaries().combine_chunks()
     if pa.types.is_dictionary(array.type):
-        table = np.append(texts(array.dictionary, meaning), np.uint64(0))
+        table = np.append(_texts(array.dictionary, meaning), np.uint64(0))
         array = array.indices
         for start in range(0, len(array), BLOCK_ROWS):
             codes = pc.fill_null(array.slice(start, BLOCK_ROWS), len(table) - 1)
@@ -149,7 +132,7 @@ def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, 
             yield start, _numeric(floats.to_numpy(zero_copy_only=False))
 
 
-def texts(distinct: Any, meaning: Callable[[str], float]) -> Hashes:
+def _texts(distinct: Any, meaning: Callable[[str], float]) -> Hashes:
     """(n,) hashes of texts, 0 for null: of the number that one stands for, or of its bytes."""
     found = np.zeros(len(distinct), np.uint64)
     for i, text in enumerate(distinct.to_pylist()):

@@ -128,10 +128,7 @@ def _since_champion(versions: Versions | None, dataset: Dataset) -> tuple[str, .
 def _columns(
     uri: str, reading: data.Reading, scratch: Path, dataset: Dataset | None
 ) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from job.data.table import kinds, reader
+    from job.data.table import fit, kinds, reader
     from job.data.table import load as table
 
     schema = dataset.table.schema if dataset and dataset.table else None
@@ -153,16 +150,12 @@ def _columns(
             array = kinds.as_text(raw, Parsing(missing=reading.dialect.missing, trimmed=True))
         elif name == reading.group:
             kind = "group"
-        present = array.drop_null()
-        if pa.types.is_dictionary(present.type):
-            present = kinds.coded(present).indices
-        empty = pa.types.is_null(array.type)
         seen.append(
             Seen(
                 name=name,
                 kind=kind,
                 missing=array.null_count,
-                distinct=0 if empty else pc.count_distinct(present).as_py(),
+                distinct=fit.distinct(array.drop_null(), place),
                 samples=tuple(_text(value) for value in raw.slice(0, SAMPLES).to_pylist()),
             )
         )

@@ -4,10 +4,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -32,8 +31,6 @@ SAMPLE_BYTES = 1 << 17
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
-NO_TYPES: Mapping[str, Any] = MappingProxyType({})
-
 NUL = b"\0"
 
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -54,7 +51,7 @@ class Body(io.RawIOBase):
     head: bytes
     rest: Any
     nul: bool = False
-    skipped: "list[tuple[int, str]] | None" = None
+    skipped: list[tuple[int, str]] = field(default_factory=list)
 
     def readable(self) -> bool:  # noqa: D102
         return True
@@ -123,7 +120,6 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
         with opening.opened(path, name) as packed:
             found, body = opened(opening.unpacked(packed, name), name, said, known)
             found = replace(found, quoted=quoted)
-            body.skipped = []
             types = _types(found, body, said, known) if typed and not found.loose else {}
             try:
                 if found.loose:
@@ -151,13 +147,7 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
         _refuse_nul(columns, found.names, name)
     if body.skipped:
         told.append(_tail(body.skipped, path, name, found, said))
-    return Part(
-        name=name,
-        table=pa.table(columns, names=list(found.names)),
-        written=found.written,
-        delimiter=found.delimiter,
-        findings=_one_encoding(told, name),
-    )
+    return _part(name, found, columns, told)
 
 
 class Misquoted(Exception):
@@ -189,23 +179,10 @@ def batches(
     with opening.opened(path, name) as packed:
         found, body = opened(opening.unpacked(packed, name), name, said, known)
         found = replace(found, quoted=quoted)
-        body.skipped = []
         names = list(found.names)
         doubtful = strict and quoted and not found.loose
-
-        def part(columns: list[Any], findings: Iterable[Finding] = ()) -> Part:
-            told = _one_encoding(list(findings), name)
-            table = pa.table(columns, names=names)
-            return Part(
-                name=name,
-                table=table,
-                written=found.written,
-                delimiter=found.delimiter,
-                findings=told,
-            )
-
         nothing = [pa.array([], pa.string()) for _ in names]
-        yield part(nothing, found.findings)
+        yield _part(name, found, nothing, found.findings)
         try:
             source = _slow(found, body, name) if found.loose else _streamed(found, body)
             for batch in source:
@@ -215,13 +192,24 @@ def batches(
                 texts = [column for column, _ in read]
                 if body.nul:
                     _refuse_nul(texts, found.names, name)
-                yield part(texts, (each for _, odd in read for each in odd))
+                yield _part(name, found, texts, [each for _, odd in read for each in odd])
         except pa.ArrowInvalid as exc:
             if doubtful and found.delimiter in "\t|":
                 raise Misquoted from exc
             raise _damage(exc, name) from exc
         if body.skipped:
-            yield part(nothing, [_tail(body.skipped, path, name, found, said)])
+            tail = _tail(body.skipped, path, name, found, said)
+            yield _part(name, found, nothing, [tail])
+
+
+def _part(name: str, found: Dialect, columns: list[Any], findings: Sequence[Finding]) -> Part:
+    return Part(
+        name=name,
+        table=pa.table(columns, names=list(found.names)),
+        written=found.written,
+        delimiter=found.delimiter,
+        findings=_one_encoding(findings, name),
+    )
 
 
 def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict[str, Any]:
@@ -229,7 +217,7 @@ def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict
     if len(body.head) < dialect.HEAD_BYTES // 2 or said.decimal or said.thousands or said.missing:
         return {}
     sample = body.head[: body.head.rfind(b"\n", 0, SAMPLE_BYTES) + 1]
-    settings = _settings(found, Body(b"", None, skipped=[]), threads=False)
+    settings = _settings(found, {}, [], threads=False)
     try:
         read = arrow.read_csv(io.BytesIO(sample), **settings).cast(
             pa.schema([(name, pa.string()) for name in found.names])
@@ -238,10 +226,10 @@ def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict
         return {}
     types = {}
     for name, column in zip(found.names, read.columns, strict=True):
-        texts = column.drop_null()
-        plain = kinds.plain(texts) if len(texts) else None
         if name in known:
             continue  # what a person named is read from its texts
+        texts = column.drop_null()
+        plain = kinds.plain(texts) if len(texts) else None
         if plain is None or pc.any(pc.match_substring_regex(texts, r"^[+-]?0\d")).as_py():
             types[name] = TEXT  # zeros in front say that it is a code, for some model perhaps
         elif not numbers.grouped(texts):  # else a point may separate thousands
@@ -250,11 +238,10 @@ def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict
 
 
 def _settings(
-    found: Dialect, body: Body, types: Mapping[str, Any] = NO_TYPES, *, threads: bool
+    found: Dialect, types: Mapping[str, Any], skipped: list[tuple[int, str]], *, threads: bool
 ) -> dict[str, Any]:
     def odd(row: Any) -> str:
-        if body.skipped is not None:
-            body.skipped.append((row.actual_columns, row.text))
+        skipped.append((row.actual_columns, row.text))
         return "skip"
 
     return {
@@ -278,7 +265,7 @@ def _settings(
 
 def _fast(found: Dialect, body: Body, types: Mapping[str, Any]) -> Any:
     try:
-        return arrow.read_csv(body, **_settings(found, body, types, threads=True))
+        return arrow.read_csv(body, **_settings(found, types, body.skipped, threads=True))
     except pa.ArrowInvalid as exc:
         if "Empty CSV" in str(exc) or "too short" in str(exc):
             return pa.table([pa.array([], pa.binary()) for _ in found.names], list(found.names))
@@ -287,7 +274,7 @@ def _fast(found: Dialect, body: Body, types: Mapping[str, Any]) -> Any:
 
 def _streamed(found: Dialect, body: Body) -> Iterator[Any]:
     try:
-        yield from arrow.open_csv(body, **_settings(found, body, threads=False))
+        yield from arrow.open_csv(body, **_settings(found, {}, body.skipped, threads=False))
     except pa.ArrowInvalid as exc:
         if "Empty CSV" not in str(exc) and "too short" not in str(exc):
             raise
@@ -311,7 +298,7 @@ def _slow(found: Dialect, body: Body, name: str) -> Iterator[Any]:
             if len(fields) != width:
                 if len(fields) == width + 1 and not fields[-1]:
                     fields = fields[:-1]  # a blank at the end of the line
-                elif body.skipped is not None:
+                else:
                     body.skipped.append((len(fields), found.delimiter.join(fields)))
                     continue
             rows.append([_utf8(field) or None for field in fields])
@@ -390,9 +377,7 @@ def _decoded(column: Any, name: str) -> tuple[Any, list[Finding]]:
     try:
         return column.cast(pa.string()), []
     except pa.ArrowInvalid:
-        coded = pc.dictionary_encode(column)
-        if isinstance(coded, pa.ChunkedArray):
-            coded = coded.unify_dictionaries().combine_chunks()
+        coded = kinds.coded(column)
         texts, odd = [], []
         for data in coded.dictionary.to_pylist():
             try:
@@ -406,7 +391,7 @@ def _decoded(column: Any, name: str) -> tuple[Any, list[Finding]]:
         return pa.array(texts, pa.string()).take(coded.indices), [finding]
 
 
-def _one_encoding(findings: list[Finding], name: str) -> tuple[Finding, ...]:
+def _one_encoding(findings: Sequence[Finding], name: str) -> tuple[Finding, ...]:
     """One finding about the encoding of all columns."""
     odd = [each for each in findings if each.code == "encoding"]
     if not odd:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from job.data.findings import Finding
-from job.data.place import MEMORY, Place
+from job.data.place import Place
 from job.data.schema import MISSING_INTEGER, MISSING_TEXT, Column, Schema
 from job.data.table import kinds, words
 from job.data.table.frame import Frame, blocks
@@ -41,8 +41,8 @@ def compact(
     schema: Schema,
     name: str,
     *,
-    rows: NDArray[np.int64] | None = None,
-    place: Place = MEMORY,
+    rows: NDArray[np.int64],
+    place: Place,
 ) -> dict[str, NDArray[Any]]:
     """The rows as the trained network takes them: the smallest form that loses nothing.
 
@@ -50,7 +50,7 @@ def compact(
         columns: All rows.
         schema: The columns.
         name: How messages call the file.
-        rows: Those that are wanted, ascending; None for all.
+        rows: Those that are wanted, ascending.
         place: Where they go.
 
     Returns:
@@ -62,8 +62,6 @@ def compact(
     Raises:
         DataError, StoreError: As `Place.array`.
     """
-    if rows is None:
-        rows = np.arange(len(next(iter(columns.values()))))
     parts = (
         ("numbers", schema.numbers, np.float32, _raw),
         ("codes", schema.lookups, np.int32, lookup),

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from job.data.findings import Finding
+from job.data.findings import Finding, sentence
 from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
@@ -135,17 +135,18 @@ class Fitted:
     findings: tuple[Finding, ...]
 
 
-def useless(name: str, seen: Any, *, told: bool, place: Place = MEMORY) -> Finding | None:
+def useless(name: str, seen: Any, reading: Reading, place: Place) -> Finding | None:
     """Why a column has nothing to learn from, or None.
 
     Args:
         name: The column.
         seen: Its typed values.
-        told: Whether the user named what it is.
+        reading: What the user said of the columns.
         place: Where its values are sorted.
     """
     present = seen.drop_null()
-    if len(present) and pa.types.is_floating(seen.type) and _as_whole(present) is None:
+    whole = _is_whole(present)
+    if pa.types.is_floating(seen.type) and not whole:
         bounds = pc.min_max(present)
         constant = bounds["min"] == bounds["max"] and not seen.null_count
         return Finding(code="constant-column", column=name) if constant else None
@@ -154,12 +155,12 @@ def useless(name: str, seen: Any, *, told: bool, place: Place = MEMORY) -> Findi
         if count and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
             return Finding(code="huge-numbers", column=name)
         return Finding(code="constant-column" if count else "empty-column", column=name)
+    told = name in (*reading.number, *reading.category, *reading.texts)
     if told or len(present) < ENOUGH:
         return None
     if pa.types.is_dictionary(seen.type) and count > len(present) / 2:
         return Finding(code="free-text", column=name, count=count, of=len(present))
-    whole = _as_whole(present)
-    if whole is None:
+    if not whole:
         return None
     named = bool(IDENTIFIER.match(name) or IDENTIFIER_IN_CAPITALS.match(name))
     identifier = Finding(code="identifier", column=name, count=count, of=len(present))
@@ -200,9 +201,8 @@ def fit(
 
     def one(name: str) -> Column | Finding:
         forced = name in reading.category
-        told = forced or name in reading.number or name in reading.texts
         values = seen(name)
-        reason = useless(name, values, told=told, place=place)
+        reason = useless(name, values, reading, place)
         if reason:
             return reason
         if name in reading.texts:
@@ -230,8 +230,6 @@ def fit(
         dropped = [each for each in dropped if each.column not in prose]
         dropped += [Finding(code="text-column", column=name) for name in prose]
     if not columns:
-        from job.data.findings import sentence
-
         raise DataError(
             f"{frame.name}: expected a column to learn from besides the label. Received: none. "
             + " ".join(map(sentence, dropped)),
@@ -296,14 +294,11 @@ def _numpy(values: Any) -> Iterator[NDArray[Any]]:
         yield block.to_numpy(zero_copy_only=False)
 
 
-def _as_whole(present: Any) -> Any:
-    """Numbers without a fraction, or None."""
-    if pa.types.is_integer(present.type):
-        return present
+def _is_whole(present: Any) -> bool:
+    """Whether values are numbers without a fraction."""
     if not pa.types.is_floating(present.type):
-        return None
-    whole = all((np.floor(block) == block).all() for block in _numpy(present))
-    return present if whole else None
+        return bool(pa.types.is_integer(present.type))
+    return all((np.floor(block) == block).all() for block in _numpy(present))
 
 
 def _rises(present: Any) -> bool:
@@ -319,11 +314,11 @@ def _kind(seen: Any, place: Place) -> Kind:
         return "category"
     if pa.types.is_timestamp(seen.type):
         return "datetime"
-    if pa.types.is_floating(seen.type):
-        whole = seen.null_count and _as_whole(seen.drop_null()) is not None
-        if not whole:  # whole numbers become floats where some are missing
-            return "number"
-    return "category" if distinct(seen.drop_null(), place) <= FEW else "number"
+    present = seen.drop_null()
+    # Whole numbers become floats where some are missing.
+    if pa.types.is_floating(seen.type) and not (seen.null_count and _is_whole(present)):
+        return "number"
+    return "category" if distinct(present, place) <= FEW else "number"
 
 
 def _column(name: str, seen: Any, typed: Typed, *, forced: bool, place: Place) -> Column:

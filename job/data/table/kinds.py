@@ -140,8 +140,8 @@ def applied(raw: Any, column: Column) -> tuple[Any, tuple[Finding, ...]]:
         return read, ()
     lost = raw.filter(pc.and_(pc.is_valid(raw), pc.is_null(read)))
     if is_text(raw.type):
-        signs, lost = pa.array(["", *parsing.missing, *SIGNS]), lost.cast(pa.string())
-        lost = lost.filter(pc.invert(pc.is_in(pc.utf8_trim_whitespace(lost), signs)))
+        lost = lost.cast(pa.string())
+        lost = lost.filter(pc.invert(_is_sign(pc.utf8_trim_whitespace(lost), parsing.missing)))
     if not len(lost):
         return read, ()
     shown = tuple(map(str, pc.unique(lost)[:SHOWN].to_pylist()))

@@ -139,7 +139,7 @@ def known(
     return codes, lost
 
 
-def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32], of: int) -> None:
+def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32]) -> None:
     """Refuses training rows that are hardly more than their classes.
 
     Raises:
@@ -149,7 +149,7 @@ def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32],
         raise DataError(
             f"{frame.name}: expected training rows of at least two classes in column {label!r} "
             f"when the test rows are held out. Received: only {shown(classes[0])}, "
-            f"in {len(y)} of {of} rows: too few of a class to split.",
+            f"in {len(y)} of {len(frame)} rows: too few of a class to split.",
             hint="Give more rows of each class, or a --test-data of your own.",
         )
     if 2 * len(classes) > len(y):

@@ -114,7 +114,7 @@ def _load(
     test_rows = place.kept(test_rows, frame.name)
     classes, y = _compacted(told.values, codes[train_rows])
     y = place.kept(y, frame.name)
-    labels.check_rows(frame, label, classes, y, len(frame))
+    labels.check_rows(frame, label, classes, y)
     keys = None
     if callable(validation_split):
         together = Recipe(columns=candidates, group=reading.group)
@@ -130,9 +130,7 @@ def _load(
     if like:
         schema = like.schema
         arrays = {
-            c.name: _settled(
-                encode.typed(frame, replace(schema, columns=(c,)))[0][c.name], place, frame.name
-            )
+            c.name: _settled(kinds.applied(frame.column(c.name), c)[0], place, frame.name)
             for c in schema.columns
         }
     else:
@@ -401,10 +399,9 @@ def _labelled(
     if unlabelled:
         findings.append(Finding(code="unlabelled-rows", count=unlabelled, of=len(frame)))
     if not len(kept):
-        first = next(each for each in lost)
         raise DataError(
             f"{frame.name}: expected labels that occur in the training rows: "
-            f"{', '.join(map(str, classes[:5]))}. Received: {first.column[:80]!r} and no other "
+            f"{', '.join(map(str, classes[:5]))}. Received: {lost[0].column[:80]!r} and no other "
             "one that does.",
             hint="Check that the rows are of the same table.",
         )
@@ -436,16 +433,11 @@ def _recipe(
         moved = (Finding(code="split-moved", count=1, values=("--group",)),)
 
     def useful(name: str) -> bool:
-        told = _is_told(name, reading)
-        return fit.useless(name, typed[name].array, told=told, place=place) is None
+        return fit.useless(name, typed[name].array, reading, place) is None
 
     with ThreadPoolExecutor(place.threads) as pool:
         columns = tuple(n for n, kept in zip(typed, pool.map(useful, typed), strict=True) if kept)
     return Recipe(columns=columns or tuple(typed), group=reading.group), moved
-
-
-def _is_told(name: str, reading: Reading) -> bool:
-    return name in (*reading.number, *reading.category, *reading.texts)
 
 
 def _plain_hashes(typed: Mapping[str, Typed], rows: int, place: Place, name: str) -> split.Known:
@@ -527,11 +519,11 @@ def _hashes(
 
 
 def _duplicates(train: hashing.Hashes, test: hashing.Hashes, place: Place) -> int:
-    """How many test rows also occur among the training rows; the hashes are sorted in place."""
+    """How many test rows also occur among the training rows, whose order stays as it is."""
     known = place.array(train.shape, train.dtype, "duplicates")
     known[...] = train
     known.sort()
-    return len(hashing.duplicates_of(known, test))
+    return hashing.duplicates(known, test)
 
 
 def _digest(

@@ -197,4 +197,4 @@ def plain(array: Any) -> Any:
         array = array.cast(pa.float64())
     else:
         return array
-    return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+    return kinds.without_nan(array)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from job.data import hashing
 from job.data.findings import Finding
-from job.data.place import Place
+from job.data.place import BLOCK_ROWS, Place
 from job.data.reading import Reading
 from job.data.schema import EMPTY_SIGNS, NUMBERED, Recipe
 from job.data.table import kinds
@@ -169,12 +169,12 @@ class Known:
         total[...] = 0
 
         def one(start: int) -> None:
-            part = total[start : start + hashing.BLOCK_ROWS]
+            part = total[start : start + BLOCK_ROWS]
             for column_name, array in columns.items():
                 hashing.add(part, column_name, array.slice(start, len(part)))
 
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(one, range(0, rows, hashing.BLOCK_ROWS)))
+            list(pool.map(one, range(0, rows, BLOCK_ROWS)))
         return cls(columns=columns, total=total, place=place, name=name)
 
     def sums(self, names: Collection[str]) -> hashing.Hashes:
@@ -188,7 +188,7 @@ class Known:
             return total
         total[...] = self.total
         for name in self.columns.keys() - set(inside):
-            hashing.subtract(total, name, self.columns[name])
+            total -= hashing.column(name, self.columns[name])
         return total
 
 

@@ -13,13 +13,13 @@ from PIL import Image
 
 from job.data import hashing, memory, place, sizing, splits
 from job.data.place import Disk
-from job.data.table import frame
+from job.data.table import frame, split
 from job.errors import DataError, StoreError
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    for module in (place, hashing, frame, splits):
+    for module in (place, hashing, frame, split, splits):
         monkeypatch.setattr(module, "BLOCK_ROWS", 777)
 
 
