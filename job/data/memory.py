@@ -1,4 +1,4 @@
-"""Memory for the arrays of a data set, refused before the machine runs out of it."""
+"""Memory for the arrays of a data set, within the limit of the machine or container."""
 
 import contextlib
 import math

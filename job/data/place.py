@@ -19,6 +19,7 @@ from job.data import memory
 from job.errors import StoreError
 
 SPENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a disk without room answers."""
 
 BLOCK_ROWS = 1 << 18
 """Rows that are worked on at once where not all of them need be in memory."""

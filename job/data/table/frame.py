@@ -1,4 +1,4 @@
-"""Frame: columns of one or several files in memory, which still know file and row."""
+"""Frame: columns of one or several files, which still know file and row."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
