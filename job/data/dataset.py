@@ -146,7 +146,7 @@ class Dataset:
         table: The columns, when the data is a table; `x` is then `Compact`.
         kept: What predictions carry of the test rows.
         pictures: Reads the test images at another size: the shape of one → (rows, *shape).
-        size: What reading it into memory takes, and where its rows lie for that.
+        size: What reading it takes, and whether its rows lie on the disk for that.
     """
 
     uri: str
@@ -162,7 +162,6 @@ class Dataset:
     table: Tabular | None = None
     kept: Kept = field(default_factory=dict)
     pictures: Callable[[tuple[int, ...]], Inputs] | None = None
-
     size: Size = IN_MEMORY
 
     @property

@@ -51,7 +51,7 @@ def load(
     like: Published | None = None,
     opener: Open = open_store,
 ) -> Dataset:
-    """Reads a labelled data set into memory.
+    """Reads a labelled data set.
 
     Args:
         uri: `mnist`, a folder of IDX files or of class folders with images, an .npz file, or a
@@ -88,16 +88,21 @@ def _load(
     opener: Open,
 ) -> Dataset:
     found = _found(uri, scratch, opener)
-    size = sizing.of(found, reading)
-    place = sizing.place(size, Path(tempfile.gettempdir()), uri)
+    other = None if test_uri is None else _found(test_uri, scratch, opener)
+    size = sizing.of(reading, found, other)
+    place = sizing.place(size, uri)
     source = _source(uri, found, reading, place)
     if found is not None and source is None:
         from job.data.table import load as table
 
-        test_found = None if test_uri is None else find(test_uri, scratch, opener)
+        if test_uri is not None and other is None:
+            raise DataError(
+                f"{test_uri}: expected a table, as the training rows are. Received: images.",
+                hint="Test on data of the kind that is trained on.",
+            )
         dataset = table.load(
             found,
-            test_found,
+            other,
             validation_split=validation_split,
             reading=reading,
             recipe=recipe,
@@ -113,9 +118,8 @@ def _load(
         rows, test_rows = source("train", "test")
     else:
         [rows] = source("train", whole=True)
-        elsewhere = _found(test_uri, scratch, opener)
-        other = _expect(test_uri, _source(test_uri, elsewhere, reading, place))
-        [test_rows] = other("test", whole=True, shape=rows.x.shape[1:])
+        tests = _expect(test_uri, _source(test_uri, other, reading, place))
+        [test_rows] = tests("test", whole=True, shape=rows.x.shape[1:])
     classes, y = labels.index(rows, hint=_hint(found))
     train = Split(x=rows.x, y=y)
     test_rows = labels.without_unknown(test_rows, classes, place)
@@ -175,10 +179,10 @@ def load_test(
     """
     where = test_uri or uri
     found = _found(where, scratch)
-    place = sizing.place(sizing.of(found, reading), Path(tempfile.gettempdir()), where)
+    place = sizing.place(sizing.of(reading, found), where)
     source = _expect(where, _source(where, found, reading, place))
     [rows] = source("test", whole=test_uri is not None, shape=shape)
-    rows = labels.without_unknown(rows, classes)
+    rows = labels.without_unknown(rows, classes, place)
     test = _split(rows, classes, shape, np.dtype(dtype))
     scored = () if rows.of is None else (splits.scored(len(test), rows.of, where),)
     return test, (*rows.findings, *scored)
@@ -210,7 +214,7 @@ def load_test_table(
         schema=schema,
         classes=classes,
         reading=reading,
-        place=sizing.place(sizing.of(found, reading), Path(tempfile.gettempdir()), found.uri),
+        place=sizing.place(sizing.of(reading, found), found.uri),
     )
 
 

@@ -1,6 +1,7 @@
 """The size of a data set before it is read, and whether its rows go to memory or to the disk."""
 
 import re
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,28 +47,25 @@ class Size:
 IN_MEMORY = Size(needed=0, allowed=0, kept=0, streamed=False)
 
 
-def of(found: Found | None, reading: Reading) -> Size:
-    """What the files take, judged by their sizes, and where `--feed` puts their rows."""
-    needed = kept = 0
-    if found is not None:
-        table = is_table(found, reading.label)
-        sizes = [_size(file, table=table) for file in found.files.values()]
-        needed, kept = sum(size for size, _ in sizes), sum(least for _, least in sizes)
-        if found.single and found.uri.endswith(".npz"):
-            [path] = found.fetch(found.keys)
-            kept = _unpacked(path) or kept
-            needed = PER_BYTE["array"] * kept
+def of(reading: Reading, *data: Found | None) -> Size:
+    """What data sets take, judged by the sizes of files, and where `--feed` puts their rows.
+
+    Args:
+        reading: The options.
+        data: The files of the data and of its test set; None for none and for the embedded data.
+    """
+    sizes = [_of(found, reading) for found in data if found is not None]
+    needed, kept = sum(size for size, _ in sizes), sum(least for _, least in sizes)
     allowed = int(SHARE * memory.limit())
     streamed = reading.feed == "stream" or (reading.feed == "auto" and needed > allowed)
     return Size(needed=needed, allowed=allowed, kept=kept, streamed=streamed)
 
 
-def place(size: Size, folder: Path, name: str) -> Place:
-    """Where the rows go.
+def place(size: Size, name: str) -> Place:
+    """Where the rows go: into memory, or below TMPDIR.
 
     Args:
         size: Of the data.
-        folder: On the scratch disk.
         name: How messages call the data.
 
     Raises:
@@ -75,9 +73,20 @@ def place(size: Size, folder: Path, name: str) -> Place:
     """
     if not size.streamed:
         return MEMORY
-    disk = Disk(folder=folder)
+    disk = Disk(folder=Path(tempfile.gettempdir()))
     disk.expect_room(size.kept, name)
     return disk
+
+
+def _of(found: Found, reading: Reading) -> tuple[int, int]:
+    """Bytes of memory that files take, about, and bytes on the disk at least."""
+    if found.single and found.uri.endswith(".npz"):
+        [path] = found.fetch(found.keys)
+        if unpacked := _unpacked(path):
+            return PER_BYTE["array"] * unpacked, unpacked
+    table = is_table(found, reading.label)
+    sizes = [_size(file, table=table) for file in found.files.values()]
+    return sum(size for size, _ in sizes), sum(least for _, least in sizes)
 
 
 def _size(file: File, *, table: bool) -> tuple[int, int]:

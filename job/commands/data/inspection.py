@@ -1,6 +1,5 @@
 """inspect(...): what the job sees in a data set, without training."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +135,7 @@ def _columns(
     reading = reading.trimmed()
     with reader.arrow_errors(uri):
         found = find(uri, scratch)
-        place = sizing.place(sizing.of(found, reading), Path(tempfile.gettempdir()), uri)
+        place = sizing.place(sizing.of(reading, found), uri)
         frame = reader.read(found, reading.dialect, reading.named(), place)
         typed = table.interpret(frame, tuple(frame.columns), reading, place)
     seen, findings = [], list(frame.findings)

@@ -164,16 +164,16 @@ def read(
             of=len(files) if hashed else None,
             findings=tuple(findings if x is done[0][0] else ()),
             kept=source.carried(rows[kept]),
-            again=partial(_again, [paths[i] for i in kept], [names[i] for i in kept]),
+            again=partial(_again, [paths[i] for i in kept], [names[i] for i in kept], place),
         )
         for x, kept in done
     ]
 
 
 def _again(
-    paths: Sequence[Path], names: Sequence[str], shape: tuple[int, ...]
+    paths: Sequence[Path], names: Sequence[str], place: Place, shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
-    return images.pixels(paths, names, shape).x
+    return images.pixels(paths, names, shape, place).x
 
 
 def without_labels(found: Found) -> ImageSet:

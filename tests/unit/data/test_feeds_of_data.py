@@ -170,6 +170,20 @@ def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path, monkeypatch):
     assert dataset.size.needed >= 4000 * 9 * sizing.PER_VALUE
 
 
+def test_what_fits_into_memory_only_without_its_test_set_goes_to_the_disk(tmp_path, monkeypatch):
+    (tmp_path / "test").mkdir()
+    uri, test_uri = written(tmp_path, "parquet"), written(tmp_path / "test", "parquet")
+    needed = load(uri, label="y").size.needed
+    monkeypatch.setattr(memory, "limit", lambda: int(1.5 * needed / sizing.SHARE))
+    assert not load(uri, label="y").size.streamed
+    assert load(uri, test_uri, label="y").size.streamed
+
+
+def test_a_table_is_not_tested_on_the_embedded_images(tmp_path):
+    with refused(DataError, "mnist: expected a table"):
+        load(written(tmp_path, "parquet"), "mnist", label="y")
+
+
 def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
     uri = written(tmp_path, "parquet")
     (tmp_path / "scratch").mkdir()
