@@ -261,7 +261,10 @@ def _as_text(kept: Kept) -> Kept:
     import pyarrow as pa
 
     return {
-        name: pa.array([v and json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
+        name: pa.array(
+            [None if v is None else json.dumps(v, default=str) for v in values.to_pylist()],
+            pa.string(),
+        )
         if isinstance(values, pa.ChunkedArray) and pa.types.is_nested(values.type)
         else values
         for name, values in kept.items()

@@ -107,6 +107,11 @@ def test_kept_columns_stand_before_the_class_with_their_types() -> None:
     assert (first["id"], first["kept_class"], first["tags"]) == (7, "mine", '["a", "b"]')
 
 
+def test_a_list_without_values_is_kept_in_csv() -> None:
+    written("out.csv", {"tags": [["a"], []]})
+    assert pyarrow.csv.read_csv("out.csv")["tags"].to_pylist() == ['["a"]', "[]"]
+
+
 def test_a_kept_column_keeps_the_type_of_its_first_rows() -> None:
     assert written("out.parquet", {"id": [1.5, None]}, {"id": [2, 3]}) == 4
     table = pyarrow.parquet.read_table("out.parquet")
