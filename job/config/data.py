@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from unicodedata import normalize
 
 from job.config.csv import Csv
 from job.config.option import Options, option
@@ -113,14 +114,16 @@ class DataOptions(Options):
         return self.text or ()
 
     def trimmed(self) -> "DataOptions":
-        """The same with names as columns have them, without blanks around them."""
+        """The same with names as columns have them: without blanks around them, and in NFC."""
+
+        def bare(name: str) -> str:
+            return normalize("NFC", name.strip() or name)
+
         lists = ("columns", "exclude", "keep", "number", "category", "text")
-        names: dict[str, Any] = {
-            key: tuple(name.strip() or name for name in getattr(self, key) or ()) for key in lists
-        }
+        names: dict[str, Any] = {key: tuple(map(bare, getattr(self, key) or ())) for key in lists}
         for key in ("label", "group"):
             value = getattr(self, key)
-            names[key] = value and (value.strip() or value)
+            names[key] = value and bare(value)
         return replace(self, **names)
 
     def named(self) -> frozenset[str]:

@@ -36,9 +36,9 @@ HOLDING = ("lost-class", "lost-rows")
 """Findings that hold back a promotion when there is a champion, unless `--allow` names them."""
 
 QUOTING = (
-    "ambiguous-dates", "ambiguous-numbers", "bad-values", "comment-lines", "encoding",
-    "missing-signs", "mixed-column", "no-header", "odd-values", "short-rows", "title-lines",
-    "total-rows", "unseen-values",
+    "ambiguous-dates", "ambiguous-numbers", "bad-rows", "bad-values", "comment-lines", "encoding",
+    "leading-zeros", "missing-signs", "mixed-column", "no-header", "odd-rows", "odd-values",
+    "short-rows", "title-lines", "total-rows", "units", "unseen-values",
 )  # fmt: skip
 """Findings whose `values` are cells or lines of the data, in place of names."""
 
@@ -95,6 +95,23 @@ def _rows(count: int, noun: str = "row") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def _of(finding: Finding) -> str:
+    return f"{_rows(finding.count, 'value')} of {finding.of:,}"
+
+
+def _does(finding: Finding, verb: str) -> str:
+    """The verb as the count wants it."""
+    return f"{verb}s" if finding.count == 1 else verb
+
+
+def _is(finding: Finding) -> str:
+    return "is" if finding.count == 1 else "are"
+
+
+def _has(finding: Finding) -> str:
+    return "has" if finding.count == 1 else "have"
+
+
 def _first(finding: Finding, before: str = "") -> str:
     """An example with a blank; empty where values are not shown."""
     return f"{before}{finding.values[0][:40]!r} " if finding.values else ""
@@ -114,28 +131,32 @@ def _left_out(reason: str) -> Callable[[Finding], str]:
 
 def _leakage(why: str, remedy: str, columns: str) -> Callable[[Finding], str]:
     return lambda f: (
-        f"{f.count:,} of {f.of:,} test rows also occur among the training rows, and the test "
-        f"flatters the model: {why}; {remedy}{f' ({columns} {_some(f)})' if f.values else ''}."
+        f"{f.count:,} of {f.of:,} test rows also {_does(f, 'occur')} among the training rows, and "
+        f"the test flatters the model: {why}; {remedy}"
+        f"{f' ({columns} {_some(f)})' if f.values else ''}."
     )
 
 
 WORDS: dict[str, Callable[[Finding], str]] = {
     # Files.
     "copied-file": lambda f: (
-        f"{_rows(f.count, 'file')} of {f.of:,} have the same contents as another ({_some(f)}): "
-        "their rows count twice; remove the copies, or name the files that are meant."
+        f"{_rows(f.count, 'file')} of {f.of:,} {_has(f)} the same contents as another "
+        f"({_some(f)}): their rows count twice; remove the copies, or name the files that are "
+        "meant."
     ),
     "packed-twice": lambda f: (
-        f"{_rows(f.count, 'file')} of {f.of:,} lie there twice, packed and not ({_some(f)}): their "
-        "rows count twice; remove one of the two, or name the files that are meant."
+        f"{_rows(f.count, 'file')} of {f.of:,} {_does(f, 'lie')} there twice, packed and not "
+        f"({_some(f)}): their rows count twice; remove one of the two, or name the files that "
+        "are meant."
     ),
     # Images.
     "damaged": lambda f: (
-        f"{f.count:,} of {f.of:,} images ({_share(f)}) cannot be read and are left out: "
+        f"{f.count:,} of {f.of:,} images ({_share(f)}) cannot be read and {_is(f)} left out: "
         f"{', '.join(f.values)}."
     ),
     "resized": lambda f: (
-        f"{f.count:,} of {f.of:,} images have another size and are resized to {f.values[0]} "
+        f"{f.count:,} of {f.of:,} images {_has(f)} another size and {_is(f)} resized to "
+        f"{f.values[0]} "
         "(height × width); --image-size decides."
     ),
     "only-images": lambda f: (
@@ -151,7 +172,7 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     ),
     # What the file looks like.
     "encoding": lambda f: (
-        f"{f.column}: {_rows(f.count, 'value')} are not UTF-8 ({_some(f)}) and are read as "
+        f"{f.column}: {_rows(f.count, 'value')} {_is(f)} not UTF-8 ({_some(f)}) and read as "
         "Windows-1252; `--csv encoding=NAME` names another encoding."
     ),
     "no-header": lambda f: (
@@ -163,13 +184,29 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         "`--csv header=LINE` says which line has the names."
     ),
     "short-rows": lambda f: (
-        f"{f.column}: {_rows(f.count)} with fewer fields at the end left out ({_some(f)})."
+        f"{f.column}: {_rows(f.count)} at the end with another number of fields than the header "
+        f"left out ({_some(f)})."
     ),
     "total-rows": lambda f: (
         f"{f.column}: {_rows(f.count)} of totals at the end left out ({_some(f)})."
     ),
+    "odd-rows": lambda f: (
+        f"{f.column}: {_rows(f.count)} of {f.of:,} with another number of fields than the header "
+        f"left out ({_some(f)}); a field that holds the delimiter needs quotes."
+    ),
+    "bad-rows": lambda f: (
+        f"{f.column}: {_rows(f.count)} of {f.of:,} with another number of fields than the header "
+        f"answered as rows of missing values ({_some(f)})."
+    ),
+    "repeated-header": lambda f: (
+        f"{f.column}: {_rows(f.count)} that {_does(f, 'repeat')} the header left out."
+    ),
+    "nul-bytes": lambda f: (
+        f"{f.column}: NUL bytes at the end of {_rows(f.count, 'line')} left out."
+    ),
     "comment-lines": lambda f: (
-        f"{f.column}: {_rows(f.count, 'line')} that begin with # left out ({_some(f)})."
+        f"{f.column}: {_rows(f.count, 'line')} that {_does(f, 'begin')} with # left out "
+        f"({_some(f)})."
     ),
     "repeated-name": lambda f: (
         f"{f.column}: more than one column has the name {_some(f)}; the later ones get a number."
@@ -179,14 +216,10 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         f"{f.column}: only the first sheet with rows, {_some(f)}, of {f.of} is read."
     ),
     # Rows.
-    "unlabelled-rows": lambda f: (
-        f"{f.count:,} rows without a label are left out."
-        if f.count != 1
-        else "1 row without a label is left out."
-    ),
+    "unlabelled-rows": lambda f: f"{_rows(f.count)} without a label {_is(f)} left out.",
     "lost-rows": lambda f: (
-        f"{f.count:,} of {f.of:,} labelled rows ({_share(f)}) are left out because of what had to "
-        "be assumed; `--allow lost-rows` accepts that."
+        f"{f.count:,} of {f.of:,} labelled rows ({_share(f)}) {_is(f)} left out because of "
+        "what had to be assumed; `--allow lost-rows` accepts that."
     ),
     # Columns.
     "constant-column": _left_out("it has one value in all training rows"),
@@ -211,20 +244,27 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     ),
     # Values.
     "mixed-column": lambda f: (
-        f"{_name(f)} is taken as a category: {f.count:,} of {f.of:,} values are no numbers "
-        f"({_some(f)}); --number takes those as missing."
+        f"{_name(f)} is taken as a category: {_of(f)} {_is(f)} not numeric "
+        f"({_some(f)}); --number takes {'it' if f.count == 1 else 'those'} as missing."
+    ),
+    "leading-zeros": lambda f: (
+        f"{_name(f)} is taken as codes: {_of(f)} {_does(f, 'begin')} with a zero ({_some(f)}); "
+        "--number takes it as a quantity."
+    ),
+    "units": lambda f: (
+        f"{_name(f)}: {_first(f)}is read as {f.values[1] if len(f.values) > 1 else 'a number'}, "
+        "and so are the others like it; --category takes the column as it is written."
     ),
     "odd-values": lambda f: (
-        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} cannot be read like the others and "
-        f"count as missing ({_some(f)}); --category takes the column as it is written."
+        f"{_name(f)}: {_of(f)} cannot be read like the others and {_does(f, 'count')} as missing "
+        f"({_some(f)}); --category takes the column as it is written."
     ),
     "missing-signs": lambda f: (
-        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} count as missing ({_some(f)}); "
+        f"{_name(f)}: {_of(f)} {_does(f, 'count')} as missing ({_some(f)}); "
         "--category takes the column as it is written."
     ),
     "too-large": lambda f: (
-        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} infinite or too large for float32 "
-        "count as missing."
+        f"{_name(f)}: {_of(f)} infinite or too large for float32 {_does(f, 'count')} as missing."
     ),
     "ambiguous-numbers": lambda f: (
         f"{_name(f)}: {_first(f)}may have a decimal sign or separate thousands{_read(f)}. "
@@ -236,11 +276,12 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     ),
     # Labels.
     "similar-labels": lambda f: (
-        f"Labels that differ in capitals or blanks only are classes of their own: {_some(f)}."
+        "Labels that differ only in capitals, blanks or zeros in front are classes of their own: "
+        f"{_some(f)}."
     ),
     "lost-class": lambda f: (
         f"No training row has the label {f.column[:SHOWN]!r}: its {_rows(f.count)} on the test "
-        "side are left out, and the model cannot answer it; more rows of it, or "
+        f"side {_is(f)} left out, and the model cannot answer it; more rows of it, or "
         "`--allow lost-class`."
     ),
     "class-without-test-rows": lambda f: (
@@ -278,21 +319,22 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         "left out are",
     ),
     "group-missing": lambda f: (
-        f"{f.count:,} of {f.of:,} rows have no value in --group {f.column[:SHOWN]!r}: each belongs "
-        "to no other row."
+        f"{f.count:,} of {f.of:,} rows {_has(f)} no value in --group {f.column[:SHOWN]!r}: each "
+        "belongs to no other row."
     ),
     "split-moved": lambda f: (
         f"Columns that chose the test rows are not there any more ({_some(f)}): test rows may have "
         "been trained on before."
     ),
     "held-out-share": lambda f: (
-        f"{f.count:,} of {f.of:,} rows of {f.column} are scored: the test share that a hash holds "
-        "out of training; --test-data scores all rows of a file."
+        f"{f.count:,} of {f.of:,} rows of {f.column} {_is(f)} scored: the test share that a hash "
+        "holds out of training; --test-data scores all rows of a file."
     ),
     # A new version, at the gate.
     "class-never-found": lambda f: (
         f"The model never answers {f.column[:SHOWN]!r}, which {f.count:,} of {f.of:,} test rows "
-        "are; --class-weights or --threshold may help, `--allow class-never-found` accepts it."
+        f"{_is(f)}; --class-weights or --threshold may help, `--allow class-never-found` accepts "
+        "it."
     ),
     "no-better-than-baseline": lambda f: (
         f"On {_rows(f.count, 'test row')} the model is not shown to be better than always "
@@ -323,7 +365,7 @@ WORDS: dict[str, Callable[[Finding], str]] = {
         f"{_name(f)}: {_share(f)} of the values are missing; in training none were."
     ),
     "bad-values": lambda f: (
-        f"{_name(f)}: {_rows(f.count, 'value')} of {f.of:,} cannot be read as in training and "
-        f"count as missing ({_some(f)})."
+        f"{_name(f)}: {_of(f)} cannot be read as in training and {_does(f, 'count')} as missing "
+        f"({_some(f)})."
     ),
 }

@@ -35,11 +35,11 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
     ]
     if dataset.duplicates:
         found = _leakage(dataset)
-        if reading.refuse_leakage:
+        if reading.refuse_leakage and found.code not in reading.allow:
             raise DataError(
                 f"{dataset.uri}: expected test rows that training does not see, as "
                 f"--refuse-leakage says. Received: {sentence(found)}",
-                hint="Without --refuse-leakage this is a warning.",
+                hint=f"Without --refuse-leakage, or with `--allow {found.code}`, it is a warning.",
             )
         findings.append(found)
     return replace(dataset, findings=tuple(findings))

@@ -21,6 +21,10 @@ EMPTY_SIGNS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None",
 """What stood for a missing value in every column of a CSV before columns had a `Parsing`."""
 
 
+MAGNITUDES = "K, M, B"
+"""The unit of numbers such as 5K and 1.2M."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parsing:
     """How the texts of a column are read; the defaults are those of the first version.
@@ -33,6 +37,8 @@ class Parsing:
         marks: Whether a number may have a currency, a percent sign, brackets or typographic signs.
         dates: How a datetime is written: day-first, month-first, days (20260131), seconds or
             milliseconds; empty for another kind.
+        unit: What stands behind each number, such as km; MAGNITUDES for thousands and millions.
+        composed: Whether a letter and its accent are one character (Unicode's NFC).
     """
 
     missing: tuple[str, ...] = EMPTY_SIGNS
@@ -41,6 +47,8 @@ class Parsing:
     thousands: str = ""
     marks: bool = False
     dates: str = ""
+    unit: str = ""
+    composed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,21 +5,32 @@ from job.data.schema import MISSING_INTEGER, Column, Schema
 HELPERS = {
     "text": """
 def text(values, missing=()):
-    texts = values.astype("string").str.strip()
+    texts = values.astype("string").str.strip().str.normalize("NFC")
     return texts.mask(texts.isin(list(missing))).fillna("").to_numpy(object)
 """,
     "number": """
-def number(values, decimal=".", thousands="", marks=False):
+def number(values, decimal=".", thousands="", marks=False, unit=""):
+    factors = 1.0
+    if pandas.api.types.is_timedelta64_dtype(values):
+        values = values / pandas.Timedelta(microseconds=1)
     if not pandas.api.types.is_numeric_dtype(values):
         values = values.astype("string").str.strip()
+        if unit == "K, M, B":
+            scales = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
+            factors = values.str[-1].map(scales).fillna(1.0).to_numpy("float64")
+            values = values.str.replace(r" ?[kKMB]$", "", regex=True)
+        elif unit:
+            values = values.where(values.str.endswith(unit)).str.removesuffix(unit).str.strip()
         if marks:
             values = values.str.replace("[\\u2212\\u2010-\\u2014]", "-", regex=True)
             values = values.str.replace(r"^\\((.+)\\)$", r"-\\1", regex=True)
+            values = values.str.replace(r"^(\\d.*?) ?-$", r"-\\1", regex=True)
             values = values.str.replace(r"[^0-9.,'eE+\\- ]", "", regex=True).str.strip()
         if thousands:
             values = values.str.replace(thousands, "", regex=False)
         values = values.str.replace(decimal, ".", regex=False)
-    return pandas.to_numeric(values, errors="coerce").to_numpy("float32", na_value=np.nan)
+    numbers = pandas.to_numeric(values, errors="coerce").to_numpy("float64", na_value=np.nan)
+    return (numbers * factors).astype("float32")
 """,
     "whole": f"""
 def whole(values, **how):
@@ -50,6 +61,21 @@ def counted(values, unit):
 """Function → its code, in an order in which each stands below what it calls."""
 
 NEEDS = {"whole": ("number",), "counted": ("seconds",)}
+
+
+def read_csv(schema: Schema) -> str:
+    """Code that reads `frame` from a CSV file, with codes such as 01161 as they are written.
+
+    Args:
+        schema: The columns that the model takes.
+    """
+    codes = [
+        column.name
+        for column in schema.columns
+        if column.dtype == "string" and all(str(each).isdigit() for each in column.categories)
+    ]
+    kinds = ", ".join(f"{name!r}: str" for name in codes)
+    return f'frame = pandas.read_csv("rows.csv"{f", dtype={{{kinds}}}" if kinds else ""})'
 
 
 def from_pandas(schema: Schema) -> str:
@@ -83,6 +109,7 @@ def _call(column: Column) -> tuple[str, str]:
         f"decimal={parsing.decimal!r}" if parsing.decimal != "." else "",
         f"thousands={parsing.thousands!r}" if parsing.thousands else "",
         "marks=True" if parsing.marks else "",
+        f"unit={parsing.unit!r}" if parsing.unit else "",
     ]
     told = "".join(f", {each}" for each in how if each)
     return ("number" if column.kind == "number" else "whole"), told

@@ -180,5 +180,6 @@ def _environment(*, autoescape: bool) -> Any:
         "yaml": wording.yaml,
         "literal": ascii,
         "from_pandas": conversion.from_pandas,
+        "read_csv": conversion.read_csv,
     }
     return environment

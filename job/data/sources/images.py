@@ -29,9 +29,10 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28
 
 DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
-GREY = {"1", "L", "LA", *DEEP}
+FLOAT = "F"
+GREY = {"1", "L", "LA", FLOAT, *DEEP}
 COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-"""Pillow's modes that are read: with 16 bits, as one channel and as three."""
+"""Pillow's modes that are read: with 16 bits, with fractions, as one channel and as three."""
 
 ORIENTATION, TURNED = 0x0112, {5, 6, 7, 8}
 """The EXIF tag, and its values that swap height and width."""
@@ -161,11 +162,21 @@ def _decoded(path: Path, name: str, shape: tuple[int, ...]) -> tuple[NDArray[np.
         shown = ImageOps.exif_transpose(image)
         if image.mode in DEEP:
             shown = Image.fromarray((np.asarray(shown) >> 8).astype(np.uint8))
+        elif image.mode == FLOAT:
+            shown = Image.fromarray(_in_bytes(np.asarray(shown)))
         shown = shown.convert("RGB" if len(shape) == 3 else "L")
         other = shown.size != (shape[1], shape[0])
         if other:
             shown = shown.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
         return np.asarray(shown), other
+
+
+def _in_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey levels from 0 for black to 1 for white, as whole numbers to 255."""
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= 1):  # NaN, too
+        raise Damaged(f"floating-point pixels from {low:g} to {high:g} in place of 0 to 1")
+    return np.rint(pixels * 255).astype(np.uint8)
 
 
 def _size(image: Any) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow
@@ -33,8 +34,26 @@ TEXT = pa.dictionary(pa.int32(), pa.string())
 
 NUL = b"\0"
 
+PADDING = re.compile(rb"\0+(?=[\r\n])")
+"""NUL bytes at the end of a line."""
+
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """Bytes that were no UTF-8, as Python's surrogateescape has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    """A row with another number of fields than the header.
+
+    Attributes:
+        number: Its place among all rows, from 1; 0 where blocks are read at once.
+        fields: How many it has.
+        text: As it is written.
+    """
+
+    number: int
+    fields: int
+    text: str
 
 
 @dataclass
@@ -44,28 +63,59 @@ class Body(io.RawIOBase):
     Attributes:
         head: Bytes that were read ahead.
         rest: What follows them, in UTF-8.
-        nul: Whether a NUL byte was read.
-        skipped: Rows with another number of fields: (fields, text).
+        padded: Lines that NUL bytes at their end were taken off.
+        nul: Whether another NUL byte was read.
+        skipped: Rows with another number of fields.
+        held: NUL bytes that the last read ended with.
+        after: What may stand before a value, as bytes; empty to look for no zeros.
+        zeros: Whether a value began with a zero and another digit.
+        last: The bytes that the last read ended with.
     """
 
     head: bytes
     rest: Any
+    padded: int = 0
     nul: bool = False
-    skipped: list[tuple[int, str]] = field(default_factory=list)
+    skipped: list[Odd] = field(default_factory=list)
+    held: bytes = b""
+    after: bytes = b""
+    zeros: bool = False
+    last: bytes = b"\n"
 
     def readable(self) -> bool:  # noqa: D102
         return True
 
     def read(self, size: int = -1) -> bytes:  # noqa: D102
-        found: bytes
-        if self.head and size < 0:
-            found, self.head = self.head + self.rest.read(), b""
-        elif self.head:
-            found, self.head = self.head[:size], self.head[size:]
-        else:
-            found = self.rest.read(size)
-        self.nul = self.nul or NUL in found
-        return found
+        while True:
+            found: bytes
+            if self.head and size < 0:
+                found, self.head = self.head + self.rest.read(), b""
+            elif self.head:
+                found, self.head = self.head[:size], self.head[size:]
+            else:
+                found = self.rest.read(size)
+            if not found:
+                return b""
+            if NUL in found or self.held:
+                found = self._without_padding(self.held + found)
+            if found:
+                self.zeros = self.zeros or (bool(self.after) and self._has_zeros(found))
+                return found
+
+    def _has_zeros(self, found: bytes) -> bool:
+        data = np.frombuffer(self.last + found, np.uint8)
+        self.last = found[-2:]
+        at = np.flatnonzero(data[:-1] == ord("0"))
+        at = at[np.isin(data[at - 1], np.frombuffer(self.after, np.uint8))]
+        return bool(((data[at + 1] >= ord("0")) & (data[at + 1] <= ord("9"))).any())
+
+    def _without_padding(self, found: bytes) -> bytes:
+        found, lines = PADDING.subn(b"", found)
+        kept = found.rstrip(NUL)
+        self.padded += lines
+        self.held = found[len(kept) :]
+        self.nul = self.nul or NUL in kept
+        return kept
 
 
 def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tuple[Dialect, Body]:
@@ -75,6 +125,7 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
         DataError: It is empty, or binary.
     """
     head = stream.read(dialect.HEAD_BYTES)
+    cut_off = len(head) == dialect.HEAD_BYTES
     encoding, mark = dialect.encoding_of(head, said.encoding)
     head = head[mark:]
     if encoding == "utf-8":
@@ -84,6 +135,8 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
         decoder = codecs.getincrementaldecoder(encoding)("replace")
         head = decoder.decode(head).encode()
         rest = _Decoded(stream, decoder)
+    head, padded = PADDING.subn(b"", head)
+    head = head.rstrip(NUL)
     text = head.decode(errors="surrogateescape")
     first = dialect.LINE.match(text)
     nul, line = text.find("\0"), len(first[0]) if first else 0
@@ -93,16 +146,16 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
             "Received: a NUL byte.",
             hint="Save the file as UTF-8; binary files are no tables.",
         )
-    if "\r" not in text and "\n" not in text and len(head) == dialect.HEAD_BYTES:
+    if "\r" not in text and "\n" not in text and cut_off:
         raise _long(name)
-    if len(head) >= dialect.HEAD_BYTES:  # the last line may be cut
+    if cut_off:  # the last line may be, too
         cut = max(text.rfind("\n"), text.rfind("\r"))
         sample = text[: cut + 1] if cut > 0 else text
     else:
         sample = text
     found = dialect.find(_readable(sample), name, encoding, said, known)
     start = _bytes_before(sample, found.above)
-    return found, Body(head[start:], rest)
+    return found, Body(head[start:], rest, padded)
 
 
 def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
@@ -115,12 +168,15 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
         DataError: Rows differ in their number of fields, a quote does not close, or bytes are NUL.
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
-    quoted = typed = True
+    quoted = True
+    typed: tuple[Any, ...] = (pa.int64(), pa.float64())
     while True:
         with opening.opened(path, name) as packed:
             found, body = opened(opening.unpacked(packed, name), name, said, known)
-            found = replace(found, quoted=quoted)
-            types = _types(found, body, said, known) if typed and not found.loose else {}
+            found = found if quoted else replace(found, quote="")
+            types = _types(found, body, said, known, typed) if typed and not found.loose else {}
+            if pa.int64() in types.values():
+                body.after = f'\n{found.delimiter}"'.encode()
             try:
                 if found.loose:
                     read = pa.Table.from_batches(list(_slow(found, body, name)))
@@ -128,7 +184,7 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
                     read = _fast(found, body, types)
             except pa.ArrowInvalid as exc:
                 if types:
-                    typed = False
+                    typed = ()
                     continue
                 if quoted and found.delimiter in "\t|":
                     quoted = False
@@ -136,6 +192,9 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
                 raise _damage(exc, name) from exc
         if quoted and found.delimiter == "\t" and _swallowed(read):
             quoted = False
+            continue
+        if body.zeros:  # which the type forgets: read the whole numbers as text
+            typed = (pa.float64(),)
             continue
         break
     columns, told = [], list(found.findings)
@@ -146,7 +205,8 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
     if body.nul:
         _refuse_nul(columns, found.names, name)
     if body.skipped:
-        told.append(_tail(body.skipped, path, name, found, said))
+        told += _left_out(*_numbered(path, name, said, found), name, found)
+    told += _padding(body, name)
     return _part(name, found, columns, told)
 
 
@@ -162,6 +222,7 @@ def batches(
     *,
     quoted: bool = True,
     strict: bool = False,
+    every: bool = False,
 ) -> Iterator[Part]:
     """The same rows block by block, at least one (perhaps without rows).
 
@@ -172,22 +233,29 @@ def batches(
         known: Names that columns may have.
         quoted: Whether quotes enclose values.
         strict: Raise Misquoted where `table` would read the file again, without quotes.
+        every: Give rows of missing values for those among the others that have another number of
+            fields, so that none is lacking.
 
     Raises:
         DataError: As `table`.
     """
     with opening.opened(path, name) as packed:
         found, body = opened(opening.unpacked(packed, name), name, said, known)
-        found = replace(found, quoted=quoted)
+        found = found if quoted else replace(found, quote="")
         names = list(found.names)
         doubtful = strict and quoted and not found.loose
         nothing = [pa.array([], pa.string()) for _ in names]
         yield _part(name, found, nothing, found.findings)
+        total = placed = 0
         try:
             source = _slow(found, body, name) if found.loose else _streamed(found, body)
             for batch in source:
                 if doubtful and found.delimiter == "\t" and _swallowed(batch):
                     raise Misquoted
+                rows = batch.num_rows
+                if every and body.skipped:
+                    batch, placed = _filled(batch, body.skipped, total, placed)
+                total += rows
                 read = [_decoded(c, n) for c, n in zip(batch.columns, names, strict=True)]
                 texts = [column for column, _ in read]
                 if body.nul:
@@ -197,23 +265,55 @@ def batches(
             if doubtful and found.delimiter in "\t|":
                 raise Misquoted from exc
             raise _damage(exc, name) from exc
+        last = _padding(body, name)
         if body.skipped:
-            tail = _tail(body.skipped, path, name, found, said)
-            yield _part(name, found, nothing, [tail])
+            odd = _left_out(body.skipped, total + len(body.skipped), name, found)
+            last += [
+                replace(f, code="bad-rows") if every and f.code == "odd-rows" else f for f in odd
+            ]
+        if last:
+            yield _part(name, found, nothing, last)
 
 
 def _part(name: str, found: Dialect, columns: list[Any], findings: Sequence[Finding]) -> Part:
+    table, repeated = _without_headers(pa.table(columns, names=list(found.names)), found, name)
     return Part(
         name=name,
-        table=pa.table(columns, names=list(found.names)),
+        table=table,
         written=found.written,
         delimiter=found.delimiter,
-        findings=_one_encoding(findings, name),
+        findings=_one_encoding([*findings, *repeated], name),
     )
 
 
-def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict[str, Any]:
-    """Name → the type that the first rows of a large file have, for columns that nobody named."""
+def _without_headers(table: Any, found: Dialect, name: str) -> tuple[Any, list[Finding]]:
+    """The rows without the header's names, as files that were put together have them."""
+    written = [text.strip() for text in found.written]
+    first = next((i for i, text in enumerate(written) if text), None)
+    if first is None or not all(kinds.is_text(column.type) for column in table.columns):
+        return table, []
+    if not pc.any(pc.match_substring(kinds.values(table.column(first)), written[first])).as_py():
+        return table, []
+    header = np.ones(len(table), np.bool_)
+    for column, text in zip(table.columns, written, strict=True):
+        values = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+        same = pc.equal(pc.fill_null(pc.utf8_trim(values, " \t\ufeff"), ""), text)
+        header &= same.to_numpy(zero_copy_only=False)
+        if not header.any():
+            return table, []
+    count = int(header.sum())
+    return table.filter(pa.array(~header)), [
+        Finding(code="repeated-header", column=name, count=count, of=len(table))
+    ]
+
+
+def _types(
+    found: Dialect, body: Body, said: Csv, known: frozenset[str], typed: tuple[Any, ...]
+) -> dict[str, Any]:
+    """Name → the type that the first rows of a large file have, for columns that nobody named.
+
+    Whole numbers are text where some begin with a zero: that says that they are codes.
+    """
     if len(body.head) < dialect.HEAD_BYTES // 2 or said.decimal or said.thousands or said.missing:
         return {}
     sample = body.head[: body.head.rfind(b"\n", 0, SAMPLE_BYTES) + 1]
@@ -225,23 +325,28 @@ def _types(found: Dialect, body: Body, said: Csv, known: frozenset[str]) -> dict
     except pa.ArrowInvalid:
         return {}
     types = {}
+    codes = False
     for name, column in zip(found.names, read.columns, strict=True):
         if name in known:
             continue  # what a person named is read from its texts
         texts = column.drop_null()
         plain = kinds.plain(texts) if len(texts) else None
-        if plain is None or pc.any(pc.match_substring_regex(texts, r"^[+-]?0\d")).as_py():
-            types[name] = TEXT  # zeros in front say that it is a code, for some model perhaps
+        if plain is None:
+            types[name] = TEXT
         elif not numbers.grouped(texts):  # else a point may separate thousands
-            types[name] = plain.type
-    return types
+            code = pc.any(pc.match_substring_regex(texts, kinds.CODE)).as_py()
+            types[name] = TEXT if code else plain.type
+            codes |= code
+    if codes:
+        typed = tuple(kind for kind in typed if kind != pa.int64())
+    return {name: kind if kind in typed else TEXT for name, kind in types.items()}
 
 
 def _settings(
-    found: Dialect, types: Mapping[str, Any], skipped: list[tuple[int, str]], *, threads: bool
+    found: Dialect, types: Mapping[str, Any], skipped: list[Odd], *, threads: bool
 ) -> dict[str, Any]:
     def odd(row: Any) -> str:
-        skipped.append((row.actual_columns, row.text))
+        skipped.append(Odd(number=row.number or 0, fields=row.actual_columns, text=row.text))
         return "skip"
 
     return {
@@ -250,8 +355,8 @@ def _settings(
         ),
         "parse_options": arrow.ParseOptions(
             delimiter=found.delimiter,
-            quote_char='"' if found.quoted else False,
-            newlines_in_values=found.quoted,
+            quote_char=found.quote or False,
+            newlines_in_values=bool(found.quote),
             invalid_row_handler=odd,
             ignore_empty_lines=len(found.names) > 1,  # else one is a missing value
         ),
@@ -292,14 +397,19 @@ def _slow(found: Dialect, body: Body, name: str) -> Iterator[Any]:
         io.BufferedReader(_Raw(body)), encoding="utf-8", errors="surrogateescape", newline=""
     )
     try:
-        for fields in dialect.parsed(iter(lines), found.delimiter, loose=True):
+        number = 0
+        for fields in dialect.parsed(
+            iter(lines), found.delimiter, loose=True, quote=found.quote or '"'
+        ):
             if not any(fields) and width > 1:
                 continue
+            number += 1
             if len(fields) != width:
                 if len(fields) == width + 1 and not fields[-1]:
                     fields = fields[:-1]  # a blank at the end of the line
                 else:
-                    body.skipped.append((len(fields), found.delimiter.join(fields)))
+                    text = found.delimiter.join(fields)
+                    body.skipped.append(Odd(number=number, fields=len(fields), text=text))
                     continue
             rows.append([_utf8(field) or None for field in fields])
             if len(rows) == SLOW_ROWS:
@@ -427,52 +537,90 @@ def _refuse_nul(columns: list[Any], names: tuple[str, ...], name: str) -> None:
             )
 
 
-def _tail(
-    skipped: list[tuple[int, str]], path: Path, name: str, found: Dialect, said: Csv
-) -> Finding:
-    """A finding about rows with another number of fields that may be left out.
+def _filled(batch: Any, skipped: list[Odd], first: int, placed: int) -> tuple[Any, int]:
+    """A batch with rows of missing values where rows stood that have another number of fields.
+
+    Args:
+        batch: The other rows.
+        skipped: All rows with another number of fields so far.
+        first: The other rows before the batch.
+        placed: How many of the skipped ones stood before it.
+
+    Returns:
+        The batch, and how many of the skipped ones stood before its end.
+    """
+    at = [row.number - 1 - i - first for i, row in enumerate(skipped)]
+    end = sum(place < batch.num_rows for place in at)
+    some = [i for i in range(placed, end) if not skipped[i].text.lstrip().startswith("#")]
+    rows = np.insert(np.arange(batch.num_rows), [at[i] for i in some], -1)
+    return batch.take(pa.array(rows, mask=rows < 0)), end
+
+
+def _padding(body: Body, name: str) -> list[Finding]:
+    return [Finding(code="nul-bytes", column=name, count=body.padded)] if body.padded else []
+
+
+def _numbered(path: Path, name: str, said: Csv, found: Dialect) -> tuple[list[Odd], int]:
+    """The rows of a file with another number of fields, with their places, and all its rows."""
+    with opening.opened(path, name) as packed:
+        _, body = opened(opening.unpacked(packed, name), name, said, frozenset(found.names))
+        source = _slow(found, body, name) if found.loose else _streamed(found, body)
+        good = sum(batch.num_rows for batch in source)
+    return body.skipped, good + len(body.skipped)
+
+
+def _left_out(skipped: list[Odd], total: int, name: str, found: Dialect) -> list[Finding]:
+    """Findings about rows with another number of fields: comments, a footer, and a few others.
+
+    Args:
+        skipped: These rows, in their order.
+        total: All rows, with these.
+        name: How messages call the file.
+        found: Its dialect.
 
     Raises:
-        DataError: They stand among the others, or have more fields.
+        DataError: There are too many of them, or one has a quote that does not close.
     """
-    texts = [text for _, text in skipped]
-    if all(text.lstrip().startswith("#") for text in texts):
-        shown = tuple(text[:40] for text in texts[:FEW])
-        return Finding(code="comment-lines", column=name, count=len(texts), values=shown)
-    width = len(found.names)
-    number, at_end, received, fields = 0, 0, "", 0
-    with opening.opened(path, name) as packed:
-        again, body = opened(opening.unpacked(packed, name), name, said, frozenset(found.names))
-        lines = io.TextIOWrapper(
-            io.BufferedReader(_Raw(body)), encoding="utf-8", errors="replace", newline=""
-        )
-        for row in dialect.parsed(iter(lines), again.delimiter, loose=again.loose):
-            if not any(row):
-                continue
-            if len(row) == width or (row[0].lstrip().startswith("#") and len(row) < width):
-                number, at_end = number + 1, 0
-                continue
-            if not received:
-                received, fields, first = again.delimiter.join(row), len(row), number
-            at_end, number = at_end + 1, number + 1
-    few = len(skipped) <= max(3, number // 20)
-    open_quote = any("\n" in text or text.count('"') % 2 for text in texts)
+    comments = [row for row in skipped if row.text.lstrip().startswith("#")]
+    others = [row for row in skipped if row not in comments]
+    footer = others[len(others) - _at_end(skipped, total, comments) :]
+    among = others[: len(others) - len(footer)]
+    quote = found.quote or '"'
+    open_quote = any("\n" in row.text or row.text.count(quote) % 2 for row in others)
     if (
-        not open_quote
-        and at_end == len(skipped)
-        and few
-        and all(count < width for count, _ in skipped)
+        open_quote
+        or len(footer) > max(kinds.ODD, total // 20)
+        or not kinds.are_few(len(among), total)
     ):
-        shown = tuple(text[:40] for text in texts[:FEW])
-        return Finding(code="short-rows", column=name, count=len(texts), values=shown)
-    if not received:
-        first, fields, received = 0, *skipped[0]
-    raise DataError(
-        f"{name}: row {first} (counting from 0): expected {width} fields, as in the header. "
-        f"Received: {fields}: {received[:80]!r}.",
-        hint="Correct the row; a field that holds the delimiter needs quotes, and a quote that "
-        "opens must close.",
-    )
+        row = others[0]
+        raise DataError(
+            f"{name}: row {row.number - 1} (counting from 0): expected {len(found.names)} fields, "
+            f"as in the header. Received: {row.fields}: {row.text[:80]!r}.",
+            hint="Correct the row; a field that holds the delimiter needs quotes, and a quote that "
+            "opens must close.",
+        )
+    parts = (("comment-lines", comments), ("short-rows", footer), ("odd-rows", among))
+    return [
+        Finding(
+            code=code,
+            column=name,
+            count=len(rows),
+            of=total,
+            values=tuple(row.text[:40] for row in rows[:FEW]),
+        )
+        for code, rows in parts
+        if rows
+    ]
+
+
+def _at_end(skipped: list[Odd], total: int, comments: list[Odd]) -> int:
+    """How many of the rows stand at the end of the file; comments among them do not count."""
+    count = 0
+    for place, row in enumerate(reversed(skipped)):
+        if row.number != total - place:
+            break
+        count += row not in comments
+    return count
 
 
 def _damage(exc: Exception, name: str) -> DataError:

@@ -45,6 +45,12 @@ MISSING = np.iinfo(np.int64).min
 
 DAY = 86_400
 
+FIRST, END = -11_676_096_000, 10_413_792_000
+"""Seconds of 1600-01-01 and of 2300-01-01, between which years are read."""
+
+FAR = r"^\d{4,6}-\d\d-\d\d"
+"""How a date of another year begins, such as 2999-12-31 for one without an end."""
+
 
 def seconds(texts: Any, *, day_first: bool) -> NDArray[np.int64]:
     """(n,) int64 seconds since 1970 UTC from (n,) trimmed texts; MISSING for what is no date.

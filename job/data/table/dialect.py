@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from job.data.findings import Finding
 from job.data.reading import Csv
@@ -28,6 +29,9 @@ MARKS = (
 )
 
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+SINGLE_QUOTED = re.compile(r"\s*'[^'\r\n]+'(?:[ ]*[,;|\t][ ]*'[^'\r\n]+')+[ ]*(?:[\r\n]|\Z)")
+"""A header whose names stand in single quotes."""
+
 NUMBER = re.compile(r"[-+(]?[$€£]?\d[\d.,' ]*([eE][-+]?\d+)?[%)]?")
 GENERATED = re.compile(r"x\d+")
 
@@ -46,7 +50,7 @@ class Dialect:
         written: The same as the file has them; empty for what it has no name for.
         above: Lines before the first row of values.
         loose: Whether quotes may follow blanks, so that Python's slow parser is needed.
-        quoted: Whether quotes have a meaning.
+        quote: What encloses a value that holds the delimiter; empty for nothing.
         findings: What had to be assumed.
     """
 
@@ -56,7 +60,7 @@ class Dialect:
     written: tuple[str, ...]
     above: int
     loose: bool = False
-    quoted: bool = True
+    quote: str = '"'
     findings: tuple[Finding, ...] = ()
 
 
@@ -106,15 +110,20 @@ def find(head: str, name: str, encoding: str, said: Csv, known: frozenset[str]) 
         delimiter = delimiter or first.strip('"')[4]
         at = 1
     loose = False
+    quote = "'" if SINGLE_QUOTED.match(head) and not any("'" in each for each in known) else '"'
     if not delimiter:
-        delimiter = _delimiter(lines[at:], known)
+        delimiter = _delimiter(lines[at:], known, quote)
     if delimiter == " ":
         loose = True
     elif re.search(
-        rf"(?m)(?:^|{re.escape(delimiter)})[ \t]+\"[^\"\n]*{re.escape(delimiter)}", head
+        rf"(?m)(?:^|{re.escape(delimiter)})[ \t]+{quote}[^{quote}\n]*{re.escape(delimiter)}", head
     ):
         loose = delimiter != "\t"
-    rows = _rows(lines[at:], delimiter, loose)
+    rows = _rows(lines[at:], delimiter, loose, quote)
+    if quote == '"' and '"' not in head and not _even(rows):
+        other = _rows(lines[at:], delimiter, loose, "'")
+        if _even(other):
+            rows, quote = other, "'"
     if not any(field.strip() for _, fields in rows for field in fields):
         raise DataError(
             f"{name}: expected a header and rows. Received: an empty file.",
@@ -129,6 +138,7 @@ def find(head: str, name: str, encoding: str, said: Csv, known: frozenset[str]) 
         written=top.written,
         above=lines_above,
         loose=loose,
+        quote=quote,
         findings=top.findings,
     )
 
@@ -164,8 +174,8 @@ def header(
     Raises:
         DataError: No line has the number that is said.
     """
-    raw = rows
-    rows = [(used, [field.strip() for field in fields]) for used, fields in raw]
+    raw, known = rows, frozenset(map(bare, known))
+    rows = [(used, [bare(field) for field in fields]) for used, fields in raw]
     at, above = _header(rows, _width(rows), known, said, name)
     findings = []
     titles = tuple(" ".join(filter(None, rows[i][1]))[:60] for i in above)
@@ -185,11 +195,13 @@ def header(
         )
     own = [raw[at][1][0].lstrip("#"), *raw[at][1][1:]]
     written = tuple(_widened(own, [each for _, each in rows[at + 1 :] if any(each)]))
-    chosen, told = names(tuple(text.strip() for text in written), name)
+    chosen, told = names(written, name)
     return Header(names=chosen, written=written, above=rows[at][0], findings=(*findings, *told))
 
 
-def parsed(lines: Iterator[str], delimiter: str, *, loose: bool) -> Iterator[list[str]]:
+def parsed(
+    lines: Iterator[str], delimiter: str, *, loose: bool, quote: str = '"'
+) -> Iterator[list[str]]:
     """Rows of fields by Python's parser, which takes blanks around quotes and between fields.
 
     Raises:
@@ -197,12 +209,12 @@ def parsed(lines: Iterator[str], delimiter: str, *, loose: bool) -> Iterator[lis
     """
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip() + "\n" for line in lines)
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=loose)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=loose, quotechar=quote)
     for fields in reader:
         yield [field.rstrip("\r\n") for field in fields]
 
 
-def _rows(lines: list[str], delimiter: str, loose: bool) -> list[tuple[int, list[str]]]:
+def _rows(lines: list[str], delimiter: str, loose: bool, quote: str) -> list[tuple[int, list[str]]]:
     """(lines so far, fields) of the first rows."""
     used, found = 0, []
 
@@ -213,7 +225,7 @@ def _rows(lines: list[str], delimiter: str, loose: bool) -> list[tuple[int, list
             yield line
 
     try:
-        for fields in parsed(counted(), delimiter, loose=loose):
+        for fields in parsed(counted(), delimiter, loose=loose, quote=quote):
             found.append((used, fields))
             if len(found) == ROWS:
                 break
@@ -224,33 +236,40 @@ def _rows(lines: list[str], delimiter: str, loose: bool) -> list[tuple[int, list
 
 def _trimmed(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
     """The same without blanks around fields and without empty rows."""
-    trimmed = [(used, [field.strip() for field in fields]) for used, fields in rows]
+    trimmed = [(used, [bare(field) for field in fields]) for used, fields in rows]
     return [(used, fields) for used, fields in trimmed if any(fields)]
 
 
-def _delimiter(lines: list[str], known: frozenset[str]) -> str:
+def _delimiter(lines: list[str], known: frozenset[str], quote: str) -> str:
     """The delimiter by which most rows have as many fields as the others; then the widest."""
+    wanted = set(map(bare, known))
     best, rank = ",", (False, 0.0, False, 0)
     for delimiter in DELIMITERS:
-        rows = [fields for _, fields in _trimmed(_rows(lines, delimiter, loose=False))]
+        rows = [fields for _, fields in _trimmed(_rows(lines, delimiter, False, quote))]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
         if width < 2:
             continue
-        named = any(known & set(fields) for fields in rows[:20])
+        named = any(wanted & set(fields) for fields in rows[:20])
         agree = count / len(rows)
         first = len(rows[0]) == width
         ranked = (named, round(agree, 1), first, width)
         if ranked > rank:
             best, rank = delimiter, ranked
-    tabs = best == "\t" and len({len(fields) for _, fields in _rows(lines, "\t", loose=False)}) > 1
+    tabs = best == "\t" and len({len(fields) for _, fields in _rows(lines, "\t", False, quote)}) > 1
     if rank[3] < 2 or (not rank[0] and rank[1] < 0.6) or tabs:  # some lines with two tabs for one
-        rows = [fields for _, fields in _trimmed(_rows(lines, " ", loose=True))]
+        rows = [fields for _, fields in _trimmed(_rows(lines, " ", True, quote))]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         if width > 1 and count >= (1 if tabs else 0.9) * len(rows):
             return " "
     return best
+
+
+def _even(rows: list[tuple[int, list[str]]]) -> bool:
+    """Whether rows have the same number of fields, several."""
+    widths = {len(fields) for _, fields in rows if any(fields)}
+    return len(widths) == 1 and widths != {1}
 
 
 def _width(rows: list[tuple[int, list[str]]]) -> int:
@@ -276,8 +295,7 @@ def _header(
     for i, (_, fields) in enumerate(rows):
         if not any(fields):
             continue
-        bare = {field.lstrip("#").strip() for field in fields}
-        if known & bare:
+        if known & {field.lstrip("#").strip() for field in fields}:
             return (None if said.header == "no" else i), above
         if _is_title(fields, width) and i + 1 < len(rows):
             above.append(i)
@@ -346,8 +364,19 @@ def _widened(fields: list[str], below: list[list[str]]) -> list[str]:
     return ["", *fields]  # names of rows without a name of their own
 
 
+def bare(name: str) -> str:
+    """A name without blanks around it, with letters and their accents as one character."""
+    return normalize("NFC", name.strip())
+
+
 def names(written: tuple[str, ...], name: str) -> tuple[tuple[str, ...], list[Finding]]:
-    """A name of its own for each column: repeated ones get a number, empty ones their place."""
+    """A name of its own for each column: repeated ones get a number, empty ones their place.
+
+    Args:
+        written: The names as a file has them.
+        name: How messages call the file.
+    """
+    written = tuple(map(bare, written))
     found: list[str] = []
     repeated = []
     own = {text for text in written if text}

@@ -20,8 +20,9 @@ Row = dict[str, str | None]
 def table(path: Path, name: str) -> Any:
     """All rows of a JSON Lines file, or of one JSON document; absent keys are missing values.
 
-    A document is an array of objects, an object of columns (arrays, or pandas's row → value), or
-    an object with one array of rows, in any of which values are plain.
+    A document is an array of rows, an object of columns (arrays, or pandas's row → value), or an
+    object with one array of rows, however deep. A row is an object of plain values; where all are
+    arrays, the first one has the names.
 
     Raises:
         DataError: It is something else.
@@ -99,22 +100,41 @@ def _lines(stream: Any, name: str) -> Iterator[tuple[int, Row]]:
 
 
 def _document(document: Any, name: str) -> list[Row]:
-    if isinstance(document, dict):
-        lists = {k: v for k, v in document.items() if isinstance(v, list)}
-        if set(document) >= {"columns", "data"} and len(lists) >= 2:  # pandas's "split"
-            document = [dict(zip(document["columns"], row, strict=False)) for row in lists["data"]]
-        elif len(lists) == len(document) and len({len(v) for v in lists.values()}) == 1:
-            values = zip(*lists.values(), strict=True)
-            document = [dict(zip(lists, row, strict=True)) for row in values]
-        elif document and all(isinstance(v, dict) for v in document.values()):
-            ids = dict.fromkeys(key for column in document.values() for key in column)
-            document = [{k: v.get(key) for k, v in document.items()} for key in ids]
-        else:
-            rows = [v for v in lists.values() if v and all(isinstance(row, dict) for row in v)]
-            document = rows[0] if len(rows) == 1 else [document]
-    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
+    found = _array(document)
+    if found is None and isinstance(document, dict):
+        found = [document]
+    if found is None or not all(isinstance(row, dict) for row in found):
         raise _bad(name, f"{str(document)[:80]!r}")
-    return [_row(row, f"{name}: row {i} (counting from 0)") for i, row in enumerate(document)]
+    return [_row(row, f"{name}: row {i} (counting from 0)") for i, row in enumerate(found)]
+
+
+def _array(document: Any) -> list[Any] | None:
+    """The array of rows in a document, or None."""
+    if isinstance(document, list):
+        names = document[0] if document else None
+        if isinstance(names, list) and all(isinstance(each, str) for each in names):
+            return [dict(zip(names, row, strict=False)) for row in document[1:]]
+        return document
+    if not isinstance(document, dict):
+        return None
+    lists = {k: v for k, v in document.items() if isinstance(v, list)}
+    if set(document) >= {"columns", "data"} and len(lists) >= 2:  # pandas's "split"
+        return [dict(zip(document["columns"], row, strict=False)) for row in lists["data"]]
+    nested = [v for v in lists.values() if v and all(isinstance(row, dict | list) for row in v)]
+    if nested:
+        return _array(nested[0]) if len(nested) == 1 else None
+    if lists and len(lists) == len(document) and len({len(v) for v in lists.values()}) == 1:
+        values = zip(*lists.values(), strict=True)
+        return [dict(zip(lists, row, strict=True)) for row in values]
+    inner = [v for v in document.values() if isinstance(v, dict)]
+    deep = any(isinstance(each, dict | list) for v in inner for each in v.values())
+    if inner and len(inner) == len(document) and not deep:
+        if all(key.isdigit() for key in document):  # pandas's "index"
+            return inner
+        ids = dict.fromkeys(key for column in inner for key in column)
+        return [{k: v.get(key) for k, v in document.items()} for key in ids]
+    found = [rows for rows in map(_array, inner) if rows is not None]
+    return found[0] if len(found) == 1 else None
 
 
 def _of_rows(rows: list[Row], keys: Mapping[str, None] | None = None) -> Any:

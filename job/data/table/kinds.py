@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from job.data.findings import FEW as SHOWN
 from job.data.findings import Finding
 from job.data.reading import Csv
-from job.data.schema import Column, Parsing
+from job.data.schema import MAGNITUDES, Column, Parsing
 from job.data.table import dates, numbers
 from job.errors import DataError
 
@@ -29,13 +29,16 @@ SIGNS = (
 )
 """What stands for a missing value in a column that is otherwise numbers, booleans or dates."""
 
+CODE = r"^[+-]?0\d+$"
+"""A whole number that begins with a zero, as codes do: 01161."""
+
 BOOLEANS = {"true": True, "false": False}
 
 FEW = 10
 """Whole numbers with at most so many values are categories."""
 
-TYPOS = 0.01
-"""Share of values that may be read as missing when they are not like the others."""
+TYPOS, ODD = 0.01, 3
+"""Share and number of values that may be read as missing when they are not like the others."""
 
 WORDS_SHARE, WORDS = 0.2, 3
 """Share and number of words without a digit that stand for missing among many numbers."""
@@ -48,8 +51,14 @@ FIRST = 1000
 
 LARGEST = float(np.finfo(np.float32).max)
 
-UNIX = re.compile(r"(?i)(^|.*[_ -])(unix|epoch|timestamp|ts|time|date|datetime|at)([_ -]?(s|ms))?$")
+UNIX = re.compile(
+    r"(?i:(^|.*[_ .-])(unix|epoch|timestamp|ts|time|date|datetime|at|created|updated|modified|utc)"
+    r"([_ -]?(s|ms|sec|millis|utc))?$)|.*[a-z](Time|Timestamp|Date|At|Ts|Ms)(Ms|Utc|UTC)?$"
+)
 DATED = re.compile(r"(?i).*(date|day|datum|_dt|^dt)")
+
+COUNTED = ("days", "seconds", "milliseconds")
+"""How numbers count time."""
 
 TIMESTAMP = pa.timestamp("s")
 
@@ -98,7 +107,7 @@ def interpreted(
         text: Whether it is to be free text.
         likely: The decimal sign of the file's other columns.
     """
-    parsing = Parsing(missing=csv.missing, trimmed=True)
+    parsing = Parsing(missing=csv.missing, trimmed=True, composed=True)
     if category or text:
         return Typed(array=as_text(raw, parsing), parsing=parsing)
     if not is_text(raw.type):
@@ -111,6 +120,9 @@ def interpreted(
             point = "." if pa.types.is_floating(found.type) else ""
             maybe = bool(point) and numbers.grouped(values(raw).drop_null())
             if not (maybe and likely == ","):
+                codes = () if number or point else _codes(name, raw)
+                if codes:
+                    return Typed(array=as_text(raw, parsing), parsing=parsing, findings=codes)
                 point = "" if maybe else point
                 typed = _numbers(name, found, parsing, decimal=point, number=number)
                 return replace(typed, plain=True)
@@ -128,7 +140,11 @@ def applied(raw: Any, column: Column) -> tuple[Any, tuple[Finding, ...]]:
     if column.dtype == "string":  # what is a value is none that is missing
         missing = tuple(sign for sign in parsing.missing if sign not in column.categories)
         return as_text(raw, replace(parsing, missing=missing)), ()
-    if not is_text(raw.type):
+    if parsing.dates in COUNTED and (
+        pa.types.is_integer(raw.type) or pa.types.is_floating(raw.type)
+    ):
+        read = _unix(raw.cast(pa.int64(), safe=False), parsing.dates)
+    elif not is_text(raw.type):
         read = _of_types(column.name, raw, parsing, number=column.kind == "number").array
     else:
         read = plain(raw) if _is_plain(parsing) else None
@@ -139,7 +155,9 @@ def applied(raw: Any, column: Column) -> tuple[Any, tuple[Finding, ...]]:
     if read.null_count == raw.null_count:
         return read, ()
     lost = raw.filter(pc.and_(pc.is_valid(raw), pc.is_null(read)))
-    if is_text(raw.type):
+    if _is_temporal(raw.type):
+        lost = as_written(lost)
+    elif is_text(raw.type):
         lost = lost.cast(pa.string())
         lost = lost.filter(pc.invert(_is_sign(pc.utf8_trim_whitespace(lost), parsing.missing)))
     if not len(lost):
@@ -151,8 +169,39 @@ def applied(raw: Any, column: Column) -> tuple[Any, tuple[Finding, ...]]:
     return read, (found,)
 
 
+def _codes(name: str, raw: Any) -> tuple[Finding, ...]:
+    """A finding when whole numbers are codes, since some begin with a zero; else nothing."""
+    texts = _coded(raw, Parsing(trimmed=True))
+    code = pc.match_substring_regex(texts.dictionary, CODE)
+    if not pc.any(code).as_py():
+        return ()
+    rows = _counts(texts)
+    count = int(rows[code.to_numpy(zero_copy_only=False)].sum())
+    of = int(rows.sum())
+    widths = pc.unique(pc.utf8_length(texts.dictionary))
+    if are_few(count, of) and len(widths) > 1:
+        return ()
+    shown = tuple(texts.dictionary.filter(code)[:SHOWN].to_pylist())
+    return (Finding(code="leading-zeros", column=name, count=count, of=of, values=shown),)
+
+
+def _rewritten(
+    name: str, found: numbers.Found, texts: Any, rows: NDArray[np.int64]
+) -> tuple[Finding, ...]:
+    """A finding about numbers with a unit behind them, or a minus."""
+    shape = r"\p{L}$" if found.unit == MAGNITUDES else "." if found.unit else numbers.MINUS_BEHIND
+    some = pc.match_substring_regex(texts, shape).to_numpy(zero_copy_only=False) & (rows > 0)
+    if not some.any():
+        return ()
+    at = int(np.flatnonzero(some)[0])
+    shown = (texts[at].as_py(), f"{found.values[at]:g}")
+    return (Finding(code="units", column=name, count=int(rows[some].sum()), values=shown),)
+
+
 def _is_plain(parsing: Parsing) -> bool:
     """Whether numbers as a program writes them mean what they say."""
+    if parsing.unit not in ("", MAGNITUDES):
+        return False
     if parsing.decimal != "." or parsing.thousands == "." or parsing.dates.endswith("-first"):
         return False
     return parsing.dates == "" and not any(map(_is_number, parsing.missing))
@@ -234,7 +283,13 @@ def _of_types(name: str, raw: Any, parsing: Parsing, *, number: bool) -> Typed:
     """A column that the file has types for."""
     kind = raw.type
     if _is_temporal(kind):
-        return Typed(array=_since_1970(raw), parsing=replace(parsing, dates="month-first"))
+        typed = Typed(array=_since_1970(raw), parsing=replace(parsing, dates="month-first"))
+        lost = raw.filter(pc.and_(pc.is_valid(raw), pc.is_null(typed.array)))
+        if not len(lost):
+            return typed
+        shown = tuple(as_written(pc.unique(lost)[:SHOWN]).to_pylist())
+        far = Finding(code="odd-values", column=name, count=len(lost), of=len(raw), values=shown)
+        return replace(typed, findings=(far,))
     if kind in (pa.int64(), pa.float64()):
         point = "." if kind == pa.float64() else ""
         return replace(_numbers(name, raw, parsing, decimal=point, number=number), plain=True)
@@ -247,6 +302,7 @@ def _of_types(name: str, raw: Any, parsing: Parsing, *, number: bool) -> Typed:
 
 
 def _since_1970(raw: Any) -> Any:
+    """Times in seconds; null for those of no year that texts may have."""
     if pa.types.is_time(raw.type):
         seconds = raw.cast(pa.time64("us")).cast(pa.int64())
         return pc.divide(seconds, 1_000_000).cast(pa.int64()).cast(TIMESTAMP)
@@ -256,7 +312,13 @@ def _since_1970(raw: Any) -> Any:
         raw = raw.cast(pa.timestamp(raw.type.unit))
     if raw.type.unit != "s":
         raw = pc.floor_temporal(raw, unit="second")
-    return raw.cast(TIMESTAMP, safe=False)
+    seconds = raw.cast(TIMESTAMP, safe=False).cast(pa.int64())
+    bounds = pc.min_max(seconds)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is not None and (low < dates.FIRST or high >= dates.END):
+        good = pc.and_(pc.greater_equal(seconds, dates.FIRST), pc.less(seconds, dates.END))
+        seconds = pc.if_else(good, seconds, pa.scalar(None, pa.int64()))
+    return seconds.cast(TIMESTAMP)
 
 
 def plain(raw: Any) -> Any:
@@ -336,8 +398,8 @@ def _in_float32(array: Any) -> tuple[Any, int]:
 
 
 def _times(name: str, array: Any) -> str:
-    """How whole numbers that are named so count time: seconds, milliseconds, days; or empty."""
-    if not pa.types.is_integer(array.type) or not (UNIX.match(name) or DATED.match(name)):
+    """How numbers that are named so count time: seconds, milliseconds, days; or empty."""
+    if not (UNIX.match(name) or DATED.match(name)):
         return ""
     bounds = pc.min_max(array)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
@@ -348,7 +410,7 @@ def _times(name: str, array: Any) -> str:
     if UNIX.match(name) and low >= 5e11 and high < 5e12:
         return "milliseconds"
     if DATED.match(name) and low >= 18_000_101 and high <= 22_001_231:
-        good = _unix(array, "days").null_count == array.null_count
+        good = _unix(array.cast(pa.int64(), safe=False), "days").null_count == array.null_count
         return "days" if good else ""
     return ""
 
@@ -375,7 +437,7 @@ def _of_texts(
     if not total:  # signs only: then they are values
         return Typed(array=as_text(raw, parsing), parsing=parsing)
 
-    def assumed(odd: NDArray[np.bool_]) -> tuple[Finding, ...]:
+    def assumed(odd: NDArray[np.bool_], sign: NDArray[np.bool_] = sign) -> tuple[Finding, ...]:
         """What is said of the values that become missing."""
         of, findings = len(raw), []
         for code, mask in (("missing-signs", sign), ("odd-values", odd)):
@@ -398,14 +460,17 @@ def _of_texts(
             hint="If the column is text, leave it out of --number.",
         )
     if good.any() and (number or _is_column(rows, present, good, texts, found.whole)):
+        codes = () if number or not found.whole or found.unit else _codes(name, coded)
+        if codes:
+            return Typed(array=as_text(raw, parsing), parsing=parsing, findings=codes)
         values = np.where(good, found.values, np.nan)
         array = _whole(values) if found.whole else pa.array(values, from_pandas=True)
         signs = tuple(texts.filter(pa.array(sign)).to_pylist())
         read = replace(
             parsing, decimal=found.decimal, thousands=found.thousands, marks=found.marks,
-            missing=(*parsing.missing, *signs),
+            unit=found.unit, missing=(*parsing.missing, *signs),
         )  # fmt: skip
-        findings = assumed(present & ~good)
+        findings = (*assumed(present & ~good), *_rewritten(name, found, texts, rows * good))
         if found.ambiguous:
             signed = pc.match_substring_regex(texts, r"\d[.,]\d")
             first = texts.filter(pc.and_(signed, pa.array(good)))[0].as_py()
@@ -430,8 +495,10 @@ def _of_texts(
     )  # fmt: skip
     when = dates.seconds(texts, day_first=day_first)
     dated = present & (when != dates.MISSING)
-    if dated.any() and _is_column(rows, present, dated, texts, False):
-        findings = assumed(present & ~dated)
+    far = pc.match_substring_regex(texts, dates.FAR).to_numpy(zero_copy_only=False) & ~dated
+    if dated.any() and _is_column(rows, present & ~far, dated, texts, False):
+        sign |= far & present
+        findings = assumed(present & ~dated & ~far, sign)
         if not sure:
             at = int(np.flatnonzero(dated)[0])
             shown = (texts[at].as_py(), str(np.datetime64(int(when[at]), "s").astype("M8[D]")))
@@ -468,12 +535,17 @@ def _is_column(
     count, total = int(rows[odd].sum()), int(rows[present].sum())
     if whole and int(good.sum()) <= FEW:
         return False  # then each value is a category
-    if count <= max(3, TYPOS * total) and 10 * count <= total:
+    if are_few(count, total):
         return True
     words = texts.filter(pa.array(odd))
     bare = not pc.any(pc.match_substring_regex(words, r"\d")).as_py()
     many = int(good.sum()) > 10 * FEW or (not whole and int(good.sum()) > FEW)
     return bare and many and len(words) <= WORDS and count <= WORDS_SHARE * total
+
+
+def are_few(count: int, total: int) -> bool:
+    """Whether what is not like the others may be an accident."""
+    return count <= max(ODD, TYPOS * total) and 10 * count <= total
 
 
 def _whole(values: NDArray[np.float64]) -> Any:
@@ -491,6 +563,8 @@ def _coded(raw: Any, parsing: Parsing) -> Any:
     if not parsing.trimmed:
         return found
     trimmed = pc.utf8_trim_whitespace(texts)
+    if parsing.composed:
+        trimmed = pc.utf8_normalize(trimmed, form="NFC")
     if trimmed.equals(texts):
         return found
     again = trimmed.dictionary_encode()
@@ -529,9 +603,7 @@ def _reread(texts: Any, column: Column) -> Any:
     exact = _integers(texts) if column.dtype == "int64" and not parsing.dates else None
     if exact is not None:
         return exact
-    values = numbers.parse(
-        texts, decimal=parsing.decimal, thousands=parsing.thousands, marks=parsing.marks
-    )
+    values = numbers.parse(texts, parsing)
     array = pa.array(values, from_pandas=True)
     if parsing.dates:
         return _unix(_whole(values).cast(pa.int64(), safe=False), parsing.dates)

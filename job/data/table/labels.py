@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +60,7 @@ def read(frame: Frame, label: str, missing: tuple[str, ...]) -> Labels:
     raw = frame.columns[label]
     if kinds.is_text(raw.type):
         raw = raw.cast(pa.string())
-    coded = _coded(raw, frame, label, Parsing(missing=missing, trimmed=True))
+    coded = _coded(raw, frame, label, Parsing(missing=missing, trimmed=True, composed=True))
     indices = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
     texts = coded.dictionary.to_pylist()
     if not (indices >= 0).any():
@@ -124,7 +125,8 @@ def known(
     if classes == BOOLEANS:
         found = [place.get({"1": "true", "0": "false"}.get(t, t.lower()), -2) for t in texts]
     elif isinstance(classes[0], str):
-        found = [place.get(text, -2) for text in texts]
+        alike = {normalize("NFC", str(value)): i for value, i in place.items()}
+        found = [place.get(text, alike.get(normalize("NFC", text), -2)) for text in texts]
     else:
         wholes = [_integer(text) for text in texts]
         found = [-2 if whole is None else place.get(whole, -2) for whole in wholes]
@@ -171,34 +173,27 @@ def _coded(raw: Any, frame: Frame, label: str, parsing: Parsing) -> Any:
         large = pc.greater_equal(pc.abs(raw), 2.0**63)
         row = int(pc.index(pc.fill_null(large, False), True).as_py())
         if row >= 0:
-            raise _too_large(frame, label, row, raw)
-    coded = kinds.as_text(raw, parsing)
-    texts = coded.dictionary
-    wholes = pc.match_substring_regex(texts, r"^[+-]?\d+(\.0*)?$")
-    if len(texts) and pc.all(wholes).as_py() and pa.types.is_string(raw.type):
-        huge = [t for t in texts.to_pylist() if not -(2**63) <= int(t.split(".")[0]) < 2**63]
-        if huge:
-            row = int(pc.index(coded.cast(pa.string()), huge[0]).as_py())
-            raise _too_large(frame, label, row, raw)
-    return coded
-
-
-def _too_large(frame: Frame, label: str, row: int, raw: Any) -> DataError:
-    return frame.bad(
-        row,
-        label,
-        "a whole number that a signed 64-bit integer holds",
-        repr(str(raw[row].as_py())[:80]),
-        hint="Write longer ones as text: a letter in front.",
-    )
+            raise frame.bad(
+                row,
+                label,
+                "a whole number that a signed 64-bit integer holds",
+                repr(str(raw[row].as_py())[:80]),
+                hint="Write longer ones as text.",
+            )
+    return kinds.as_text(raw, parsing)
 
 
 def _classes(texts: list[str]) -> list[int] | list[str]:
-    """Whole numbers where all are, false and true where all are, else the texts."""
+    """Whole numbers where all are, false and true where all are, else the texts.
+
+    What begins with a zero is a code, and 64 bits must hold a number.
+    """
     if all(text.lower() in BOOLEANS for text in texts):
         return [text.lower() for text in texts]
+    if any(re.match(kinds.CODE, text) for text in texts):
+        return texts
     integers = [_integer(text) for text in texts]
-    found = [each for each in integers if each is not None]
+    found = [each for each in integers if each is not None and -(2**63) <= each < 2**63]
     return found if len(found) == len(texts) else texts
 
 
@@ -210,7 +205,7 @@ def _integer(text: str) -> int | None:
 
 def _refuse_quantity(frame: Frame, label: str, texts: Any, rows: NDArray[np.int64]) -> None:
     found = numbers.recognised(texts, rows)
-    if np.isnan(found.values).any():
+    if found.unit or np.isnan(found.values).any():
         return
     distinct, total = len(np.unique(found.values)), int(rows.sum())
     fractions = bool((found.values != np.floor(found.values)).any())
@@ -228,10 +223,11 @@ def _refuse_quantity(frame: Frame, label: str, texts: Any, rows: NDArray[np.int6
 
 
 def _similar(values: Classes) -> tuple[Finding, ...]:
-    """Labels that are one but for capitals and blanks."""
+    """Labels that are one but for capitals, blanks, and zeros in front."""
     groups: dict[str, list[str]] = {}
     for value in map(str, values):
-        groups.setdefault("".join(value.casefold().split()), []).append(value)
+        key = re.sub(r"^0+(?=\d+$)", "", "".join(value.casefold().split()))
+        groups.setdefault(key, []).append(value)
     alike = [name for group in groups.values() if len(group) > 1 for name in group]
     if not alike:
         return ()

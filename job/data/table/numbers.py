@@ -3,6 +3,7 @@
 A column has one convention, found from all its values; `parse` then reads any text by it.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from job.data.schema import MAGNITUDES, Parsing
+
 CURRENCY = (
     r"(?:\p{Sc}|US\$|R\$|A\$|C\$|kr\.?|zł|Rs\.?|USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|BRL)"
 )
@@ -18,6 +21,13 @@ EXPONENT = r"(?:[eE][+-]?\d+)?"
 DIGITS = {",": ",", ".": r"\.", " ": " ", "'": "'", "": ""}
 FIRST = 1000
 """Rows that are looked at before all."""
+UNIT = r"^[^\p{L}]*\d[.,]? ?(?P<unit>[\p{L}°][\p{L}°/²³]{0,9}[23]?)$"
+"""A number and what it counts, such as 5 km, 90m2 or 36.6 °C."""
+FEW, MOSTLY = 10, 0.5
+"""Different texts from which on, and rows of which a part, must have a unit to make it one."""
+SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
+MINUS_BEHIND = r"^(\d[\d.,' ]*?) ?-$"
+"""A negative number as some programs print it: 12-."""
 CONVENTIONS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 """(decimal, thousands), in the order of preference."""
 
@@ -30,6 +40,7 @@ class Found:
         decimal: The decimal sign.
         thousands: What stands between thousands; empty for nothing.
         marks: Whether currency, percent, brackets or typographic signs are taken off first.
+        unit: What stands behind all of them, as in `job.data.schema.Parsing`.
         values: (n,) float64; NaN for what is no number by it.
         whole: Whether all numbers are written as whole numbers.
         ambiguous: Whether another convention reads all of them, with other values.
@@ -39,6 +50,7 @@ class Found:
     decimal: str
     thousands: str
     marks: bool
+    unit: str
     values: NDArray[np.float64]
     whole: bool
     ambiguous: bool
@@ -62,7 +74,9 @@ def recognised(
         thousands: As the user said; else empty.
         likely: The decimal sign of the file's other columns; decides what is ambiguous.
     """
-    bare, marked = _bare(texts)
+    bare, marked, currency = _bare(texts)
+    unit = _unit(bare, counts)
+    bare, scales = _without_unit(bare, unit)
     scores: dict[tuple[str, str], int] = {}
     masks: dict[tuple[str, str], NDArray[np.bool_]] = {}
     for pair in (*_candidates(bare, decimal, thousands), (".", "")):
@@ -85,21 +99,24 @@ def recognised(
     elif best == (".", "") and not decimal and likely == "," and _has_groups(written):
         best, ambiguous = (",", "."), True
     fraction = pc.match_substring_regex(written, rf"{DIGITS[best[0]]}|[eE]")
+    maybe = best == (".", "") and not decimal and _has_groups(written)
     return Found(
         decimal=best[0],
         thousands=best[1],
         marks=marked,
-        values=_values(bare, good, *best),
-        whole=len(written) > 0 and not pc.any(fraction).as_py(),
-        ambiguous=ambiguous,
-        open=ambiguous or (best == (".", "") and not decimal and _has_groups(written)),
+        unit=unit,
+        values=_values(bare, good, *best) * scales,
+        whole=len(written) > 0 and not pc.any(fraction).as_py() and unit != MAGNITUDES,
+        ambiguous=ambiguous or (maybe and currency),  # few prices have three decimals
+        open=ambiguous or maybe,
     )
 
 
-def parse(texts: Any, *, decimal: str, thousands: str, marks: bool) -> NDArray[np.float64]:
+def parse(texts: Any, parsing: Parsing) -> NDArray[np.float64]:
     """(n,) float64 from (n,) trimmed texts; NaN for what is no number."""
-    bare = _bare(texts)[0] if marks else texts
-    return _values(bare, _matches(bare, decimal, thousands), decimal, thousands)
+    signs = parsing.decimal, parsing.thousands
+    bare, scales = _without_unit(_bare(texts)[0] if parsing.marks else texts, parsing.unit)
+    return _values(bare, _matches(bare, *signs), *signs) * scales
 
 
 def grouped(texts: Any) -> bool:
@@ -126,18 +143,56 @@ def _candidates(bare: Any, decimal: str, thousands: str) -> list[tuple[str, str]
     return pairs
 
 
-def _bare(texts: Any) -> tuple[Any, bool]:
-    """The texts without currency, percent and brackets, with plain signs and blanks."""
+def _unit(bare: Any, counts: NDArray[np.int64]) -> str:
+    """What stands behind the numbers when it is one for nearly all, or K, M and B; else empty."""
+    units = pc.extract_regex(bare, UNIT).field("unit")
+    coded = pc.fill_null(units, "").dictionary_encode()
+    names = coded.dictionary.to_pylist()
+    rows = np.bincount(coded.indices.to_numpy(), counts, len(names))
+    found = {
+        name: int(count)
+        for name, count in zip(names, rows, strict=True)
+        if count and not re.fullmatch("([eE][23]?)?", name)  # of 1e3
+    }
+    if not found or len(pc.unique(bare)) <= FEW:
+        return ""
+    if set(found) <= SCALES.keys():
+        return MAGNITUDES
+    most = max(found, key=lambda name: found[name])
+    return most if found[most] > MOSTLY * counts.sum() else ""
+
+
+def _without_unit(bare: Any, unit: str) -> tuple[Any, NDArray[np.float64] | float]:
+    """The texts without it, empty where it lacks; and (n,) factors."""
+    if not unit:
+        return bare, 1.0
+    if unit == MAGNITUDES:
+        parts = pc.extract_regex(bare, r"^(?P<number>.*?) ?(?P<scale>[kKMB]?)$")
+        texts = pc.fill_null(parts.field("number"), "")
+        names = pc.fill_null(parts.field("scale"), "").to_pylist()
+        return texts, np.array([SCALES.get(name, 1.0) for name in names])
+    shape = rf"^(?P<number>.*?) ?{re.escape(unit)}$"
+    return pc.fill_null(pc.extract_regex(bare, shape).field("number"), ""), 1.0
+
+
+def _bare(texts: Any) -> tuple[Any, bool, bool]:
+    """The texts without currency, percent and brackets, with plain signs and blanks.
+
+    Returns:
+        The texts, whether anything was taken off, and whether a currency was.
+    """
     text = pc.replace_substring_regex(texts, "[\u2212\u2010-\u2014\ufe63\uff0d]", "-")
     text = pc.replace_substring_regex(text, "[\u00a0\u202f\u2009\u2007\t]", " ")
     text = pc.replace_substring_regex(text, "[\u2019\u2018`\u00b4]", "'")
     text = pc.replace_substring_regex(text, r"^\((.+)\)$", r"-\1")
+    text = pc.replace_substring_regex(text, MINUS_BEHIND, r"-\1")
     text = pc.replace_substring_regex(text, r" ?%$|^% ?", "")
     currencies = pc.extract_regex(text, rf"(?P<sign>{CURRENCY})").field("sign").drop_null()
-    if len(pc.unique(currencies.filter(pc.not_equal(currencies, "")))) == 1:
+    currency = len(pc.unique(currencies.filter(pc.not_equal(currencies, "")))) == 1
+    if currency:
         text = pc.replace_substring_regex(text, rf"^([+-]?) ?{CURRENCY} ?([+-]?)", r"\1\2")
         text = pc.replace_substring_regex(text, rf" ?{CURRENCY}$", "")
-    return text, not text.equals(texts)
+    return text, not text.equals(texts), currency
 
 
 def _matches(bare: Any, decimal: str, thousands: str) -> NDArray[np.bool_]:

@@ -109,7 +109,7 @@ def _damage(exc: Exception, file: Any, name: str, first: int = 0) -> Exception:
 
 def _part(read: Any, name: str, fits: frozenset[str], first: int = 0) -> Part:
     written = tuple(read.schema.names)
-    names, findings = dialect.names(tuple(text.strip() for text in written), name)
+    names, findings = dialect.names(written, name)
     columns = [
         column.cast(pa.int64()) if own in fits else plain(column)
         for own, column in zip(written, read.columns, strict=True)
@@ -186,7 +186,7 @@ def plain(array: Any) -> Any:
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return array.cast(pa.string())
     if pa.types.is_duration(kind):
-        return array.cast(pa.duration("us"), safe=False).cast(pa.int64())
+        return array.cast(pa.duration("us"), safe=False).cast(pa.int64()).cast(pa.float64())
     if pa.types.is_decimal(kind):  # by way of text, which is rounded once, as in a CSV
         array = array.cast(pa.string()).cast(pa.float64())
     elif pa.types.is_uint64(kind):

@@ -19,7 +19,7 @@ from job.data.files.listing import Found
 from job.data.findings import FEW, Finding
 from job.data.place import MEMORY, Place
 from job.data.reading import Csv
-from job.data.table import csvtext, excel, jsontext, parquetfile
+from job.data.table import csvtext, dialect, excel, jsontext, parquetfile
 from job.data.table.frame import Frame, Part, joined
 from job.errors import DataError
 
@@ -134,7 +134,7 @@ def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> 
     if ending == "xlsx":
         return excel.table(path, name, said, known)
     if ending in ("json", "jsonl", "ndjson"):
-        return Part(name=name, table=jsontext.table(path, name))
+        return _named(jsontext.table(path, name), name)
     return csvtext.table(path, name, said, known)
 
 
@@ -144,29 +144,49 @@ def batches(
     """One file block by block: rows, names as the file has them → columns, index, findings.
 
     What stands in its folders below the root, as in country=DE/part-0.parquet, are columns of text,
-    unless the file has columns of these names.
+    unless the file has columns of these names. A row of a text file with another number of fields
+    is one of missing values, so that each row has its prediction.
     """
     added = _partition(key, name)
     with opening.reading(name):
-        for part in _ended(_parts(key, path, name, said, known)):
+        for part in _ended(_parts(key, path, name, said, known, every=True)):
             table = _extended(part.table, added)
             names = dict(zip(part.written, part.table.column_names, strict=False))
             yield table, {w: n for w, n in names.items() if w != n}, part.index, part.findings
 
 
 def _parts(
-    key: str, path: Path, name: str, said: Csv, known: frozenset[str], *, strict: bool = False
+    key: str,
+    path: Path,
+    name: str,
+    said: Csv,
+    known: frozenset[str],
+    *,
+    strict: bool = False,
+    every: bool = False,
 ) -> Iterator[Part]:
     ending = _ending(key)
     if ending in ("parquet", "pq"):
         yield from parquetfile.batches(path, name)
     elif ending in ("json", "jsonl", "ndjson"):
         for batch in jsontext.batches(path, name):
-            yield Part(name=name, table=pa.table(batch))
+            yield _named(pa.table(batch), name)
     elif ending in ("feather", "arrow", "ipc", "xlsx"):
         yield _part(key, path, name, said, known)
     else:
-        yield from csvtext.batches(path, name, said, known, strict=strict)
+        yield from csvtext.batches(path, name, said, known, strict=strict, every=every)
+
+
+def _named(table: Any, name: str) -> Part:
+    """A part with names as columns have them."""
+    written = tuple(table.column_names)
+    names, findings = dialect.names(written, name)
+    return Part(
+        name=name,
+        table=table.rename_columns(list(names)),
+        written=written,
+        findings=tuple(findings),
+    )
 
 
 def _ended(parts: Iterator[Part]) -> Iterator[Part]:

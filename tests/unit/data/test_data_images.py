@@ -106,7 +106,7 @@ def test_other_sizes_are_resized_to_the_common_one(tmp_path):
     picture(5, size=(9, 9), mode="RGB").save(root / "dog" / "odd.png")
     dataset = load(root)
     assert dataset.train.x.shape[1:] == (6, 5, 3)
-    assert "1 of 41 images have another size and are resized to 6 × 5" in dataset.warnings[0]
+    assert "1 of 41 images has another size and is resized to 6 × 5" in dataset.warnings[0]
     assert dataset.train.x[..., 0].tobytes().startswith(before.train.x[0].tobytes())
     chosen = load(root, image_size=(4, 4))
     assert chosen.train.x.shape[1:] == (4, 4, 3)
@@ -242,7 +242,9 @@ BAD = {
     "cut.bmp": (encoded(mode="RGB", form="BMP")[:-50], ""),
     "cut.tiff": (encoded(mode="RGB", form="TIFF")[:60], ""),
     "cut.webp": (encoded(mode="RGB", form="WEBP")[:40], ""),
-    "float.tif": (encoded(pixels=np.zeros((6, 5), np.float32), form="TIFF"), "the mode F"),
+    "float.tif": (encoded(pixels=np.full((6, 5), 7, np.float32), form="TIFF"), "from 7 to 7 in"),
+    "nan.tif": (encoded(pixels=np.full((6, 5), np.nan, np.float32), form="TIFF"), "nan"),
+    "wide.tif": (encoded(pixels=np.zeros((6, 5), np.int32), form="TIFF"), "the mode I"),
     "phone.heic": (b"\0\0\0\x18ftypheic", "no image in a format that is read"),
 }
 
@@ -258,17 +260,35 @@ def test_a_bad_image_is_named(name, tmp_path):
         list(data.unlabelled(data.images_of(str(root), tmp_path), shape=(6, 5), reading=Reading()))
 
 
+def test_pixels_with_fractions_go_from_black_to_white(tmp_path):
+    root = folder(tmp_path / "in", suffix="tif")
+    whole = load(root)
+    for path in root.glob("*/*.tif"):
+        pixels = np.asarray(Image.open(path))
+        Image.fromarray(np.float32(pixels / 255)).save(path)
+    dataset = load(root)
+
+    def seen(of):
+        return {row.tobytes() for side in (of.train, of.test) for row in side.x}
+
+    assert seen(dataset) == seen(whole)
+    [(new, *_)] = data.unlabelled(
+        data.images_of(str(root / "cat"), tmp_path), shape=(6, 5), reading=Reading()
+    )
+    assert {row.tobytes() for row in new} < seen(whole)
+
+
 def test_damaged_images_are_all_counted_and_a_few_may_be_left_out(tmp_path):
     root = folder(tmp_path / "in", count=150, mode="RGB")
     whole = load(root)
     for i, (name, (body, _)) in enumerate(BAD.items()):
         (root / ("cat", "dog")[i % 2] / name).write_bytes(body)
-    with pytest.raises(DataError, match=r"12 of 312 that cannot: .* and 2 more\.") as caught:
+    with pytest.raises(DataError, match=r"14 of 314 that cannot: .* and 4 more\.") as caught:
         load(root)
     assert "--allow damaged" in caught.value.hint
     dataset = load(root, allow=("damaged",))
     assert dataset.digest == whole.digest
-    assert "12 of 312 images (3.8%) cannot be read and are left out" in dataset.warnings[0]
+    assert "14 of 314 images (4.5%) cannot be read and are left out" in dataset.warnings[0]
     found = data.images_of(str(root), tmp_path)
     reading = Reading(allow=("damaged",))
     blocks = list(data.unlabelled(found, shape=(6, 5, 3), reading=reading))

@@ -167,7 +167,7 @@ def test_signs_that_the_user_names_are_missing_everywhere(tmp_path):
     city = load(path, csv=("missing=unknown", "missing=-1")).table.schema.lookups[0]
     assert city.categories == tuple(sorted(CITIES))
     assert city.has_missing
-    assert city.parsing == Parsing(missing=("unknown", "-1"), trimmed=True)
+    assert city.parsing == Parsing(missing=("unknown", "-1"), trimmed=True, composed=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from job import data
 from job.config.data import DataOptions
-from job.report.conversion import from_pandas
+from job.report.conversion import from_pandas, read_csv
 
 ROWS = 120
 START = dt.datetime(2023, 1, 1, 7, 30)
@@ -18,6 +18,11 @@ COLUMNS = {
     "debit": lambda i: f"({i / 4:.2f})" if i % 3 else f"{i / 4:.2f}",
     "euro": lambda i: f"{1000 + i / 4:,.2f}".translate(str.maketrans(",.", ".,")),
     "rate": lambda i: f"{i / 4}%",
+    "owed": lambda i: f"{i / 4}-" if i % 3 else f"{i / 4}",
+    "size": lambda i: f"{i / 4}K" if i % 3 else f"{i}M",
+    "way": lambda i: f"{i / 4} km",
+    "zip": lambda i: f"{i % 7 * 1161:05}",
+    "place": lambda i: ("Ko\u0308ln", "Köln", "Nice")[i % 3],
     "city": lambda i: ("Köln ", " Osaka", "", "NA")[i % 4],
     "few": lambda i: "" if i % 5 == 0 else str(i % 3),
     "yes": lambda i: str(i % 2 == 0),
@@ -45,10 +50,14 @@ def test_the_printed_conversion_gives_what_predict_reads(typed, tmp_path):
     )  # fmt: skip
     schema = dataset.table.schema
     assert {column.name for column in schema.columns} == set(COLUMNS)
-    frame = pd.read_csv(path, sep=";", keep_default_na=not typed, dtype=None if typed else str)
+    code = read_csv(schema)
+    assert code == "frame = pandas.read_csv(\"rows.csv\", dtype={'zip': str})"
+    code = code.replace('"rows.csv"', 'path, sep=";", keep_default_na=typed')
+    found = {"pandas": pd, "np": np, "path": path, "typed": not typed}
+    exec(code if typed else code.replace("{'zip': str}", "str"), found)
+    frame = found["frame"]
     if not typed:
         frame["city"] = [COLUMNS["city"](i) for i in range(ROWS)]
-    found = {"frame": frame, "pandas": pd, "np": np}
     exec(from_pandas(schema), found)
     [(expected, *_)] = data.table_rows(str(path), schema, tmp_path)
     for name, values in expected.items():
