@@ -21,7 +21,7 @@ from job.gate import contest
 from job.models.plan import resumed
 from job.process.scratch import scratch
 from job.process.timing import Clock
-from job.record import Outcome, Record
+from job.record import Fit, Outcome, Record
 from job.registry import Versions, publish, runs
 from job.registry.fingerprint import expect_same_source, recognized
 from job.registry.runs import Identity
@@ -97,49 +97,53 @@ def make(
         fit = train_and_score(
             config, dataset, info, clock=clock, load=load, saves=saves, watch=events.WATCH
         )
-        dataset = fit.dataset
         events.evaluated(fit.metrics)
-        with clock.phase("export"):
-            export.write(
-                fit.network,
-                folder,
-                dataset.schema,
-                classes=dataset.classes,
-                threshold=fit.metrics.threshold,
-            )
-            check.submit(folder, dataset.raw_test(export.CHECKED_ROWS), dataset.schema)
-        with clock.phase("compare"):
-            metric, why = contest.choose_metric(versions, config, dataset)
-            events.metric_chosen(metric, why)
-            challenger = contest.challenger(dataset, fit, metric)
-            verdict = contest.judge(versions, challenger, versions.champion())
-            past = versions.recent()
-        events.decided(verdict, reasons=verdict.promote or config.gate.rejection_ok)
-        events.publishing_started(versions.store.uri)
-        with clock.phase("importance"):
-            importance, occlusions = column_importance(fit, metric), mistake_occlusions(fit)
-        made = Record(
-            **vars(this),
-            **vars(fit),
-            version=publish.claim(versions, this.run_id, this.attempt),
-            importance=importance,
-            occlusions=occlusions,
-            metric=metric,
-            verdict=verdict,
-            past=past,
-            seconds=dict(clock.seconds),
-            peak_memory_mb=device.peak_memory_mb(),
-            gpu_peak_memory_mb=device.gpu_peak_memory_mb(),
-        )
-        with clock.phase("report"):
-            page.render(folder, made)
-        with clock.phase("check"):
-            check.result(
-                fit.probabilities[: export.CHECKED_ROWS],
-                export.tolerance(fit.network),
-                classes=dataset.classes,
-                threshold=fit.metrics.threshold,
-            )
+        made, challenger = record(fit, versions, this, folder, clock, check)
     made = replace(made, seconds=dict(clock.seconds))
     artifacts.write(folder, made)
+    return made, challenger
+
+
+def record(
+    fit: Fit, versions: Versions, this: Identity, folder: Path, clock: Clock, check: export.Check
+) -> tuple[Record, contest.Challenger]:
+    """From a trained model to its exports, verdict and report; `check` proves the exports."""
+    dataset, threshold = fit.dataset, fit.metrics.threshold
+    with clock.phase("export"):
+        export.write(
+            fit.network, folder, dataset.schema, classes=dataset.classes, threshold=threshold
+        )
+        check.submit(folder, dataset.raw_test(export.CHECKED_ROWS), dataset.schema)
+    with clock.phase("compare"):
+        metric, why = contest.choose_metric(versions, fit.config, dataset)
+        events.metric_chosen(metric, why)
+        challenger = contest.challenger(dataset, fit, metric)
+        verdict = contest.judge(versions, challenger, versions.champion())
+        past = versions.recent()
+    events.decided(verdict, reasons=verdict.promote or fit.config.gate.rejection_ok)
+    events.publishing_started(versions.store.uri)
+    with clock.phase("importance"):
+        importance, occlusions = column_importance(fit, metric), mistake_occlusions(fit)
+    made = Record(
+        **vars(this),
+        **vars(fit),
+        version=publish.claim(versions, this.run_id, this.attempt),
+        importance=importance,
+        occlusions=occlusions,
+        metric=metric,
+        verdict=verdict,
+        past=past,
+        seconds=dict(clock.seconds),
+        peak_memory_mb=device.peak_memory_mb(),
+        gpu_peak_memory_mb=device.gpu_peak_memory_mb(),
+    )
+    with clock.phase("report"):
+        page.render(folder, made)
+    with clock.phase("check"):
+        check.result(
+            fit.probabilities[: export.CHECKED_ROWS],
+            export.tolerance(fit.network),
+            classes=dataset.classes,
+            threshold=threshold,
+        )
     return made, challenger

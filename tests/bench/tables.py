@@ -25,12 +25,12 @@ from pathlib import Path
 from sklearn.model_selection import train_test_split
 
 PEERS = {
-    "hist": ("boosting", "scikit-learn==1.9.1", "pandas==3.1.1"),
-    "catboost": ("boosting", "catboost==1.2.10", "pandas==3.1.1"),
-    "tabm": ("neural", "pytabkit[models]==1.7.3"),
-    "realmlp": ("neural", "pytabkit[models]==1.7.3"),
+    "hist": ("scikit-learn==1.9.1", "pandas==3.1.1"),
+    "catboost": ("catboost==1.2.10", "pandas==3.1.1"),
+    "tabm": ("pytabkit[models]==1.7.3",),
+    "realmlp": ("pytabkit[models]==1.7.3",),
 }
-"""Program → its script below peers/, and packages."""
+"""Program → the packages that it takes."""
 NAMES = {
     "job": "mlp-job", "hist": "HistGradientBoosting", "catboost": "CatBoost", "tabm": "TabM",
     "realmlp": "RealMLP",
@@ -96,9 +96,8 @@ def figures(
 
 
 def theirs(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict[str, float]:
-    script, *packages = PEERS[program]
-    packages = [f"--with={package}" for package in packages]
-    script = Path(__file__).parent / "peers" / f"{script}.py"
+    packages = [f"--with={package}" for package in PEERS[program]]
+    script = Path(__file__).parent / "peers" / "table.py"
     command = ["uv", "run", "--isolated", "--no-project", "--python=3.11", *packages, "python"]
     done = subprocess.run(
         [*command, script, program, *parts, label], capture_output=True, text=True, check=True

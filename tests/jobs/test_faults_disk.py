@@ -1,8 +1,16 @@
 """The real job on a disk that fills up, goes read-only, or holds what does not belong there."""
 
+import os
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from disks import disk
 from kill import EVENT, FolderBench, Kill, expect_promises
+from program import PROGRAM, failure
 
 
 @pytest.fixture
@@ -82,3 +90,30 @@ def test_scratch_on_a_disk_with_bad_days(bench, small_disk):
         bench.enter = ()
     assert (ended.code, epochs(ended)) == (0, []), ended
     expect_promises(bench, "disk")
+
+
+@pytest.mark.parametrize(
+    ("name", "received"),
+    [
+        ("t.parquet", "GiB free"),  # before anything is read
+        ("t.csv.gz", "No space left on device"),  # its rows are not known before
+    ],
+)
+def test_a_stream_of_more_rows_than_the_disk_holds(name, received, small_disk, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / name
+    values = np.arange(400_000) % 1000 / 8
+    table = pa.table({f"x{i}": values + i for i in range(10)} | {"y": ["a", "b"] * 200_000})
+    if path.suffix == ".parquet":
+        pa.parquet.write_table(table, path)
+    else:
+        with pa.CompressedOutputStream(str(path), "gzip") as out:
+            pa.csv.write_csv(table, out)
+    done = subprocess.run(
+        [*small_disk.enter, PROGRAM, "data", path, "--label=y", "--feed=stream"],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"TMPDIR": str(small_disk.path)},
+    )  # fmt: skip
+    assert done.returncode == 74, done.stdout + done.stderr
+    assert "room for its rows" in failure(done)["message"]
+    assert received in failure(done)["message"]
+    assert list(small_disk.seen.iterdir()) == []

@@ -1,7 +1,7 @@
 """The same data read into memory and onto the disk: one digest, one schema, one split."""
 
-import errno
-import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +11,10 @@ import pytest
 from data_files import load, refused, write_npz
 from PIL import Image
 
-from job.data import hashing, memory, place, sizing, splits
+from job.data import hashing, place, splits
 from job.data.place import Disk
 from job.data.table import frame, split
-from job.errors import DataError, StoreError
+from job.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -161,22 +161,28 @@ def test_images_are_the_same_in_memory_and_on_the_disk(tmp_path):
     same(load(tmp_path, feed="memory"), load(tmp_path, feed="stream"))
 
 
-def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path, monkeypatch):
-    uri = written(tmp_path, "parquet")
-    assert not load(uri, label="y").size.streamed
-    monkeypatch.setattr(memory, "limit", lambda: 4000 * 9 * 10)
-    dataset = load(uri, label="y")
-    assert dataset.size.streamed
-    assert dataset.size.needed >= 4000 * 9 * sizing.PER_VALUE
+STREAMED = """
+import sys
+from job.config import Config
+from job.data import sizing
+from pathlib import Path
+from job.data.files import listing
+reading = Config.of(data=sys.argv[1], name="t", label="x0").data
+print(sizing.of(reading, *(listing.find(uri, Path(".")) for uri in sys.argv[1:])).streamed)
+"""
 
 
-def test_what_fits_into_memory_only_without_its_test_set_goes_to_the_disk(tmp_path, monkeypatch):
-    (tmp_path / "test").mkdir()
-    uri, test_uri = written(tmp_path, "parquet"), written(tmp_path / "test", "parquet")
-    needed = load(uri, label="y").size.needed
-    monkeypatch.setattr(memory, "limit", lambda: int(1.5 * needed / sizing.SHARE))
-    assert not load(uri, label="y").size.streamed
-    assert load(uri, test_uri, label="y").size.streamed
+@pytest.mark.parametrize(
+    ("gigabytes", "files", "streamed"),
+    [(1, 1, True), (64, 1, False), (2, 1, False), (2, 2, True)],  # a file takes 0.75 GB of 60 %
+)
+def test_what_does_not_fit_into_memory_goes_to_the_disk(gigabytes, files, streamed, tmp_path):
+    ones = pa.array(np.ones(3_000_000, np.int8))  # a small file of many values
+    pa.parquet.write_table(pa.table({f"x{i}": ones for i in range(10)}), tmp_path / "t.parquet")
+    limited = ("prlimit", f"--data={gigabytes << 30}", sys.executable, "-c", STREAMED)
+    data = [tmp_path / "t.parquet"] * files
+    done = subprocess.run([*limited, *data], capture_output=True, text=True)
+    assert done.stdout == f"{streamed}\n", done.stderr
 
 
 def test_a_table_is_not_tested_on_the_embedded_images(tmp_path):
@@ -191,23 +197,6 @@ def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
     dataset = load(uri, label="y", feed="stream")
     assert list((tmp_path / "scratch").iterdir()) == []  # though its rows are there
     assert isinstance(dataset.train.x["numbers"], np.memmap)
-
-
-def test_a_disk_without_room_is_found_before_anything_is_read(tmp_path, monkeypatch):
-    uri = written(tmp_path, "parquet")
-    monkeypatch.setattr(sizing, "KEPT", 1 << 40)
-    with refused(StoreError, "room for its rows", "t.parquet"):
-        load(uri, label="y", feed="stream")
-
-
-def test_a_disk_that_fills_up_is_a_store_error(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    uri = written(tmp_path, "csv.gz")  # whose size is not known before
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with refused(StoreError, "room for its rows", "No space left on device"):
-        load(uri, label="y", feed="stream")
 
 
 def test_a_damaged_shard_is_named_with_the_row_group(tmp_path):

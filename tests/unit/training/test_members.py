@@ -1,6 +1,7 @@
 """Members: trained side by side, stopped, dropped, resumed and averaged."""
 
 import dataclasses
+import itertools
 
 import churn
 import numpy as np
@@ -18,10 +19,16 @@ from job.training import blocks, calibration
 from job.training.packed import digest
 
 
+def with_many_cities(table):
+    """More than are one-hot, so that they are embedded."""
+    return [row | {"city": f"city {i % 80}"} for i, row in enumerate(table)]
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     device.prepare("cpu")
-    path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", churn.rows(400))
+    rows = with_many_cities(churn.rows(400))
+    path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", rows)
     return str(path)
 
 
@@ -65,13 +72,27 @@ def test_folds_keep_keys_together_and_spread_the_classes():
     assert (fold != splits.folds(y, keys, 5, seed=1)).any()
 
 
-def test_a_member_learns_nothing_from_the_rows_that_it_holds_out(monkeypatch):
+def with_labels_exchanged(dataset, rows, folds_of):
+    """The data with labels exchanged between rows, wherever the folds stay what they are."""
+    y, fold, exchanged = dataset.train.y.copy(), folds_of(dataset.train.y), 0
+    for i, j in itertools.combinations(rows, 2):
+        other = y.copy()
+        other[[i, j]] = y[[j, i]]
+        if y[i] != y[j] and (folds_of(other) == fold).all():
+            y, exchanged = other, exchanged + 1
+    assert exchanged >= 3
+    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
+
+
+def of_members(dataset):
+    """Labels → the fold that each row is in, of which a member holds one out."""
+    return lambda y: splits.folds(y, dataset.keys(), plan.FOLDS)
+
+
+def test_a_member_learns_nothing_from_the_rows_that_it_holds_out():
     dataset = tiny.corners(240, 0)
-    fold = splits.folds(dataset.train.y, dataset.keys(), 3)
-    y = dataset.train.y.copy()
-    y[fold == 0] = (y[fold == 0] + 1) % 4
-    other = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
-    monkeypatch.setattr(splits, "folds", lambda *_args, **_kwargs: fold)
+    held_out = np.flatnonzero(of_members(dataset)(dataset.train.y) == 0)
+    other = with_labels_exchanged(dataset, held_out, of_members(dataset))
     before, after = (several(each, epochs=1)[0] for each in (dataset, other))
     expect_others_moved(before, after, dataset)
 
@@ -84,9 +105,8 @@ def expect_others_moved(before, after, dataset):
     assert (old[:, 1:] != new[:, 1:]).any()
 
 
-def test_members_of_a_table_share_no_vectors_of_categories_and_words(tmp_path, monkeypatch):
-    monkeypatch.setattr("job.models.tabular.ONE_HOT", 2)  # cities are embedded
-    table = churn.rows(240)
+def test_members_of_a_table_share_no_vectors_of_categories_and_words(tmp_path):
+    table = with_many_cities(churn.rows(240))
     for i, row in enumerate(table):
         row["note"] = f"a {'bad' if row['churned'] == 'yes' else 'good'} day number {i}"
     path = churn.write_csv(tmp_path / "churn.csv", table)
@@ -96,10 +116,8 @@ def test_members_of_a_table_share_no_vectors_of_categories_and_words(tmp_path, m
         reading=Reading(label="churned", text=("note",)),
     )  # fmt: skip
     settled = plan.decide(config, dataset, gpu=False).config
-    fold = splits.folds(dataset.train.y, dataset.keys(), 3)
-    y = np.where(fold == 0, 1 - dataset.train.y, dataset.train.y).astype(np.int32)
-    other = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
-    monkeypatch.setattr(splits, "folds", lambda *_args, **_kwargs: fold)
+    held_out = np.flatnonzero(of_members(dataset)(dataset.train.y) == 0)
+    other = with_labels_exchanged(dataset, held_out, of_members(dataset))
     trained = []
     for each in (dataset, other):
         device.prepare("cpu")
@@ -135,10 +153,7 @@ def test_an_average_of_members_reloads_in_a_fresh_process(tmp_path):
 
 
 @pytest.mark.parametrize(("members", "kind"), [(4, "out-of-fold"), (1, "held-out")])
-def test_a_table_s_network_takes_raw_columns_in_a_fresh_process(
-    members, kind, table, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("job.models.tabular.ONE_HOT", 2)  # cities are embedded
+def test_a_table_s_network_takes_raw_columns_in_a_fresh_process(members, kind, table, tmp_path):
     open_ = Config.of(data="t", name="t", epochs=30, members=members, hidden=(16, 16))
     dataset = load(table, open_)
     settled = plan.decide(open_, dataset, gpu=False).config
@@ -296,18 +311,14 @@ def test_a_temperature_is_kept_only_if_it_helps_on_other_rows():
     assert calibration.temperature(sharp[:50], y[:50]) == 1.0
 
 
-def test_common_validation_rows_either_stop_training_or_are_reported(monkeypatch):
+def test_common_validation_rows_either_stop_training_or_are_reported():
     dataset = tiny.corners(300, 60)
     _, fitted = several(dataset, epochs=6, patience=1)
     reported = fitted.validation.rows
     assert fitted.validation.kind == "held-out"
     assert set(reported) < set(dataset.validation_rows)
     assert 0.3 < len(reported) / len(dataset.validation_rows) < 0.7
-    y = dataset.train.y.copy()
-    y[reported] = (y[reported] + 1) % 4
-    other = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
     rows, keys = dataset.validation_rows, dataset.keys()
-    halves = splits.folds(dataset.train.y[rows], keys[rows], 2)
-    monkeypatch.setattr(splits, "folds", lambda *_args, **_kwargs: halves)
+    other = with_labels_exchanged(dataset, reported, lambda y: splits.folds(y[rows], keys[rows], 2))
     again = several(other, epochs=6, patience=1)[1]
     assert [r.val_loss for r in again.history] == [r.val_loss for r in fitted.history]

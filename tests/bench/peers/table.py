@@ -1,6 +1,6 @@
 """One peer on one split of a table, with its library's defaults; prints its figures as JSON.
 
-python boosting.py hist|catboost TRAIN.csv TEST.csv LABEL
+python table.py hist|catboost|tabm|realmlp TRAIN.csv TEST.csv LABEL
 """
 
 import json
@@ -34,10 +34,40 @@ def catboost(train, y, text):
     )
 
     def prepared(frame):
-        return frame.assign(**{c: frame[c].astype(str).where(frame[c].notna(), "") for c in text})
+        return without_gaps(frame, text)
 
     model.fit(prepared(train), y)
     return model, prepared
+
+
+def tabm(train, y, text):
+    from pytabkit import TabM_D_Classifier
+
+    return neural(TabM_D_Classifier, train, y, text)
+
+
+def realmlp(train, y, text):
+    from pytabkit import RealMLP_TD_Classifier
+
+    return neural(RealMLP_TD_Classifier, train, y, text)
+
+
+def neural(kind, train, y, text):
+    model = kind(device="cpu")
+
+    def prepared(frame):
+        return without_gaps(frame, text)
+
+    model.fit(prepared(train), y, cat_col_names=text)
+    return model, prepared
+
+
+def without_gaps(frame, text):
+    """The rows with missing text as ""."""
+    return frame.assign(**{c: frame[c].astype(str).where(frame[c].notna(), "") for c in text})
+
+
+PEERS = {"hist": hist, "catboost": catboost, "tabm": tabm, "realmlp": realmlp}
 
 
 def main():
@@ -47,7 +77,7 @@ def main():
     y, y_test = train.pop(label).astype(str), test.pop(label).astype(str)
     text = [c for c in train if not pd.api.types.is_numeric_dtype(train[c])]
     began = time.perf_counter()
-    model, prepared = {"hist": hist, "catboost": catboost}[name](train, y, text)
+    model, prepared = PEERS[name](train, y, text)
     said = model.predict_proba(prepared(test))
     place = {str(each): i for i, each in enumerate(model.classes_)}
     true = np.array([place.get(each, -1) for each in y_test])
