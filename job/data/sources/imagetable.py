@@ -114,12 +114,11 @@ def _may_name_images(found: Found, reading: Reading) -> bool:
 
 def _column(columns: Mapping[str, Any], reading: Reading) -> str | None:
     """The first column of text that names images."""
-    import pyarrow as pa
+    from job.data.table import kinds
 
     for name, array in columns.items():
         left_out = name in reading.exclude or (reading.columns and name not in reading.columns)
-        kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-        if left_out or name in (reading.label, reading.group) or not pa.types.is_string(kind):
+        if left_out or name in (reading.label, reading.group) or not kinds.is_text(array.type):
             continue
         texts = [text for text in _texts(array) if text]
         if texts and sum(bool(IMAGE.fullmatch(t)) for t in texts) >= SHARE * len(texts):
