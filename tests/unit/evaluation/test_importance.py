@@ -1,10 +1,14 @@
 """Permutation importance: of a known model, beside scikit-learn's, and bounded."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
 
+from job.config.gate import Metric
 from job.data.dataset import Split
 from job.data.schema import Column, Schema
 from job.evaluation import importance as measured
@@ -52,16 +56,27 @@ def rows(count: int, numbers: int = 4) -> Split:
     return Split(x={"numbers": x, "codes": codes}, y=(rng.random(count) < yes).astype(np.int32))
 
 
-def of(model: Model, test: Split, columns: Schema, **options: object) -> Importance:
-    found = importance(
+def measure(
+    model: Model,
+    test: Split,
+    columns: Schema,
+    *,
+    metric: Metric = "accuracy",
+    stop: Callable[[], bool] = lambda: False,
+) -> Importance | None:
+    return importance(
         model,
         test,
         columns,
         probabilities=model(test.x),
         classes=("no", "yes"),
-        metric="accuracy",
-        **options,  # type: ignore[arg-type]
+        metric=metric,
+        stop=stop,
     )
+
+
+def of(model: Model, test: Split, columns: Schema, **options: Any) -> Importance:
+    found = measure(model, test, columns, **options)
     assert found
     return found
 
@@ -124,29 +139,10 @@ def test_it_stops_when_time_is_over() -> None:
     test, model = rows(300), Model()
     found = of(model, test, schema(4), stop=lambda: model.calls > 4 * 5 + 1)
     assert found.rounds == 5
-    stopped = importance(
-        model,
-        test,
-        schema(4),
-        probabilities=model(test.x),
-        classes=("no", "yes"),
-        metric="accuracy",
-        stop=lambda: True,
-    )
-    assert stopped is None
+    assert measure(model, test, schema(4), stop=lambda: True) is None
 
 
 def test_a_metric_that_the_rows_do_not_define_is_none() -> None:
-    test = rows(300)
-    one_class = Split(x=test.x, y=np.zeros(300, np.int32))
-    model = Model()
-    found = importance(
-        model,
-        one_class,
-        schema(4),
-        probabilities=model(test.x),
-        classes=("no", "yes"),
-        metric="roc_auc",
-    )
-    assert found
+    one_class = Split(x=rows(300).x, y=np.zeros(300, np.int32))
+    found = of(Model(), one_class, schema(4), metric="roc_auc")
     assert all(each.lost is None and each.lost_interval is None for each in found.columns)
