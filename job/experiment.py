@@ -243,7 +243,7 @@ def train_and_score(
     advice = plan.worth_a_try(config, dataset)
     decided = replace(decided, reasons=(*decided.reasons, *advice))
     watch.planned(decided)
-    config = decided.config
+    given, config = config.flat(), decided.config
     epochs = config.training.epochs or 0
     memory = partial(
         device.foreign_errors,
@@ -303,6 +303,7 @@ def train_and_score(
         exact=exact if fitted.time_limited is None else False,
         time_limited=fitted.time_limited,
         notes=notes,
+        chosen=frozenset(name for name, value in config.flat().items() if value != given[name]),
     )
 
 

@@ -45,6 +45,7 @@ class Fit:
         exact: Whether it was resumed with the same bits; None when it was not resumed.
         time_limited: Steps done when the time limit ended training; None when it did not.
         notes: What the rows, the device or the time limit decided of the network, in sentences.
+        chosen: Options that were left open, and that the job chose.
     """
 
     config: Config
@@ -64,6 +65,7 @@ class Fit:
     exact: bool | None = None
     time_limited: int | None = None
     notes: tuple[str, ...] = ()
+    chosen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,7 +110,8 @@ def _plots(
 def _context(record: Record) -> dict[str, Any]:
     """What the templates see besides pictures: the record's values and what follows from them."""
     metrics, dataset = record.metrics, record.dataset
-    options = record.config.flat().items()
+    options = record.config.flat()
+    same = {name for name, value in options.items() if value == OPTIONS[name].default}
     scored = [score for score in metrics.per_class if score.support]
     return {
         "record": record,
@@ -131,8 +132,9 @@ def _context(record: Record) -> dict[str, Any]:
         "open_rows": _OPEN_ROWS,
         "column_rows": _COLUMN_ROWS,
         "confusions": wording.top_confusions(metrics),
-        "changed": [(name, value) for name, value in options if value != OPTIONS[name].default],
-        "unchanged": [(name, value) for name, value in options if value == OPTIONS[name].default],
+        "given": {k: options[k] for k in options if k not in same | record.chosen},
+        "chosen": {k: options[k] for k in options if k in record.chosen},
+        "unchanged": {k: options[k] for k in options if k in same},
     }
 
 

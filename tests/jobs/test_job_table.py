@@ -62,6 +62,14 @@ def test_the_manifest_holds_the_schema_and_the_report_the_columns(trained):
     assert "tenure/months" in page
     assert "Köln" in page
     assert "looks like an identifier" in page
+    options = page.split("Options that were set")[1].split("Every other option")[0]
+    given, chosen = options.split("Options that the job chose")
+    for name in ("--batch-size", "--hidden", "--label"):
+        assert name in given
+        assert name not in chosen
+    for name in ("--members", "--model", "--feed"):
+        assert name in chosen
+        assert name not in given
     card = (files / "README.md").read_text()
     assert "a row of 5 columns" in card
     code = card.split("```python\n")[1].split("```")[0]

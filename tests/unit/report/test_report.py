@@ -19,9 +19,10 @@ import yaml
 from PIL import Image
 
 from job import evaluation, export
-from job.config import Config
+from job.config import OPTIONS, Config, flag
 from job.data.findings import Finding
 from job.evaluation.occlusion import Occlusion
+from job.models import plan
 from job.record import Record
 from job.registry.manifest import Manifest, Scores
 from job.registry.verdict import Verdict
@@ -486,6 +487,25 @@ def test_the_metric_that_ranks_is_the_headline(tmp_path: Path) -> None:
     page = rendered(tmp_path, record)
     assert f"ROC AUC {record.metrics.scores.roc_auc:.4f} on " in page.text
     assert "Always answering “yes”, the most common class, reaches 0.5000." in page.text
+
+
+def test_the_options_that_were_set_come_before_those_that_the_job_chose(tmp_path: Path) -> None:
+    config = Config.of(data="s3://b/x.npz", name="rows", epochs=3)
+    record = records.invented(config=config, chosen=frozenset({"batch_size", "members"}))
+    page.render(tmp_path, record)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    given, rest = html.split("Options that were set")[1].split("Options that the job chose")
+    chosen, others = rest.split("Every other option")
+    row = '<tr><th scope="row"><code>--{}</code></th><td>{}</td></tr>'
+    assert row.format("epochs", 3) in given
+    assert row.format("batch-size", 250) in chosen
+    names = [re.findall("<code>(--[a-z-]+)</code>", part) for part in (given, chosen, others)]
+    assert names[1] == ["--members", "--batch-size"]
+    assert sorted([*names[0], *names[1], *names[2]]) == sorted(map(flag, OPTIONS))
+    all_open = records.invented(
+        config=Config(), chosen=frozenset(plan.REFERENCE), uri="mnist", shape=(8, 8), dtype="uint8"
+    )
+    assert "Options that were set" not in rendered(tmp_path, all_open).text
 
 
 def test_the_learning_curves_name_the_validation(tmp_path: Path) -> None:
