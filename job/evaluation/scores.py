@@ -47,7 +47,7 @@ class Scores:
         average_precision: Of the rarer of two classes; of more, one against the rest, mean.
         log_loss: Mean negative log-likelihood, nats.
         f1: Mean F1 of the classes.
-        brier: Mean squared distance of the probabilities from the truth, 0 to 2.
+        brier: Squared errors of the probabilities, summed over the classes, mean; 0 to 2.
         matthews: Correlation of predicted and true classes, -1 to 1.
     """
 

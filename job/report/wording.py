@@ -223,6 +223,12 @@ def score(metric: str, value: float) -> str:
     return percent(value) if metric in SHARES else f"{value:.4f}"
 
 
+def brier(classes: int) -> str:
+    """How the Brier score counts, which differs from its other form for two classes."""
+    text = "The Brier score sums the squared errors of all classes: 0 is the best, 2 the worst"
+    return text + ("; of one of two classes alone it is half as much." if classes == 2 else ".")
+
+
 def points(metric: str, change: float) -> str:
     """A change of a score: of a share in points, without the word."""
     return signed(100 * change, 2) if metric in SHARES else signed(change)

@@ -17,6 +17,7 @@ import pytest
 import records
 import yaml
 from PIL import Image
+from sklearn.metrics import brier_score_loss
 
 from job import evaluation, export
 from job.config import OPTIONS, Config, flag
@@ -487,6 +488,20 @@ def test_the_metric_that_ranks_is_the_headline(tmp_path: Path) -> None:
     page = rendered(tmp_path, record)
     assert f"ROC AUC {record.metrics.scores.roc_auc:.4f} on " in page.text
     assert "Always answering “yes”, the most common class, reaches 0.5000." in page.text
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_brier_score_says_what_it_sums(tmp_path: Path, classes: int) -> None:
+    record = records.invented(classes=range(classes), right=0.5)
+    page = rendered(tmp_path, record)
+    _, card = front_matter(tmp_path)
+    two = "of one of two classes alone it is half as much"
+    for text in (page.text, card):
+        assert "The Brier score sums the squared errors of all classes: 0 is the best" in text
+        assert (two in text) is (classes == 2)
+    if classes == 2:
+        half = brier_score_loss(record.dataset.test.y, record.probabilities[:, 1])
+        assert record.metrics.scores.brier == pytest.approx(2 * half, rel=1e-4)
 
 
 def test_the_options_that_were_set_come_before_those_that_the_job_chose(tmp_path: Path) -> None:
