@@ -89,6 +89,11 @@ class Curves:
         return (self.found + self.alarms) / self.rows
 
     @property
+    def average_precision(self) -> float:
+        """The area under precision by recall; scores have that of the rarer class of the rows."""
+        return float((np.diff(self.recall, prepend=0.0) * self.precision).sum())
+
+    @property
     def cost(self) -> NDArray[np.float64] | None:
         """(n,); the expected cost of a row; None without `--threshold cost=`."""
         if self.costs is None:

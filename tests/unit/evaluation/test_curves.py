@@ -37,6 +37,8 @@ def test_the_curves_are_scikit_learns(seed: int) -> None:
     precision, recall, _ = sk.precision_recall_curve(y, probabilities[:, 1])
     np.testing.assert_allclose(got.precision[::-1], precision[:-1])
     np.testing.assert_allclose(got.recall[::-1], recall[:-1])
+    area = sk.average_precision_score(y, probabilities[:, 1])
+    assert got.average_precision == pytest.approx(area)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 0.31, 0.5, 1.0])

@@ -17,7 +17,7 @@ import pytest
 import records
 import yaml
 from PIL import Image
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import average_precision_score, brier_score_loss
 
 from job import evaluation, export
 from job.config import OPTIONS, Config, flag
@@ -405,6 +405,9 @@ def test_the_threshold_says_what_it_does_and_costs(tmp_path: Path) -> None:
         "0.3 now",
     ):
         assert fact in page.text
+    area = average_precision_score(y, record.probabilities[:, 1])
+    assert record.metrics.scores.average_precision != pytest.approx(area)  # “no” is the rarer
+    assert page.text.count(f"average precision {area:.4f}; by chance 0.5") == 1
     plots = {path.stem for path in (tmp_path / "plots").iterdir()}
     assert {"thresholds", "cost", "gain", "roc", "precision-recall"} <= plots
     assert len(page.all("svg")) == 9
