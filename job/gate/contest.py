@@ -28,7 +28,7 @@ from job.process.scratch import scratch
 from job.record import Fit
 from job.registry import Published, Versions, promotion
 from job.registry.fingerprint import fingerprint
-from job.registry.manifest import InputRecord, Manifest, input_of
+from job.registry.manifest import InputRecord, Manifest, input_of, rank
 from job.registry.pointer import Champion, champions, objection_to_repeat
 from job.registry.verdict import Role, Verdict
 
@@ -291,7 +291,7 @@ def _best(
     Without it, every night's model could be a margin worse than the last one's.
     """
     manifests = [each for each in earlier if each.version != champion.version]
-    for manifest in sorted(manifests, key=partial(_rank, challenger.rules.metric), reverse=True):
+    for manifest in sorted(manifests, key=partial(rank, challenger.rules.metric), reverse=True):
         try:
             rival = _scored(versions, manifest, "best", challenger)
         except (DataError, DataNotFound):
@@ -299,14 +299,6 @@ def _best(
         if not rival.obstacle:
             return [rival]
     return []
-
-
-def _rank(metric: Metric, manifest: Manifest) -> tuple[bool, float, int]:
-    """Versions with this score on record come first; old ones follow by their accuracy."""
-    value = manifest.metrics.value(metric)
-    if value is None:
-        return (False, manifest.metrics.accuracy, manifest.version)
-    return (True, scores.better_by(metric, value, 0.0), manifest.version)
 
 
 def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Challenger) -> Rival:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from job.config.gate import Metric
 from job.data.dataset import Classes, Dataset
 from job.data.schema import Schema
+from job.evaluation.scores import better_by
 from job.evaluation.threshold import Threshold
 from job.registry.verdict import Verdict
 
@@ -175,6 +176,14 @@ class Manifest(Draft):
             first, *rest = path.split("/")
             if first != self.attempt or not rest or {"", ".", ".."} & set(rest) or "\0" in path:
                 raise ValueError(f"{path!r} is not a path below {self.attempt!r}")
+
+
+def rank(metric: Metric, manifest: Manifest) -> tuple[bool, float, int]:
+    """The larger, the better; versions without this score on record come last, by accuracy."""
+    value = manifest.metrics.value(metric)
+    if value is None:
+        return (False, manifest.metrics.accuracy, manifest.version)
+    return (True, better_by(metric, value, 0.0), manifest.version)
 
 
 @dataclass(frozen=True, kw_only=True)

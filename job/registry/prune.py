@@ -11,9 +11,10 @@ could tell that they are dead.
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from job.errors import DataError, DataNotFound, StoreError
-from job.registry.manifest import Claim
+from job.registry.manifest import Claim, rank
 from job.registry.pointer import Champion, champions, predecessor
 from job.registry.versions import Listed, Versions
 from job.storage.documents import decode
@@ -100,10 +101,12 @@ def carry_out(versions: Versions, decided: Plan) -> bool:
 
 def _kept(champion: Champion, listed: Sequence[Listed], keep: int) -> dict[int, str]:
     kept = {each.version: f"one of the newest {keep}" for each in listed[:keep]}
-    once = champions(champion) - {champion.version}
-    scored = [each.manifest for each in listed if each.manifest and each.version in once]
-    if scored:
-        best = max(scored, key=lambda manifest: (manifest.metrics.accuracy, manifest.version))
+    manifests = {each.version: each.manifest for each in listed if each.manifest}
+    reigning = manifests.pop(champion.version, None)
+    metric = (reigning and reigning.metric) or "accuracy"
+    once = [manifests[version] for version in champions(champion) & manifests.keys()]
+    if once:
+        best = max(once, key=partial(rank, metric))
         kept[best.version] = "the best that reigned: the gate compares with it"
     left = champion.history[-1].before
     if left is not None:

@@ -59,6 +59,21 @@ def test_a_plan_is_only_a_plan(registry: Registry, files: Path) -> None:
     assert registry.champion().doomed == ()
 
 
+def test_the_best_is_that_in_the_champions_metric(registry: Registry, files: Path) -> None:
+    accurate = draft("run-1").metrics
+    for run, metrics in (
+        ("accurate", dataclasses.replace(accurate, balanced_accuracy=0.6)),
+        ("balanced", dataclasses.replace(accurate, balanced_accuracy=0.9, accuracy=0.8)),
+        ("before", dataclasses.replace(accurate, balanced_accuracy=0.7, accuracy=0.9)),
+        ("champion", dataclasses.replace(accurate, balanced_accuracy=0.7, accuracy=0.9)),
+    ):
+        made = dataclasses.replace(draft(run), metrics=metrics, metric="balanced_accuracy")
+        registry.publish(files, made)
+    decided = prune.plan(registry, 1)
+    assert decided.doomed == (1,)
+    assert decided.kept[2] == "the best that reigned: the gate compares with it"
+
+
 def test_what_is_doomed_goes_and_the_rest_is_whole(registry: Registry, files: Path) -> None:
     publish(registry, files, 8)
     registry.rollback()
