@@ -240,6 +240,17 @@ def test_the_card_of_own_data_claims_no_licence(tmp_path: Path) -> None:
     assert "settle it before you pass this model on" in body
 
 
+@pytest.mark.parametrize(
+    ("model", "tags"), [("mlp", ["mlp"]), ("cnn", ["cnn"]), ("mlp cnn", ["mlp", "cnn"])]
+)
+def test_the_card_names_the_kind_of_network(tmp_path: Path, model: str, tags: list[str]) -> None:
+    config = Config.of(data="s3://b/x.npz", name="rows", model=model)
+    page.render(tmp_path, records.invented(config=config, shape=(8, 8), dtype="uint8"))
+    matter, body = front_matter(tmp_path)
+    assert matter["tags"] == [*tags, "image-classification"]
+    assert ("It looks at each pixel by its place" in body) is (model == "mlp")
+
+
 def test_hostile_labels_stay_text(tmp_path: Path) -> None:
     page = rendered(
         tmp_path,
