@@ -97,8 +97,7 @@ def difference(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float
         score interval: Tango, "Equivalence test and confidence interval for the difference in
             proportions for the paired-sample design", Statistics in Medicine 17 (1998), 891–908.
         ROC AUC: DeLong, DeLong, Clarke-Pearson, "Comparing the areas under two or more correlated
-            receiver operating characteristic curves", Biometrics 44 (1988); midranks as in Sun,
-            Xu, IEEE Signal Processing Letters 21 (2014).
+            receiver operating characteristic curves", Biometrics 44 (1988).
         bootstrap: Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 8.
         infinitesimal jackknife: Efron, The Jackknife, the Bootstrap and Other Resampling Plans
             (1982), chapter 6.
@@ -171,7 +170,7 @@ def _parts(metric: str, answers: Answers, y: Indices) -> list[NDArray[np.float64
         true, false = ranking.counts()
         if not true[-1] or not false[-1]:
             continue
-        step = np.repeat(np.arange(len(true)), np.diff(ranking.ends, prepend=-1))
+        step = ranking.steps()
         each = np.empty(len(y))
         if metric == "average_precision":
             each[ranking.order] = (true / (true + false))[step]
@@ -260,29 +259,15 @@ def _normal(metric: str, ours: float, theirs: float, error: float, z: float) -> 
 
 
 def _delong(ours: Answers, theirs: Answers, y: Indices, z: float) -> Difference:
-    positive = y == 1
-    count = np.array([positive.sum(), (~positive).sum()])
-    if not count.all():
+    first, second = (_parts("roc_auc", each, y) for each in (ours, theirs))
+    if not first:
         return _normal("roc_auc", 0.5, 0.5, 0.5, z)  # one class only: the rows show nothing
-    areas, found, passed = [], [], []
-    for answers in (ours, theirs):
-        score = answers.probabilities[:, 1]
-        both = _midranks(score)
-        # Share of negatives below each positive, and of positives above each negative.
-        found.append((both[positive] - _midranks(score[positive])) / count[1])
-        passed.append(1 - (both[~positive] - _midranks(score[~positive])) / count[0])
-        areas.append(float(found[-1].mean()))
     variance = sum(
-        float(np.var(parts[0] - parts[1], ddof=1)) / len(parts[0]) if len(parts[0]) > 1 else 0.25
-        for parts in (found, passed)
+        float(np.var(a - b, ddof=1)) / len(a) if len(a) > 1 else 0.25
+        for a, b in zip(first, second, strict=True)
     )
-    return _normal("roc_auc", areas[0], areas[1], math.sqrt(variance), z)
-
-
-def _midranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    areas = float(first[0].mean()), float(second[0].mean())
+    return _normal("roc_auc", *areas, math.sqrt(variance), z)
 
 
 def _of_decisions(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float) -> Difference:
@@ -329,7 +314,7 @@ def _influence(
         true, false = ranking.counts()
         if not true[-1] or not false[-1]:
             continue
-        step = np.repeat(np.arange(len(true)), np.diff(ranking.ends, prepend=-1))
+        step = ranking.steps()
         if metric == "roc_auc":
             area = float(ranking.roc_auc() or 0.0)
             below, above = _placements(true, false)

@@ -167,7 +167,7 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
 
 
 class Ranking:
-    """One class's scores in descending order, for areas under curves with weighted rows.
+    """One class's scores in descending order, for areas under curves.
 
     Args:
         score: (rows,); higher for rows that rather belong to the class.
@@ -181,33 +181,30 @@ class Ranking:
         self.positive = positive[self.order]
         self.thresholds = ranked[self.ends]
 
-    def counts(
-        self, weights: NDArray[np.float64] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """True and false positives at each threshold, descending.
+    def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """True and false positives at each threshold, descending."""
+        found = np.cumsum(self.positive, dtype=np.float64)[self.ends]
+        return found, self.ends + 1 - found
 
-        Args:
-            weights: (rows,); how often each row counts; once by default.
-        """
-        weight = np.ones(len(self.order)) if weights is None else weights[self.order]
-        found = np.cumsum(weight * self.positive)[self.ends]
-        return found, np.cumsum(weight)[self.ends] - found
+    def steps(self) -> NDArray[np.int64]:
+        """(rows,): the index of the threshold that each row, in descending order, belongs to."""
+        return np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=-1))
 
-    def roc_auc(self, weights: NDArray[np.float64] | None = None) -> float | None:
+    def roc_auc(self) -> float | None:
         """The area under the ROC curve; None when one side has no rows."""
-        true, false = self.counts(weights)
+        true, false = self.counts()
         if not true[-1] or not false[-1]:
             return None
         steps = np.diff(false, prepend=0.0)
         before = np.concatenate([[0.0], true[:-1]])
         return float((steps * (true + before) / 2).sum() / (true[-1] * false[-1]))
 
-    def average_precision(self, weights: NDArray[np.float64] | None = None) -> float | None:
+    def average_precision(self) -> float | None:
         """Average precision; None when no row is positive."""
-        true, false = self.counts(weights)
+        true, false = self.counts()
         if not true[-1]:
             return None
-        precision = true / np.maximum(true + false, 1e-12)
+        precision = true / (true + false)
         return float((np.diff(true, prepend=0.0) * precision).sum() / true[-1])
 
 
