@@ -21,7 +21,7 @@ from job.errors import DataError, DataNotFound, UsageError
 from job.evaluation.importance import Importance, importance
 from job.evaluation.occlusion import EXPLAINED, Occlusion, occlusions
 from job.evaluation.scores import mean, rankings
-from job.evaluation.threshold import Threshold, choose, decide, positive_class
+from job.evaluation.threshold import Threshold, choose, positive_class
 from job.models import mlp, plan
 from job.process import progress, shutdown
 from job.process.scratch import spare
@@ -331,10 +331,10 @@ def mistake_occlusions(fit: Fit) -> tuple[Occlusion, ...]:
     test = fit.dataset.test
     if fit.config.publishing.report_rows == "none" or not pictures.are_images(test.x):
         return ()
-    predicted = decide(fit.probabilities, fit.dataset.classes, fit.metrics.threshold)
-    rows = Answers.of(fit.probabilities, predicted).surest_mistakes(test.y, EXPLAINED)
-    answers = {int(row): int(predicted[row]) for row in rows}
-    return occlusions(partial(training.predict, fit.network), test.x, answers)
+    answers = Answers.of(fit)
+    explained = map(int, answers.surest_mistakes(test.y, EXPLAINED))
+    classes = {row: int(answers.predicted[row]) for row in explained}
+    return occlusions(partial(training.predict, fit.network), test.x, classes)
 
 
 def column_importance(fit: Fit, metric: Metric) -> Importance | None:

@@ -1,4 +1,4 @@
-"""Record: what a run came to, read by export, report, tracking and publishing."""
+"""Fit, Record, Outcome: what a run came to, read by the gate, the report, tracking, publishing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from job.device import DeviceInfo
 from job.evaluation.importance import Importance
 from job.evaluation.metrics import Metrics
 from job.evaluation.occlusion import Occlusion
+from job.evaluation.threshold import decide
 from job.registry.fingerprint import fingerprint
 from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
 from job.registry.runs import Identity
@@ -66,6 +67,11 @@ class Fit:
     time_limited: int | None = None
     notes: tuple[str, ...] = ()
     chosen: frozenset[str] = frozenset()
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(test rows,); the classes that the model decides for, as indices."""
+        return decide(self.probabilities, self.dataset.classes, self.metrics.threshold)
 
 
 @dataclass(frozen=True, kw_only=True)

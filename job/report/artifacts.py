@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from job.evaluation.threshold import decide
 from job.inference.predictions import without_clash
 from job.record import Record
 
@@ -76,9 +75,7 @@ def _write_predictions(path: Path, record: Record) -> None:
     columns = {
         "row": pa.array(np.arange(len(y))),
         "label": labels.take(pa.array(y)),
-        "predicted": labels.take(
-            pa.array(decide(probabilities, record.dataset.classes, record.metrics.threshold))
-        ),
+        "predicted": labels.take(pa.array(record.predicted)),
         "probabilities": pa.FixedSizeListArray.from_arrays(
             pa.array(probabilities.ravel()), probabilities.shape[1]
         ),

@@ -11,7 +11,6 @@ from job.data.dataset import Dataset
 from job.data.findings import sentence, without_cells
 from job.evaluation import curves
 from job.evaluation.scores import TITLES
-from job.evaluation.threshold import decide
 from job.record import Record
 from job.registry.manifest import Manifest
 from job.report import conversion, drawing, pictures, plots, rows, wording
@@ -36,8 +35,7 @@ def render(folder: Path, record: Record) -> None:
         record: The run.
     """
     dataset, metrics = record.dataset, record.metrics
-    predicted = decide(record.probabilities, dataset.classes, metrics.threshold)
-    answers = rows.Answers.of(record.probabilities, predicted)
+    answers = rows.Answers.of(record)
     two = curves.curves(
         record.probabilities, dataset.test.y, dataset.classes, dataset.shares, metrics.threshold
     )

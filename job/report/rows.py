@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from job.config.publishing import ReportRows
 from job.data.dataset import Dataset
+from job.record import Fit
 
 _CELLS = 12
 """Columns of a row that are shown."""
@@ -27,9 +28,10 @@ class Answers:
     sure: NDArray[np.float32]
 
     @classmethod
-    def of(cls, probabilities: NDArray[np.float32], predicted: NDArray[np.int64]) -> "Answers":
+    def of(cls, fit: Fit) -> "Answers":
         """From the probabilities of all classes."""
-        sure = probabilities[np.arange(len(predicted)), predicted]
+        predicted = fit.predicted
+        sure = fit.probabilities[np.arange(len(predicted)), predicted]
         return cls(predicted=predicted, sure=sure)
 
     def surest_mistakes(self, y: NDArray[np.int32], most: int) -> NDArray[np.int64]:
