@@ -37,11 +37,8 @@ UPLOADS = 4
 """Files that are uploaded at a time."""
 
 
-def check(versions: Versions, run_id: str | None) -> Published | None:
+def check(versions: Versions) -> None:
     """Proves that publishing will work, before any training; leaves nothing behind.
-
-    Returns:
-        What this run has published already, if it has.
 
     Raises:
         AccessDenied: No such bucket, a missing permission, read-only, or a store that ignores
@@ -51,7 +48,6 @@ def check(versions: Versions, run_id: str | None) -> Published | None:
     probe(versions.store, f"{versions.name}/.probe", large=True)
     versions.numbers()
     versions.pointer.read()
-    return published_by(versions, run_id) if run_id else None
 
 
 def published_by(versions: Versions, run_id: str) -> Published | None:

@@ -101,7 +101,7 @@ def check(versions: Versions, own: Identity) -> tuple[Identity, Published | None
         The run that the job works on, its own or the one that an earlier pod of it chose, and
         what that run has published already, if it has.
     """
-    publish.check(versions, None)
+    publish.check(versions)
     run = _resumed_by(versions, own)
     published = publish.published_by(versions, run.run_id)
     return (replace(run, source=published.manifest.source) if published else run), published
@@ -154,9 +154,7 @@ def marked(
             yield
     except (StoreError, AccessDenied):
         raise
-    except (
-        Exception
-    ) as error:  # also a bug, which would end the next job the same way; raised again
+    except Exception as error:  # a bug, too, would end the next job the same way
         own = isinstance(error, RUNS_OWN) or not isinstance(error, JobError)
         exit_code = getattr(error, "exit_code", BUG) if own else None
         if shutdown.reason() is None:  # not a signal that a library turned into an error

@@ -15,7 +15,8 @@ Decide = Callable[[Champion | None], Verdict]
 
 class Registry(Versions):
     def check(self, run_id: str | None) -> Published | None:
-        return publish.check(self, run_id)
+        publish.check(self)
+        return publish.published_by(self, run_id) if run_id else None
 
     def publish(self, folder: Path, draft: Draft, decide: Decide | None = None) -> Published:
         version = self.claim(draft.run_id, draft.attempt)

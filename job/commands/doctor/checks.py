@@ -62,7 +62,7 @@ def _check(name: str, proof: Callable[[], str]) -> Check:
 
 def _store(config: Config) -> str:
     versions = Versions(open_store(config.publishing.store), config.model_name)
-    publish.check(versions, None)
+    publish.check(versions)
     return f"{config.publishing.store} takes writes and honours conditional ones."
 
 
