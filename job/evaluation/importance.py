@@ -11,6 +11,7 @@ from job.config.gate import Metric
 from job.data.dataset import Classes, Split
 from job.data.schema import Schema
 from job.evaluation import scores
+from job.evaluation.metrics import Z
 from job.evaluation.threshold import Threshold, decide
 
 ROUNDS = 10
@@ -28,9 +29,6 @@ MEASURED = 40
 """Columns that are measured in every round; of more, a quick round chooses them."""
 
 SEED = 0
-
-_Z = 1.959963984540054
-"""The standard normal's 97.5 % quantile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,5 +176,5 @@ def _column(name: str, drops: list[tuple[float, float]], share: float) -> Column
 
 def _interval(values: NDArray[np.float64], share: float) -> tuple[float, tuple[float, float]]:
     mean = float(values.mean())
-    half = _Z * float(values.std(ddof=1)) * (1 / len(values) + share) ** 0.5
+    half = Z * float(values.std(ddof=1)) * (1 / len(values) + share) ** 0.5
     return mean, (mean - half, mean + half)

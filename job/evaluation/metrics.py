@@ -10,6 +10,9 @@ from job.evaluation import scores as scored
 from job.evaluation.scores import Scores
 from job.evaluation.threshold import Threshold, decide
 
+Z = 1.959963984540054
+"""The standard normal's 97.5 % quantile."""
+
 CALIBRATION_BINS = 15
 """Equal-width confidence bins, as in Guo et al. (2017), section 5."""
 
@@ -40,7 +43,7 @@ class Metrics:
 
     Attributes:
         loss: Mean categorical cross-entropy, nats.
-        accuracy: Share of rows whose most probable class is the true one.
+        accuracy: Share of rows whose predicted class is the true one.
         accuracy_interval: 95 % Wilson score interval of the accuracy.
         rows: Number of test rows.
         per_class: One entry for each class, in the data set's order.
@@ -118,11 +121,10 @@ def evaluate(
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion (Wilson 1927), as (low, high)."""
-    z = 1.959963984540054  # the standard normal's 97.5 % quantile
     share = successes / trials
-    centre = share + z**2 / (2 * trials)
-    spread = z * float(np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)))
-    scale = 1 + z**2 / trials
+    centre = share + Z**2 / (2 * trials)
+    spread = Z * float(np.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)))
+    scale = 1 + Z**2 / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 

@@ -84,7 +84,7 @@ def challenger(dataset: Dataset, fit: Fit, metric: Metric) -> Challenger:
         schema=dataset.schema,
         rows=dataset.table or dataset.test.x,
         y=dataset.test.y,
-        answers=_answers(fit.probabilities, dataset.classes, fit.metrics.threshold),
+        answers=Answers(probabilities=fit.probabilities, predicted=fit.predicted),
         metrics=fit.metrics,
         rules=Rules.of(fit.config, metric),
         shares=dataset.shares,
@@ -215,10 +215,11 @@ def judge(versions: Versions, challenger: Challenger, champion: Champion | None)
         challenger.shares,
     )
     if champion:
-        listed = versions.listed(sorted(champions(champion)))
+        reigned = champions(champion)
+        listed = versions.listed(sorted(reigned))
         earlier = [each.manifest for each in listed if each.manifest]
         trail, record = _trail(earlier, champion, challenger)
-        reigns = len(champions(champion))
+        reigns = len(reigned)
         rivals.append(_champion(versions, champion, challenger))
         rivals += _best(versions, champion, challenger, earlier)
         findings += _shuffled(versions, challenger)

@@ -141,9 +141,9 @@ def quantile(confidence: float, role: Role, reigns: int) -> float:
     """The normal quantile of a comparison's interval.
 
     An equal model is rejected by both comparisons together with a probability of at most 1 -
-    confidence, of which each gets its part. The best's
-    quantile allows for the luckiest of many looking better than it is: it is that of the largest
-    of `reigns` differences which have the new model in common.
+    confidence, of which each gets its part. The best's quantile allows for the luckiest of many
+    looking better than it is: it is that of the largest of `reigns` differences which have the new
+    model in common.
 
     Source: Dunnett, "A multiple comparison procedure for comparing several treatments with a
         control", JASA 50 (1955), for known variances.

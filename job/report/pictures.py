@@ -1,4 +1,4 @@
-"""Test rows worth looking at, as pictures: samples of each class, and the surest mistakes."""
+"""Test images as pictures: samples of each class, mix-ups, and the surest mistakes."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -142,6 +142,5 @@ def _pixels(x: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.uint8]:
     pixels = x if x.dtype == np.uint8 else (x * 255).round().astype(np.uint8)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     stride = -(-max(pixels.shape[:2]) // _LONGEST_SIDE)
-    return np.broadcast_to(
-        pixels[::stride, ::stride], (*pixels[::stride, ::stride].shape[:2], 3)
-    ).astype(np.uint8)
+    pixels = pixels[::stride, ::stride]
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8)
