@@ -54,22 +54,21 @@ def build(config: Config, dataset: Dataset) -> Any:
             flat = keras.layers.Flatten(dtype=config.training.precision)(pixels)
             heads.append(mlp.several(layers, flat, members, classes))
         else:
-            heads += [logits(config, pixels, classes) for _ in range(members)]
+            heads += [_logits(config, pixels, classes) for _ in range(members)]
     network = keras.Model(
         rows, heads[0] if len(heads) == 1 else keras.layers.Concatenate(1)(heads), name="cnn"
     )
-    model = side_by_side(
+    return side_by_side(
         network,
-        parts=[keras.Model(rows, head) for head in heads],
-        folds=plan.folds(config, dataset),
-        class_weights=mlp.class_weights(dataset) if config.training.class_weights else None,
+        _optimizer(config, dataset),
+        config,
+        dataset,
         average=_momentum(_steps(config, dataset)),
+        parts=[keras.Model(rows, head) for head in heads],
     )
-    model.compile(optimizer=_optimizer(config, dataset), loss=None, jit_compile=False)
-    return model
 
 
-def logits(config: Config, pixels: Any, classes: int) -> Any:
+def _logits(config: Config, pixels: Any, classes: int) -> Any:
     """(rows, height, width[, channels]) → (rows, 1, classes): one network."""
     import keras
 
@@ -120,6 +119,4 @@ def _optimizer(config: Config, dataset: Dataset) -> Any:
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    if config.training.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config import Config
 from job.data import memory
+from job.data.dataset import Dataset
 from job.errors import UsageError
 
 HELD_OUT, TRAINED, REPORTED = -1, -2, -3
 """In place of a fold: a row that no member trains on, one that all train on, and one that no member
 trains on and that does not decide when they stop, either."""
+
+FOLDS, FEWEST_FOLDS = 5, 3
+"""That members hold out in turn; fewer where a class has fewer rows."""
 
 TEMPERATURES = (1.0, 1.25, 1.6)
 """At which early stopping looks at a member's loss."""
@@ -25,9 +30,68 @@ EPSILON = 1e-7
 """The smallest probability whose logarithm is taken, as in Keras."""
 
 
-def side_by_side(network: Any, **how: Any) -> Any:
-    """The `Members` of a network; see there."""
-    return members_class()(network, **how)
+def side_by_side(
+    network: Any,
+    optimizer: Any,
+    config: Config,
+    dataset: Dataset,
+    *,
+    average: float,
+    parts: Sequence[Any] = (),
+) -> Any:
+    """Compiled `Members` of a network; see there.
+
+    Args:
+        network: As of `Members`.
+        optimizer: Without loss scaling.
+        config: Nothing in it is open; see `plan.decide`.
+        dataset: What is trained on.
+        average: As of `Members`.
+        parts: As of `Members`.
+    """
+    model = members_class()(
+        network,
+        parts=parts,
+        folds=folds(config, dataset),
+        class_weights=class_weights(dataset) if config.training.class_weights else None,
+        average=average,
+    )
+    model.compile(optimizer=loss_scaled(optimizer, config), loss=None, jit_compile=False)
+    return model
+
+
+def folds(config: Config, dataset: Dataset) -> int:
+    """How many folds the members hold out in turn; 0 where rows are held out of all of them."""
+    if len(dataset.validation_rows) or (config.model.members or 1) == 1:
+        return 0
+    return max(FEWEST_FOLDS, min(FOLDS, rarest(dataset)))
+
+
+def rarest(dataset: Dataset) -> int:
+    """Rows of the smallest class that members train on or hold out in turn; of those with some."""
+    counts = np.bincount(dataset.train.y[dataset.fit_rows])
+    return int(counts[counts > 0].min())
+
+
+def loss_scaled(optimizer: Any, config: Config) -> Any:
+    """The optimizer; with float16, in one that scales the loss, lest small gradients become 0."""
+    import keras
+
+    half = config.training.precision == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
+
+
+def class_weights(dataset: Dataset) -> NDArray[np.float32]:
+    """(classes,) rows / (classes × rows of the class), as Keras's `class_weight` wants them.
+
+    Source: scikit-learn's `class_weight="balanced"`, after King and Zeng, "Logistic Regression in
+    Rare Events Data", 2001.
+    """
+    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
+    weights: NDArray[np.float32] = np.asarray(
+        counts.sum() / (len(counts) * np.maximum(counts, 1)), np.float32
+    )
+    return weights
 
 
 def as_members(model: Any) -> Any:
@@ -310,30 +374,26 @@ def probabilities(model: Any) -> Any:
     return keras.Model(given.get("rows", given), said, name=model.name)
 
 
-def dense(x: Any, units: int, members: int, dtype: str, *, glorot: bool = False) -> Any:
+def dense(x: Any, units: int, members: int, dtype: str) -> Any:
     """(rows[, members], width) → (rows, members, units), each member with weights of its own.
 
     Args:
         x: What the layer is called on.
-        units: Of each member.
+        units: Of each member, which begins as Keras's `Dense` does.
         members: How many there are.
         dtype: The layer's.
-        glorot: Whether each member begins as Keras's `Dense` does; else its weights and biases are
-            uniform within ±1/√width.
     """
     import keras
 
     width = int(x.shape[-1])
     expect_room(members, width, units)
     # Keras's own Glorot would read a kernel of three axes as a convolution.
-    most = (6 / (width + units)) ** 0.5 if glorot else width**-0.5
-    near = keras.initializers.RandomUniform(-most, most)
+    most = (6 / (width + units)) ** 0.5
     return keras.layers.EinsumDense(
         "bi,kio->bko" if len(x.shape) == 2 else "bki,kio->bko",
         (members, units),
         bias_axes="ko",
-        kernel_initializer=near,
-        bias_initializer="zeros" if glorot else keras.initializers.RandomUniform(-most, most),
+        kernel_initializer=keras.initializers.RandomUniform(-most, most),
         dtype=dtype,
     )(x)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data.dataset import Dataset
 from job.models import inputs, plan
-from job.models.members import dense, side_by_side
+from job.models.members import dense, loss_scaled, side_by_side
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -60,9 +60,8 @@ def build(config: Config, dataset: Dataset) -> Any:
         flatten = [keras.layers.Flatten(dtype=precision)] if dataset.train.x.ndim > 2 else []
         layers = [*scaled(config, dataset), *flatten, *hidden, head]
         model = keras.Sequential(layers, name="mlp")
-    optimizer = _optimizer(config)
     model.compile(
-        optimizer=optimizer,
+        optimizer=loss_scaled(keras.optimizers.Adam(config.training.learning_rate), config),
         loss=LOSS,
         metrics=["accuracy"],
         auto_scale_loss=False,
@@ -84,14 +83,13 @@ def _ensemble(config: Config, dataset: Dataset) -> Any:
         features = scale(rows)
         if len(features.shape) > 2:
             features = keras.layers.Flatten(dtype=config.training.precision)(features)
-    model = side_by_side(
+    return side_by_side(
         keras.Model(rows, several(config, features, members, len(dataset.classes)), name="mlp"),
-        folds=plan.folds(config, dataset),
-        class_weights=class_weights(dataset) if config.training.class_weights else None,
+        keras.optimizers.Adam(config.training.learning_rate),
+        config,
+        dataset,
         average=MOMENTUM,
     )
-    model.compile(optimizer=_optimizer(config), loss=None, jit_compile=False)
-    return model
 
 
 def several(config: Config, features: Any, members: int, classes: int) -> Any:
@@ -101,20 +99,11 @@ def several(config: Config, features: Any, members: int, classes: int) -> Any:
     precision = config.training.precision
     hidden = features
     for units in config.model.hidden or ():
-        hidden = dense(hidden, units, members, precision, glorot=True)
+        hidden = dense(hidden, units, members, precision)
         hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
         if config.model.dropout:
             hidden = keras.layers.Dropout(config.model.dropout, dtype=precision)(hidden)
-    return dense(hidden, classes, members, "float32", glorot=True)
-
-
-def _optimizer(config: Config) -> Any:
-    import keras
-
-    optimizer = keras.optimizers.Adam(config.training.learning_rate)
-    if config.training.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
+    return dense(hidden, classes, members, "float32")
 
 
 def scaled(config: Config, dataset: Dataset) -> tuple[Any, Any]:
@@ -126,19 +115,6 @@ def scaled(config: Config, dataset: Dataset) -> tuple[Any, Any]:
     if x.dtype == np.uint8:
         return rows, keras.layers.Rescaling(1 / 255, dtype=config.training.precision)
     return rows, _normalization(x, dataset.fit_rows)
-
-
-def class_weights(dataset: Dataset) -> NDArray[np.float32]:
-    """(classes,) rows / (classes × rows of the class), as Keras's `class_weight` wants them.
-
-    Source: scikit-learn's `class_weight="balanced"`, after King and Zeng, "Logistic Regression in
-    Rare Events Data", 2001.
-    """
-    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
-    weights: NDArray[np.float32] = np.asarray(
-        counts.sum() / (len(counts) * np.maximum(counts, 1)), np.float32
-    )
-    return weights
 
 
 def parameters(model: Any) -> int:

@@ -11,6 +11,8 @@ from job.config.training import CHANGES
 from job.data import splits
 from job.data.dataset import Dataset
 from job.errors import UsageError
+from job.models.members import FOLDS, folds, rarest
+from job.models.tabular import BINS, HEADS
 
 REFERENCE: Mapping[str, Any] = {
     "members": 1,
@@ -37,8 +39,8 @@ DEVICE_SHARE = 0.6
 MANY = 20_000
 """Rows from which an epoch has so many steps that fewer epochs without progress are enough."""
 
-MEMBERS, FOLDS, FEWEST_FOLDS = 5, 5, 3
-"""Members of the network for tables, and the folds that members hold out in turn."""
+MEMBERS = 5
+"""Of the network for tables."""
 
 HELD_OUT = 0.1
 """Share of the training images that no convolutional network trains on."""
@@ -111,13 +113,6 @@ def holdout(config: Config) -> splits.Share:
     return share
 
 
-def folds(config: Config, dataset: Dataset) -> int:
-    """How many folds the members hold out in turn; 0 where rows are held out of all of them."""
-    if len(dataset.validation_rows) or (config.model.members or 1) == 1:
-        return 0
-    return max(FEWEST_FOLDS, min(FOLDS, min(_counts(dataset))))
-
-
 def decide(
     config: Config,
     dataset: Dataset,
@@ -164,7 +159,7 @@ def decide(
     if "cnn" in kind:
         many = rows >= MANY
         values |= {
-            "hidden": channels(*dataset.shape[:2]),
+            "hidden": _channels(*dataset.shape[:2]),
             "epochs": max(FEWEST, min(MOST, SEEN // rows)),
             "batch_size": 128 if many else max(16, min(64, rows // 16)),
             "learning_rate": 0.008 if many else 0.004,
@@ -175,7 +170,7 @@ def decide(
     if 0 < folds(settled, dataset) < FOLDS:
         reasons += (
             f"Members hold out {folds(settled, dataset)} folds in turn, not {FOLDS}: the rarest "
-            f"class has {min(_counts(dataset))} training rows.",
+            f"class has {rarest(dataset)} training rows.",
         )
     if config.model.model == "auto":
         chosen["model"] = kind
@@ -243,7 +238,7 @@ def worth_a_try(config: Config, dataset: Dataset) -> tuple[str, ...]:
     return (f"For images a convolutional network may do better: mlp-job train {words}",)
 
 
-def channels(height: int, width: int) -> tuple[int, ...]:
+def _channels(height: int, width: int) -> tuple[int, ...]:
     """Channels of each stage of `cnn`; every stage but the first halves the image."""
     side = min(height, width)
     if side < 2 * SMALLEST:
@@ -253,10 +248,8 @@ def channels(height: int, width: int) -> tuple[int, ...]:
     return (16, 32, 64) if side <= STEM_SIDE else (32, 64, 128)
 
 
-def width(dataset: Dataset) -> int:
-    """Features of the tabular network, at most: what its first layer multiplies."""
-    from job.models.tabular import BINS
-
+def _width(dataset: Dataset) -> int:
+    """About the features of the tabular network, which its first layer multiplies."""
     assert dataset.table is not None  # noqa: S101 - only asked about tables
     schema = dataset.table.schema
     return len(schema.numbers) * (BINS + 1) + sum(1 + len(c.vocabulary) for c in schema.lookups)
@@ -292,9 +285,7 @@ def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:
 
 def _shrunk(dataset: Dataset) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Narrower layers, then fewer members, until an epoch's work suits a processor."""
-    from job.models.tabular import HEADS
-
-    features, rows = width(dataset), len(dataset.fit_rows)
+    features, rows = _width(dataset), len(dataset.fit_rows)
 
     def work(members: int, units: int) -> float:
         return 6.0 * rows * members * HEADS * units * (features + units)
@@ -317,10 +308,3 @@ def _batch(rows: int) -> int:
     if rows >= MANY:
         return 512 if rows < 100_000 else 1024
     return max(32, min(256, rows // 8))
-
-
-def _counts(dataset: Dataset) -> list[int]:
-    """Rows of each class that members train on or hold out in turn; of those that have some."""
-    import numpy as np
-
-    return [int(n) for n in np.bincount(dataset.train.y[dataset.fit_rows]) if n]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data.dataset import Dataset
 from job.data.schema import Schema
-from job.models import inputs, mlp, plan
+from job.models import inputs
 from job.models.members import expect_room, side_by_side
 
 BINS, ROWS_PER_BIN = 24, 30
@@ -116,17 +116,13 @@ def build(config: Config, dataset: Dataset) -> Any:
             mask = (None, 1, 1, units)
             hidden = keras.layers.Dropout(config.model.dropout, mask, dtype=precision)(hidden)
     logits = layers.head(hidden, len(dataset.classes))
-    model = side_by_side(
+    return side_by_side(
         keras.Model(rows, logits, name="tabular"),
-        folds=plan.folds(config, dataset),
-        class_weights=mlp.class_weights(dataset) if config.training.class_weights else None,
+        keras.optimizers.AdamW(config.training.learning_rate, weight_decay=WEIGHT_DECAY),
+        config,
+        dataset,
         average=MOMENTUM,
     )
-    optimizer = keras.optimizers.AdamW(config.training.learning_rate, weight_decay=WEIGHT_DECAY)
-    if precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer=optimizer, loss=None, jit_compile=False)
-    return model
 
 
 def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: int) -> Any:

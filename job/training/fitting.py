@@ -15,8 +15,15 @@ from job.data import splits
 from job.data.dataset import Dataset
 from job.device import release_memory
 from job.models import plan
-from job.models.members import HELD_OUT, REPORTED, TRAINED, as_members, averaged, probabilities
-from job.models.mlp import class_weights
+from job.models.members import (
+    HELD_OUT,
+    REPORTED,
+    TRAINED,
+    as_members,
+    averaged,
+    class_weights,
+    probabilities,
+)
 from job.training import calibration
 from job.training.augment import Augmentation
 from job.training.best import Best

@@ -7,7 +7,7 @@ import tiny
 from job import models
 from job.config import Config
 from job.errors import UsageError
-from job.models import plan, tabular
+from job.models import members, plan, tabular
 
 
 def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
@@ -71,7 +71,7 @@ def test_a_rare_class_has_fewer_folds_and_the_plan_says_so():
     y[np.flatnonzero(y == 0)[4:]] = 1
     rare = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, y=y))
     options = Config.of(members=5)
-    assert plan.folds(options, dataset) == plan.FOLDS
+    assert members.folds(options, dataset) == members.FOLDS
     settled = plan.decide(options, rare, gpu=False)
-    assert plan.folds(settled.config, rare) == 4
+    assert members.folds(settled.config, rare) == 4
     assert "4 folds in turn, not 5" in settled.reasons[0]

@@ -14,7 +14,7 @@ from job.data import splits
 from job.data.reading import Reading
 from job.errors import Preempted, TrainingDiverged
 from job.models import plan
-from job.models.members import TEMPERATURES, TRAINED, as_members, probabilities
+from job.models.members import FOLDS, TEMPERATURES, TRAINED, as_members, probabilities
 from job.training import blocks, calibration
 from job.training.packed import digest
 
@@ -130,7 +130,7 @@ def test_the_average_is_better_than_a_member_and_validated_out_of_fold():
     dataset = tiny.corners(600, 0)
     model, fitted = several(dataset, epochs=8)
     assert fitted.validation.kind == "out-of-fold"
-    fold = splits.folds(dataset.train.y, dataset.keys(), plan.FOLDS)
+    fold = splits.folds(dataset.train.y, dataset.keys(), FOLDS)
     assert fitted.validation.rows.tolist() == np.flatnonzero(fold < 3).tolist()  # of 3 members
     said = training.predict(fitted.network, dataset.test.x)
     np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
@@ -178,7 +178,7 @@ def test_each_independent_member_keeps_its_own_best_weights():
     assert len(fitted.history) < 60
     y, rows = dataset.train.y, dataset.fit_rows
     fold = np.full(len(y), TRAINED, np.int32)
-    fold[rows] = splits.folds(y, dataset.keys(), plan.FOLDS)
+    fold[rows] = splits.folds(y, dataset.keys(), FOLDS)
     logits = training.predict(model.network, dataset.train.x)
     exponents = np.exp(logits - logits.max(axis=2, keepdims=True))
     each = exponents / exponents.sum(axis=2, keepdims=True)

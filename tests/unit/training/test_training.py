@@ -10,7 +10,7 @@ from job import device, training
 from job.config import Config
 from job.data import memory
 from job.errors import DataError, Preempted, TrainingDiverged
-from job.models import mlp
+from job.models import members, mlp
 from job.training import blocks, feeds, fitting
 from job.training.packed import digest
 
@@ -38,7 +38,7 @@ def by_hand(dataset, config):
         rows = training.order(dataset.fit_rows, seed=config.training.seed, epoch=epoch)
         for start in range(0, len(rows), config.training.batch_size):
             batch = rows[start : start + config.training.batch_size]
-            weights = mlp.class_weights(dataset)
+            weights = members.class_weights(dataset)
             net.train_on_batch(
                 dataset.train.x[batch],
                 dataset.train.y[batch],
