@@ -124,7 +124,7 @@ def _load(
     train = Split(x=rows.x, y=y)
     test_rows = labels.without_unknown(test_rows, classes, place)
     test = _split(test_rows, classes, rows.x.shape[1:], rows.x.dtype)
-    share = splits.chosen(validation_split, len(y))
+    share = validation_split(False) if callable(validation_split) else validation_split
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), share, uri)
     else:

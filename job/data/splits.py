@@ -16,14 +16,9 @@ from job.errors import DataError
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 """The rows to fit and the rows to validate on, each ascending; together all rows."""
 
-Share = float | Callable[[bool, int], float]
+Share = float | Callable[[bool], float]
 """Of the training rows that are held out for validation; or what the network chooses, from
-whether the data is a table and how many training rows there are."""
-
-
-def chosen(share: Share, rows: int) -> float:
-    """The share for data that is no table."""
-    return share(False, rows) if callable(share) else share
+whether the data is a table."""
 
 
 def last_share(rows: int, share: float, name: str) -> Rows:

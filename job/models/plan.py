@@ -94,15 +94,15 @@ def holdout(config: Config) -> splits.Share:
     """The share of training rows to hold out, or a function of what data has come.
 
     Returns:
-        A share, or (is it a table, training rows) → share. The latter is asked where the network
-        has a say: several members hold out folds of their own in place of common rows.
+        A share, or (is it a table) → share. The latter is asked where the network has a say:
+        several members hold out folds of their own in place of common rows.
     """
     given, several = config.data.validation_split, (config.model.members or 1) > 1
     plain = 0.0 if several else float(REFERENCE["validation_split"])
     if config.model.model == "mlp":
         return plain if given is None else given
 
-    def share(table: bool, rows: int) -> float:  # noqa: ARG001 - the network may ask
+    def share(table: bool) -> float:
         if given is not None:
             return given
         kind = network(config, table=table)
@@ -137,7 +137,7 @@ def decide(
     _expect_suited(kind, config, dataset)
     rows, flat = len(dataset.train), config.flat()
     share = holdout(config)
-    held = share(dataset.table is not None, rows) if callable(share) else share
+    held = share(dataset.table is not None) if callable(share) else share
     values: dict[str, Any] = {**REFERENCE, "validation_split": held, "text": text}
     reasons: tuple[str, ...] = ()
     if kind == "mlp" and (config.model.members or 1) > 1:

@@ -122,7 +122,7 @@ def _load(
             together = replace(together, version=max(split_by.version, HASH_VERSION))
         keys = split.rows(frame, together, reading, hashes)[0][train_rows]
         keys = place.kept(keys, frame.name)
-        share = validation_split(True, len(y))
+        share = validation_split(True)
         fit_at, validation_rows = splits.by_key(y, keys, share, found.uri)
     else:
         fit_at, validation_rows = splits.stratified(y, validation_split, found.uri)
