@@ -101,8 +101,13 @@ def scaled(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np
 
 def loss(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
     """Mean cross-entropy, nats."""
+    return float(losses(probabilities, y).mean())
+
+
+def losses(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(rows,) the cross-entropy of each row, nats."""
     true = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return float(-np.log(np.clip(true, EPSILON, 1.0)).mean())
+    return -np.log(np.clip(true, EPSILON, 1.0))
 
 
 def _fit(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:

@@ -150,11 +150,10 @@ def fit(
     fold = _folds(many, dataset, config)
     turns = many and many.folds
     held = np.flatnonzero((fold >= 0) & (fold < many.members) if turns else fold == HELD_OUT)
-    watched = patience is not None or (limit is not None and len(held) > 0)
     stopper: Any = None
     if many:
-        stopper = Best(many, patience) if len(held) else Best(many, None)
-    elif watched:
+        stopper = Best(many, patience if len(held) else None)
+    elif patience is not None or (limit is not None and len(held)):
         stopper = own.early_stopping(epochs if patience is None else patience)
     deadline = own.Deadline(stopper, over, keep_best=patience is not None)
     saving = own.Saving(
@@ -386,22 +385,20 @@ def _train_loop(model: Any, feed: Feed, dataset: Dataset, config: Config, chain:
         if config.training.class_weights and not as_members(model)
         else model.train_step,
         feed,
-        xla=_xla(model, config),
+        xla=_xla(config),
         between=between,
         change=augmentation.change if augmentation else None,
     )
 
 
-def _xla(model: Any, config: Config) -> bool:
+def _xla(config: Config) -> bool:
     """Whether the loops are compiled with XLA: no convolutions on a processor.
 
     Their gradients took 20 times as long there as oneDNN's; see tests/bench.
     """
-    import keras
     import tensorflow as tf
 
-    many = as_members(model)
-    convolves = many and any(isinstance(e, keras.layers.Conv2D) for e in many.network.layers)
+    convolves = "cnn" in config.model.model
     return config.training.xla and not (convolves and not tf.config.get_visible_devices("GPU"))
 
 
@@ -421,7 +418,7 @@ def _validation_loop(model: Any, feed: Feed, config: Config, chain: Any) -> Loop
         chain.on_test_batch_end(step - 1, logs)
         chain.on_test_batch_begin(step)
 
-    return Loop(model, model.test_step, feed, xla=_xla(model, config), between=between)
+    return Loop(model, model.test_step, feed, xla=_xla(config), between=between)
 
 
 def _keras_fit(

@@ -14,6 +14,7 @@ from job.config import Config
 from job.data import splits
 from job.data.dataset import Dataset, Split
 from job.models import build, plan
+from job.training import calibration
 from job.training.fitting import fit
 
 MOST = 200_000
@@ -102,8 +103,7 @@ def tried(
         settled = plan.decide(config.replaced(**SMALL), rows, gpu=False).config
         seen = fit(build(settled, rows), rows, settled, should_stop=should_stop).validation
         assert seen is not None  # noqa: S101 - there are held-out rows
-        true = seen.probabilities[np.arange(len(seen.rows)), rows.train.y[seen.rows]]
-        return -np.log(np.clip(true.astype(np.float64), 1e-7, 1))
+        return calibration.losses(seen.probabilities, rows.train.y[seen.rows])
 
     without = losses(())
     trials = []
