@@ -32,7 +32,10 @@ CHECKED_ROWS = 1000
 """Test rows on which the published files are compared with the trained model."""
 
 RELOAD_SECONDS = 300.0
-"""Patience with the fresh process; it needs a few seconds."""
+"""Patience with a fresh process; it needs a few seconds."""
+
+FORK_SECONDS = 60.0
+"""The same with a fork, which may inherit a lock that nobody opens; a fresh process follows it."""
 
 
 class ExportMismatch(Exception):
@@ -66,6 +69,8 @@ class Check:
         self._folder = Path(self._scratch.name)
         self._chatter = self._folder / "chatter"
         self._process: Any = None
+        self._forked = False
+        self._request: Mapping[str, Any] = {}
 
     def start(self, fork: bool) -> None:
         """Starts the process.
@@ -75,16 +80,15 @@ class Check:
                 imported, and nothing was made with it yet. Where there may be a GPU, whose driver
                 does not survive a fork, it is a fresh process in any case.
         """
-        fork = fork and sys.platform == "linux" and not device.may_have_gpu()
-        context: Any = multiprocessing.get_context("fork" if fork else "spawn")
+        self._forked = fork and sys.platform == "linux" and not device.may_have_gpu()
+        context: Any = multiprocessing.get_context("fork" if self._forked else "spawn")
         reader, self._requests = context.Pipe(duplex=False)
-        others = (self._requests,) if fork else ()  # what a fork inherits, and must not keep open
+        others = (self._requests,) if self._forked else ()  # inherited, and not to be kept open
         self._process = context.Process(
             target=reload.serve, args=(reader, str(self._chatter), others)
         )
-        nowhere = (
-            io.StringIO()
-        )  # a fork begins with a flush, which fails where nobody reads the log
+        # A fork begins with a flush, which fails where nobody reads the log.
+        nowhere = io.StringIO()
         with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             self._process.start()
         reader.close()
@@ -99,10 +103,13 @@ class Check:
         traceback: TracebackType | None,
     ) -> None:
         if self._process:
-            self._process.kill()
-            self._process.join()
-            self._requests.close()
+            self._end()
         self._scratch.cleanup()
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._requests.close()
 
     def submit(
         self,
@@ -124,7 +131,7 @@ class Check:
             for name, column in columns.items():  # numpy.savez takes no column named "file"
                 with archive.open(f"{name}.npy", "w") as member:
                     np.lib.format.write_array(member, column, allow_pickle=False)
-        request = {
+        self._request = {
             "rows": str(self._folder / "rows.npz"),
             "names": {names[name]: given for name, given in schema.inputs().items()}
             if schema
@@ -136,9 +143,12 @@ class Check:
             "classes": str(self._folder / "classes.npy"),
         }
         if self._process is None:
-            self.start(False)
+            self.start(fork=False)
+        self._send()
+
+    def _send(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended; `result` says how
-            self._requests.send(request)
+            self._requests.send(self._request)
 
     def result(
         self,
@@ -150,6 +160,8 @@ class Check:
     ) -> None:
         """Waits for the process and compares its predictions with the trained model's.
 
+        A fork that does not answer proves nothing: a fresh process is asked the same.
+
         Args:
             probabilities: (n, classes), of the submitted rows.
             tolerance: See `tolerance`.
@@ -159,7 +171,12 @@ class Check:
         Raises:
             ExportMismatch: A file does not reload, or predicts something else.
         """
-        self._process.join(RELOAD_SECONDS)
+        self._process.join(FORK_SECONDS if self._forked else RELOAD_SECONDS)
+        if self._forked and self._process.exitcode != 0:
+            self._end()
+            self.start(fork=False)
+            self._send()
+            self._process.join(RELOAD_SECONDS)
         code = self._process.exitcode
         if code is None:
             raise ExportMismatch(

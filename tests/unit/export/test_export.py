@@ -124,6 +124,31 @@ def test_the_fork_of_a_job_knows_nothing_of_its_training(pixels, tmp_path):
     assert run.stdout == f"{kind}Process-1\n", run.stderr
 
 
+@pytest.mark.skipif(device.may_have_gpu(), reason="a GPU's driver does not survive a fork")
+def test_a_fork_that_hangs_is_followed_by_a_fresh_process(pixels, tmp_path):
+    net, rows = pixels
+    export.write(net, tmp_path)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "probabilities.npy", training.predict(net, rows))
+    code = (
+        "import os, signal, sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from job import export\n"
+        "export.check.FORK_SECONDS = 0.1\n"
+        "folder = Path(sys.argv[1])\n"
+        "with export.Check() as check:\n"
+        "    check.start(fork=True)\n"
+        "    os.kill(check._process.pid, signal.SIGSTOP)\n"
+        "    check.submit(folder, np.load(folder / 'rows.npy'))\n"
+        "    check.result(np.load(folder / 'probabilities.npy'), 1e-4)\n"
+        "    print(check._process.name)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=300
+    )
+    assert run.stdout == "SpawnProcess-2\n", run.stderr
+
+
 def test_no_process_is_left_behind():
     def fail():
         with export.Check() as check:
