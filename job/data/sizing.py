@@ -125,6 +125,6 @@ def _parquet(path: Path) -> tuple[int, int] | None:
         metadata = parquet.read_metadata(path)
         groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
         unpacked = sum(int(group.total_byte_size) for group in groups)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None  # the reader reports it
     return int(metadata.num_rows) * int(metadata.num_columns), unpacked

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from data_files import arrays, refused, write_idx, write_npz
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -641,6 +641,7 @@ def test_no_csv_ends_in_a_traceback(body, tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(at=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.booleans())
+@example(at=0.640625, value=128, cut=False)  # a name that is not UTF-8
 def test_no_damaged_parquet_ends_in_a_traceback(at, value, cut, tmp_path):
     path = churn.write_parquet(tmp_path / "fuzz.parquet", churn.rows(120))
     body = bytearray(path.read_bytes())

@@ -121,7 +121,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("split", [0.25, lambda _table, _rows: 0.1])
+@pytest.mark.parametrize("split", [0.25, lambda _table: 0.1])
 def test_a_table_is_the_same_in_memory_and_on_the_disk(tmp_path, kind, split):
     uri, label = written(tmp_path, kind), LABELS.get(kind, "y")
     one, other = (load(uri, split=split, label=label, feed=f) for f in ("memory", "stream"))
