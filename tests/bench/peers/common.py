@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import json
+import os
 import resource
 import time
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).parents[3] / "job" / "data" / "embedded"
+DEVICE = os.environ.get("BENCH_DEVICE", "cpu")
+"""cpu or gpu: where the peers that have a choice compute."""
+
 HELD_OUT = 12_000
 """The last rows of the training set, kept for validation."""
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 import numpy as np
-from common import Stopwatch, mnist
+from common import DEVICE, Stopwatch, mnist
 
 HELD_OUT, EPOCHS, BATCH = 6_000, 2, 128
 
@@ -37,12 +37,12 @@ def ours(watch: Watch):
     from job.config import Config
     from job.models import plan
 
-    device.prepare("cpu")
+    info = device.prepare(DEVICE)
     augment = tuple(sys.argv[2:]) or None
-    config = Config.of(model="cnn", epochs=EPOCHS, device="cpu", augment=augment)
+    config = Config.of(model="cnn", epochs=EPOCHS, device=DEVICE, augment=augment)
     with tempfile.TemporaryDirectory() as scratch:
         dataset = data.load("mnist", test_uri=None, validation_split=0.1, scratch=Path(scratch))
-    settled = plan.decide(config, dataset, gpu=False).config
+    settled = plan.decide(config, dataset, gpu=info.kind == "gpu").config
     watch.__init__()
     fitted = training.fit(
         models.build(settled, dataset), dataset, settled, on_epoch=lambda _: watch.epoch_ended()
@@ -85,24 +85,26 @@ def pytorch(watch: Watch):
 
     x, y, x_test, y_test = mnist()
     rows = len(x) - HELD_OUT
-    x, x_test = (torch.tensor(each.reshape(-1, 1, 28, 28)) for each in (x, x_test))
-    y, y_test = (torch.tensor(each.astype(np.int64)) for each in (y, y_test))
+    place = "cuda" if DEVICE == "gpu" else "cpu"
+    x, x_test = (torch.tensor(each.reshape(-1, 1, 28, 28), device=place) for each in (x, x_test))
+    y, y_test = (torch.tensor(each.astype(np.int64), device=place) for each in (y, y_test))
     layers, before = [], 1
     for channels, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
         layers += [nn.Conv2d(before, channels, 3, stride, 1, bias=False)]
         layers += [nn.BatchNorm2d(channels), nn.ReLU()]
         before = channels
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(place, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.004, fused=True)
     cross_entropy = nn.CrossEntropyLoss()
     watch.__init__()
     for _ in range(EPOCHS):
-        for batch in torch.randperm(rows).split(BATCH):
+        for batch in torch.randperm(rows, device=place).split(BATCH):
             optimizer.zero_grad(set_to_none=True)
             pixels = x[batch].float().div_(255).to(memory_format=torch.channels_last)
             cross_entropy(model(pixels), y[batch]).backward()
             optimizer.step()
+        float(model[0].weight.sum())  # waits for the device
         watch.epoch_ended()
     model.eval()
     with torch.no_grad():

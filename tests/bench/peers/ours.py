@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import HELD_OUT, Stopwatch, arguments
+from common import DEVICE, HELD_OUT, Stopwatch, arguments
 
 from job import data, device, training
 from job.config import Config
@@ -14,8 +14,8 @@ from job.data.memory import aligned
 from job.models import mlp
 
 options = arguments()
-config = Config.of(epochs=options.epochs, batch_size=options.batch_size, device="cpu")
-device.prepare("cpu")
+config = Config.of(epochs=options.epochs, batch_size=options.batch_size, device=DEVICE)
+device.prepare(DEVICE)
 with tempfile.TemporaryDirectory() as scratch:
     dataset = data.load("mnist", test_uri=None, validation_split=0.2, scratch=Path(scratch))
 if options.rows > len(dataset.train):

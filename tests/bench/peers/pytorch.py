@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
-from common import HELD_OUT, Stopwatch, arguments, mnist
+from common import DEVICE, HELD_OUT, Stopwatch, arguments, mnist
 from torch import nn
 
 options = arguments()
+place = "cuda" if DEVICE == "gpu" else "cpu"
 x, y, x_test, y_test = mnist()
-x, x_test = torch.tensor(x), torch.tensor(x_test)
-y, y_test = torch.tensor(y.astype(np.int64)), torch.tensor(y_test.astype(np.int64))
+x, x_test = torch.tensor(x, device=place), torch.tensor(x_test, device=place)
+y, y_test = (torch.tensor(each.astype(np.int64), device=place) for each in (y, y_test))
 split = len(x) - HELD_OUT
 
 watch = Stopwatch()
@@ -19,6 +20,7 @@ model = nn.Sequential(
 for layer in model[::2]:
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
+model = model.to(place)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.001, eps=1e-7, fused=True)
 cross_entropy = nn.CrossEntropyLoss()
 
@@ -34,8 +36,8 @@ def score(rows: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 
 
 for _ in range(options.epochs):
-    loss_sum, hits = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-    for batch in torch.randperm(split).split(options.batch_size):
+    loss_sum, hits = torch.zeros((), device=place), torch.zeros((), dtype=torch.int64, device=place)
+    for batch in torch.randperm(split, device=place).split(options.batch_size):
         optimizer.zero_grad(set_to_none=True)
         logits = model(pixels(x[batch]))
         loss = cross_entropy(logits, y[batch])
