@@ -139,15 +139,12 @@ def data_warned(finding: Finding) -> None:
 def report(notice: Notice | Retry) -> None:
     """What training or a store reports while it works."""
     match notice:
-        case Resumed(position=position, exact=exact):
-            elsewhere = (
-                "."
-                if exact
-                else " on different hardware or versions; results will not be bit-identical."
-            )
+        case Resumed(position=position, exact=exact, elsewhere=elsewhere):
+            where = " on different hardware or versions" if elsewhere else ""
             event(
                 "run.resumed",
-                f"Resuming after {_where(position)}{elsewhere}",
+                f"Resuming after {_where(position)}{where}"
+                + ("." if exact else "; results will not be bit-identical."),
                 epoch=position.epoch,
                 step=position.step,
                 exact=exact,

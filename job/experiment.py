@@ -181,7 +181,11 @@ def prepare(
         if reading in wait(both, return_when=FIRST_COMPLETED).done:
             reading.result()  # bad data ends the job now
         imported(importing.result())
-        info = device.prepare(config.training.device, xla=config.training.xla)
+        info = device.prepare(
+            config.training.device,
+            xla=config.training.xla,
+            repeatable=not plan.convolves(config),
+        )
     with clock.phase("read"):  # what is left of it after the import
         return info, reading.result()
 
@@ -395,6 +399,7 @@ def _checkpoints(
         run_id=saves.run_id,
         fingerprint=partial(run_fingerprint, config, dataset.digest),
         environment={**library_versions(), "device": info.identity},
+        repeats=device.repeats(info, xla=config.training.xla),
         every=config.training.checkpoint_every,
         report=watch.checkpoint,
     )

@@ -11,6 +11,7 @@ from job.device.proof import (
     peak_memory_mb,
     prepare,
     release_memory,
+    repeats,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "peak_memory_mb",
     "prepare",
     "release_memory",
+    "repeats",
 ]

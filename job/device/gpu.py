@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import os
+import re
 import site
 import sys
 from dataclasses import dataclass
@@ -22,6 +24,11 @@ CUDA_LIBRARIES = (
     "libcudnn.so.9",
 )
 """What TensorFlow's CUDA 12 build opens before it lists a GPU (the driver apart)."""
+
+
+REPEATABLE = "--xla_gpu_exclude_nondeterministic_ops"
+"""XLA's switch for the same bits every time: it measures no algorithms against each other, whose
+winner changes from process to process. Without it, resumed runs on an H100 had other bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,19 @@ def prove(*, xla: bool) -> Proof:
         cuda=tf.sysconfig.get_build_info().get("cuda_version"),
         compute_capability=capability,
     )
+
+
+def ask_for_repeatable() -> None:
+    """Sets the switch for XLA, which reads it before it compiles; what the user set stays."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if REPEATABLE not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {REPEATABLE}=true".strip()
+
+
+def is_repeatable() -> bool:
+    """Whether XLA was asked for it."""
+    said = re.findall(rf"{REPEATABLE}(?:=(\S*))?", os.environ.get("XLA_FLAGS", ""))
+    return bool(said) and said[-1].lower() in ("", "1", "true")
 
 
 def total_memory() -> int | None:

@@ -96,13 +96,15 @@ def may_have_gpu() -> bool:
     return Path("/dev/dxg").exists() or any(Path("/dev").glob("nvidia*"))
 
 
-def prepare(device: Device, *, xla: bool = True) -> DeviceInfo:
+def prepare(device: Device, *, xla: bool = True, repeatable: bool = True) -> DeviceInfo:
     """Chooses and proves the device.
 
     Args:
         device: `cpu` hides every GPU; `gpu` insists on one that works; `auto` takes one that
             works, and the CPU with a warning otherwise.
         xla: Prove XLA's compiler on the GPU as well.
+        repeatable: Ask XLA for programs that give the same bits each time on a GPU. Convolutions
+            are ten times slower that way.
 
     Raises:
         DeviceUnavailable: `gpu` was asked for and none works.
@@ -111,11 +113,25 @@ def prepare(device: Device, *, xla: bool = True) -> DeviceInfo:
     import_libraries()
     import tensorflow as tf
 
+    if repeatable and device != "cpu" and may_have_gpu():
+        from job.device import gpu
+
+        gpu.ask_for_repeatable()
     with _quiet():
         info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
         if info is None:
             tf.config.set_visible_devices([], "GPU")
     return info or _cpu()
+
+
+def repeats(info: DeviceInfo, *, xla: bool) -> bool:
+    """Whether the same program gives the same bits again on the device.
+
+    On a GPU only XLA does, and only when it was asked to; TensorFlow's own kernels do not.
+    """
+    from job.device import gpu
+
+    return info.kind == "cpu" or (xla and gpu.is_repeatable())
 
 
 def peak_memory_mb() -> float:

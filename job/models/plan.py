@@ -90,6 +90,11 @@ def reference(config: Config) -> Config:
     return config.replaced(**missing) if missing else config
 
 
+def convolves(config: Config) -> bool:
+    """Whether the network has convolutions; `--model auto` never has."""
+    return "cnn" in config.model.model
+
+
 def holdout(config: Config) -> splits.Share:
     """The share of training rows to hold out, or a function of what data has come.
 

@@ -29,10 +29,17 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
-    """A checkpoint of an earlier attempt was found; `exact` when the last bits will be the same."""
+    """A checkpoint of an earlier attempt was found.
+
+    Attributes:
+        position: Where it was.
+        exact: The last bits will be the same.
+        elsewhere: It was made on other hardware or versions.
+    """
 
     position: Position
     exact: bool
+    elsewhere: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +99,7 @@ class Checkpoints:
         run_id: The run.
         fingerprint: Gives the SHA-256 (hex) of what decides the model's bits, from `chosen`.
         environment: What the last bits depend on: the device and the libraries.
+        repeats: Whether the device gives the same bits for the same program.
         every: Seconds between two saves; None chooses them so that saving costs at most SHARE.
         report: Gets what happens, as a value.
 
@@ -110,13 +118,14 @@ class Checkpoints:
         fingerprint: Callable[[Mapping[str, Any] | None], str],
         environment: Mapping[str, str],
         every: float | None,
+        repeats: bool = True,
         report: Callable[[Notice], None] = lambda _: None,
     ):
         self.exact: bool | None = None
         self.chosen: Mapping[str, Any] | None = None
         self._store, self._spare, self._folder = store, spare, folder
         self._run_id, self._fingerprint, self._environment = run_id, fingerprint, dict(environment)
-        self._every, self._report = every, report
+        self._every, self._repeats, self._report = every, repeats, report
         self._etags: dict[str, str | None] = {}
         self._sequence = 0
         self._cost = 0.0
@@ -146,9 +155,10 @@ class Checkpoints:
                 hint="Use a new --run-id for a changed configuration or data set.",
             )
         self._sequence, self.chosen = header.sequence, header.chosen
-        self.exact = header.exact and dict(header.made_on) == self._environment
+        same = dict(header.made_on) == self._environment
+        self.exact = header.exact and same and self._repeats
         self._noted(self._store, header)
-        self._report(Resumed(position=header.position, exact=self.exact))
+        self._report(Resumed(position=header.position, exact=self.exact, elsewhere=not same))
         if newest is away:
             self.save(state)
         return state

@@ -92,5 +92,7 @@ def _data(config: Config, scratch: Path) -> str:
 
 
 def _device(config: Config) -> str:
-    info = device.prepare(config.training.device, xla=config.training.xla)
+    info = device.prepare(
+        config.training.device, xla=config.training.xla, repeatable=not plan.convolves(config)
+    )
     return f"{info.kind.upper()}, {info.name}."

@@ -15,8 +15,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from job import device
 from job.config import GROUP_OF, MODEL_OPTIONS, Config
 from job.config.options import arguments
+from job.device.gpu import REPEATABLE
 from job.errors import DataError, DeviceUnavailable, JobError
 
 LIKE_THIS = dict.fromkeys(
@@ -53,12 +55,18 @@ def prove(config: Config, folder: Path) -> str:
         raise DeviceUnavailable(
             "Expected a killed and resumed run to end with the same bits. "
             f"Received: other {', '.join(differing)}.",
-            hint="Runs are resumed here, not to the bit. Try --no-xla.",
+            hint=f"Runs are resumed here, not to the bit. {_remedy(config)}",
         )
     return (
         "Killed, resumed, stopped by SIGTERM and resumed again, a run of these options has the "
         f"same bits as an undisturbed one: {', '.join(whole)}."
     )
+
+
+def _remedy(config: Config) -> str:
+    if config.training.device == "cpu" or not device.may_have_gpu():
+        return "Try --no-xla."
+    return f"On a GPU, use XLA with XLA_FLAGS={REPEATABLE}=true; convolutions are slower with it."
 
 
 def _train(config: Config, store: Path, end: signal.Signals | None = None) -> None:

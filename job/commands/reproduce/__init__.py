@@ -22,7 +22,7 @@ def reproduce(ref: Ref, as_json: AsJson = False, *, device: Any, **store: Any) -
     if not result.expected:
         raise DataError(
             f"Version {result.version}: expected "
-            + ("an accuracy in its interval" if result.differences else "the same bits")
+            + ("the same bits" if result.wants_bits else "an accuracy in its interval")
             + f". Received: accuracy {result.accuracy:.4f}, and other weights.",
             hint="Is the data's order the same, and was the device busy with something else?",
         )

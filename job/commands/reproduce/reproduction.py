@@ -12,6 +12,7 @@ from job.config import Config, Device
 from job.errors import DataError
 from job.experiment import inherited, read, train_and_score
 from job.inference import scoring
+from job.models import plan
 from job.process.scratch import scratch
 from job.process.timing import Clock
 from job.registry.manifest import Manifest
@@ -34,6 +35,7 @@ class Reproduction:
         published_accuracy: That of the published one.
         interval: The published one's 95 % interval.
         differences: What is otherwise than it was: device and versions → (then, now).
+        repeats: The device gives the same bits for the same program; see `device.repeats`.
     """
 
     version: int
@@ -42,11 +44,17 @@ class Reproduction:
     published_accuracy: float
     interval: tuple[float, float]
     differences: Mapping[str, tuple[str, str]]
+    repeats: bool
 
     @property
     def expected(self) -> bool:
         """What may be expected: the same bits where nothing differs, else the same accuracy."""
-        return self.same_bits or (bool(self.differences) and self.same_accuracy)
+        return self.same_bits or (not self.wants_bits and self.same_accuracy)
+
+    @property
+    def wants_bits(self) -> bool:
+        """Nothing differs that the bits depend on."""
+        return self.repeats and not self.differences
 
     @property
     def same_accuracy(self) -> bool:
@@ -70,7 +78,7 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
     manifest = versions.resolve(ref)
     config = Config.recorded(manifest.config)
     use(Access.of(config.data))
-    info = device.prepare(on, xla=config.training.xla)
+    info = device.prepare(on, xla=config.training.xla, repeatable=not plan.convolves(config))
     with scratch() as folder:
         dataset = read(config, folder, recipe=inherited(versions, manifest), like=manifest)
         if dataset.digest != manifest.data.digest:
@@ -88,6 +96,7 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
         published_accuracy=manifest.metrics.accuracy,
         interval=manifest.metrics.accuracy_interval,
         differences=_differences(manifest, info),
+        repeats=device.repeats(info, xla=config.training.xla),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from job import device
-from job.device import proof
+from job.device import gpu, proof
 from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
 
 HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
@@ -54,6 +54,43 @@ def test_the_first_operation_may_come_before_the_gpu_is_given_up():
         "assert device.prepare('cpu').kind == 'cpu'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=os.environ)
+
+
+@pytest.mark.parametrize(
+    ("flags", "repeats"),
+    [
+        ("", True),
+        ("--xla_gpu_cuda_data_dir=/cuda", True),
+        (f"{gpu.REPEATABLE}=true", True),
+        (gpu.REPEATABLE, True),
+        (f"{gpu.REPEATABLE}=false", False),
+    ],
+)
+def test_xla_is_asked_for_the_same_bits_unless_the_user_chose(flags, repeats, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    gpu.ask_for_repeatable()
+    asked = os.environ["XLA_FLAGS"]
+    assert asked.startswith(flags)
+    assert asked.count(gpu.REPEATABLE) == 1
+    on_gpu = proof.DeviceInfo(kind="gpu", name="H100", cores=1)
+    assert device.repeats(on_gpu, xla=True) is repeats
+    assert not device.repeats(on_gpu, xla=False)
+    assert device.repeats(proof.DeviceInfo(kind="cpu", name="x", cores=1), xla=False)
+
+
+def test_a_gpu_that_was_not_asked_does_not_repeat(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert not device.repeats(proof.DeviceInfo(kind="gpu", name="H100", cores=1), xla=True)
+
+
+def test_xla_knows_the_flag_that_it_is_asked_by():
+    code = (
+        "from job.device import gpu\n"
+        "gpu.ask_for_repeatable()\n"
+        "import tensorflow as tf\n"
+        "tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1.0))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)  # else XLA aborts
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,14 @@ def header(of, **changes):
 
 
 def checkpoints(
-    uri, run_id="run-1", fingerprint="f" * 64, device="cpu", every=None, spare="", report=id
+    uri,
+    run_id="run-1",
+    fingerprint="f" * 64,
+    device="cpu",
+    every=None,
+    spare="",
+    report=id,
+    repeats=True,
 ):
     return Checkpoints(
         open_store(uri),
@@ -54,6 +61,7 @@ def checkpoints(
         environment={"device": device},
         every=every,
         report=report,
+        repeats=repeats,
     )
 
 
@@ -146,6 +154,13 @@ def test_on_another_device_it_goes_on_and_says_so(store_uri):
     again = checkpoints(store_uri, device="gpu")
     again.latest()
     assert again.exact is False  # whoever resumes there has not always been there
+
+
+def test_a_device_that_does_not_repeat_its_bits_says_so(store_uri):
+    checkpoints(store_uri).save(state())
+    told = []
+    checkpoints(store_uri, repeats=False, report=told.append).latest()
+    assert [(notice.exact, notice.elsewhere) for notice in told] == [(False, False)]
 
 
 def test_how_often_is_chosen_or_told(tmp_path):
