@@ -235,6 +235,7 @@ def test_an_sts_that_is_none(page: bytes, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "AWS_ENDPOINT_URL_S3" in error.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"])
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/"])
 def test_a_file_of_the_settings_that_cannot_be_read(

@@ -24,6 +24,7 @@ def from_s3(uri, scratch, test=None):
     return data.load(uri, test_uri=test, validation_split=0.25, scratch=scratch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_prefix_of_idx_files_is_staged(tmp_path, put, packed):
     folder = write_idx(tmp_path / "idx", arrays(), packed=packed)

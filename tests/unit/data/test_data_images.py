@@ -342,6 +342,7 @@ def only(tmp_path):
     return root.parent
 
 
+@pytest.mark.slow
 def test_images_from_s3_and_rows_to_predict(s3, s3_uri, tmp_path):
     root = folder(tmp_path / "in", mode="RGB")
     prefix = s3_uri.removeprefix(f"s3://{s3.bucket}/")

@@ -86,6 +86,7 @@ def test_a_table_of_names_and_labels_is_read(images, names, ending, tmp_path):
         assert not dataset.findings
 
 
+@pytest.mark.slow
 def test_a_table_of_images_in_s3(s3, s3_uri, tmp_path):
     write_images(tmp_path / "in", [f"images/{name}" for name in FLAT])
     write_table(tmp_path / "in" / "labels.csv", FLAT)

@@ -43,6 +43,7 @@ def test_auto_falls_back_to_the_cpu_and_says_why(caplog):
     assert "Training on the CPU" in caplog.text
 
 
+@pytest.mark.slow
 @without_gpu
 def test_the_first_operation_may_come_before_the_gpu_is_given_up():
     code = (

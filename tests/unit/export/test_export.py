@@ -33,6 +33,7 @@ def columns():
     return trained(tiny.flat(tiny.corners()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pixels", "columns"])
 def test_both_files_reload_in_a_fresh_process_and_predict_the_same(kind, request, tmp_path, capfd):
     net, rows = request.getfixturevalue(kind)
@@ -44,6 +45,7 @@ def test_both_files_reload_in_a_fresh_process_and_predict_the_same(kind, request
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved_model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [("ok", "frød"), (7, -3)])
 @pytest.mark.parametrize("value", [None, 0.2])
 def test_the_saved_model_answers_with_labels(classes, value, tmp_path):
@@ -76,6 +78,7 @@ def test_the_saved_model_answers_with_labels(classes, value, tmp_path):
     assert (tmp_path / "saved_model/assets.extra/labels.txt").exists()
 
 
+@pytest.mark.slow
 def test_other_predictions_are_a_mismatch(pixels, tmp_path):
     net, rows = pixels
     export.write(net, tmp_path)
@@ -87,6 +90,7 @@ def test_other_predictions_are_a_mismatch(pixels, tmp_path):
             check.result(probabilities, export.tolerance(net))
 
 
+@pytest.mark.slow
 def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
     net, rows = pixels
     export.write(net, tmp_path)
@@ -98,6 +102,7 @@ def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
             check.result(training.predict(net, rows), export.tolerance(net))
 
 
+@pytest.mark.slow
 def test_the_fork_of_a_job_knows_nothing_of_its_training(pixels, tmp_path):
     net, rows = pixels
     export.write(net, tmp_path)
@@ -124,6 +129,7 @@ def test_the_fork_of_a_job_knows_nothing_of_its_training(pixels, tmp_path):
     assert run.stdout == f"{kind}Process-1\n", run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(device.may_have_gpu(), reason="a GPU's driver does not survive a fork")
 def test_a_fork_that_hangs_is_followed_by_a_fresh_process(pixels, tmp_path):
     net, rows = pixels
@@ -171,6 +177,7 @@ def test_the_archive_is_plain_keras(pixels, tmp_path):
     assert "Lambda" not in text
 
 
+@pytest.mark.slow
 def test_the_saved_model_takes_any_number_of_raw_rows(pixels, tmp_path):
     net, rows = pixels
     export.write(net, tmp_path)

@@ -44,6 +44,7 @@ def test_it_learns_the_corners_and_keeps_the_best_epoch():
     assert 30 < result.validation_scores(dataset).rows < 70  # the others chose the epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["cnn", "mlp cnn"])
 @pytest.mark.parametrize("members", [1, 2])
 def test_families_and_members_are_averaged_in_one_published_model(model, members, tmp_path):
@@ -62,6 +63,7 @@ def test_families_and_members_are_averaged_in_one_published_model(model, members
         check.result(said, export.tolerance(result.network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [((8, 8, 3), np.uint8), ((5, 9), np.uint8), ((50, 90), np.uint8), ((8, 8), np.float32)],
@@ -105,6 +107,7 @@ def test_data_that_a_network_does_not_take_is_a_usage_error(shape, options, word
         plan.decide(Config.of(data="t", name="t", **options), dataset, gpu=False)
 
 
+@pytest.mark.slow
 def test_no_member_s_weights_are_another_s():
     dataset = tiny.corners(240, 40)
     model, _ = fitted(dataset, model="mlp cnn", members=2, epochs=1)

@@ -93,6 +93,7 @@ def test_values_that_training_never_saw_fall_into_their_slots():
     ]
 
 
+@pytest.mark.slow
 def test_both_files_take_raw_columns_in_a_fresh_process(dataset, tmp_path):
     config = Config.of(data="churn", name="churn", hidden=(16,), epochs=25, batch_size=25)
     net = mlp.build(config, dataset)
@@ -137,6 +138,7 @@ def test_every_column_has_an_input_of_its_own():
     assert {each.name for each in model.inputs} == set(schema.inputs().values())
 
 
+@pytest.mark.slow
 def test_columns_may_have_the_names_of_layers(tmp_path):
     rng = np.random.default_rng(0)
     names = [*NAMES, *LAYERS]
@@ -157,6 +159,7 @@ def test_columns_may_have_the_names_of_layers(tmp_path):
         check.result(training.predict(net, dataset.test.x), export.tolerance(net))
 
 
+@pytest.mark.slow
 def test_class_weights_weigh_the_rare_class_up(dataset):
     import dataclasses
 

@@ -195,6 +195,7 @@ prune.carry_out(registry, prune.plan(registry, 1))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", range(12))
 def test_killed_at_any_moment(registry: Registry, store_uri: str, files: Path, writes: int) -> None:
     publish(registry, files, 4)

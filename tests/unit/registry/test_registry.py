@@ -171,6 +171,7 @@ registry.publish(Path(sys.argv[3]), draft("run-2", "killed"))
 WRITES = ("claim", "run", "file 1", "file 2", "file 3", "manifest", "pointer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "writes", range(len(WRITES) + 1), ids=[f"before {w}" for w in WRITES] + ["after"]
 )

@@ -217,6 +217,7 @@ def test_the_card_is_true(published: tuple[Path, Record]) -> None:
         assert (folder / path).is_file()
 
 
+@pytest.mark.slow
 def test_the_cards_snippet_runs_beside_the_model(published: tuple[Path, Record]) -> None:
     folder, record = published
     (snippet,) = re.findall(r"```python\n(.*?)```", front_matter(folder)[1], re.DOTALL)
@@ -279,6 +280,7 @@ def test_hostile_labels_stay_text(tmp_path: Path) -> None:
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in table] == [6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "dtype", "scale", "images"),
     [

@@ -157,6 +157,7 @@ def test_folded_tables_open_by_keyboard(browser: Browser, mnist: Path) -> None:
         assert folded.is_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes"),
     [

@@ -80,6 +80,7 @@ def test_a_table_of_floats_keeps_its_values():
     assert done.max() <= x.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp cnn", "mlp"])
 def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(model, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step

@@ -182,6 +182,7 @@ def test_saving_takes_two_per_cent_at_most(took, at, due):
     assert is_due(5.0, cost=took, since=6) is True
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_takes_longer_than_a_pod_is_given_is_reported(s3, s3_uri, monkeypatch):
     reported = []
     with proxies.serve(s3.env) as proxy:

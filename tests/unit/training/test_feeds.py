@@ -99,6 +99,7 @@ def test_a_window_in_the_middle_is_read_without_the_ones_before():
     assert Counted.read <= 200  # this window, and the next one
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_windows")
 @pytest.mark.parametrize(
     "options", [{}, {"augment": ("shift", "flip"), "batch_size": 64}, {"xla": False}]
@@ -121,6 +122,7 @@ def test_a_streamed_training_does_as_well_as_one_in_memory():
     assert scores[0] == pytest.approx(scores[1], abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_windows")
 @pytest.mark.parametrize("after", [1, 3, 4, 7, 8, 9, 10, 14])
 def test_a_stream_that_was_stopped_anywhere_goes_on_with_the_same_bits(after, monkeypatch):

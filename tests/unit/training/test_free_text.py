@@ -32,6 +32,7 @@ def load(path, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_words_that_lower_the_loss_are_kept_and_others_are_not(path):
     config, dataset = load(path)
     names = free_text.candidates(config, dataset)

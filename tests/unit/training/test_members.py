@@ -89,6 +89,7 @@ def of_members(dataset):
     return lambda y: splits.folds(y, dataset.keys(), plan.FOLDS)
 
 
+@pytest.mark.slow
 def test_a_member_learns_nothing_from_the_rows_that_it_holds_out():
     dataset = tiny.corners(240, 0)
     held_out = np.flatnonzero(of_members(dataset)(dataset.train.y) == 0)
@@ -105,6 +106,7 @@ def expect_others_moved(before, after, dataset):
     assert (old[:, 1:] != new[:, 1:]).any()
 
 
+@pytest.mark.slow
 def test_members_of_a_table_share_no_vectors_of_categories_and_words(tmp_path):
     table = with_many_cities(churn.rows(240))
     for i, row in enumerate(table):
@@ -142,6 +144,7 @@ def test_the_average_is_better_than_a_member_and_validated_out_of_fold():
     assert (said.argmax(axis=1) == dataset.test.y).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_an_average_of_members_reloads_in_a_fresh_process(tmp_path):
     dataset = tiny.corners(240, 0)
     _, fitted = several(dataset)
@@ -152,6 +155,7 @@ def test_an_average_of_members_reloads_in_a_fresh_process(tmp_path):
         check.result(said, export.tolerance(fitted.network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("members", "kind"), [(4, "out-of-fold"), (1, "held-out")])
 def test_a_table_s_network_takes_raw_columns_in_a_fresh_process(members, kind, table, tmp_path):
     open_ = Config.of(data="t", name="t", epochs=30, members=members, hidden=(16, 16))
@@ -205,6 +209,7 @@ class Interrupting:
         self.state = state
 
 
+@pytest.mark.slow
 def test_a_table_s_network_may_have_no_hidden_layer(table):
     open_ = Config.of(data="t", name="t", members=2, hidden=(), epochs=2)
     dataset = load(table, open_)
@@ -213,6 +218,7 @@ def test_a_table_s_network_may_have_no_hidden_layer(table):
     assert training.predict(fitted.network, dataset.test.x).shape == (len(dataset.test), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [3, 1])
 def test_stopped_anywhere_and_resumed_members_end_with_the_same_bits(members, table, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
@@ -277,6 +283,7 @@ def test_a_member_that_diverges_is_dropped_while_half_of_them_go_on():
     assert as_members(model) is model
 
 
+@pytest.mark.slow
 def test_too_many_that_diverge_end_training():
     dataset = tiny.corners(240, 0)
     device.prepare("cpu")
@@ -286,6 +293,7 @@ def test_too_many_that_diverge_end_training():
         training.fit(model, dataset, settled, callbacks=[spoil(model, [0, 1], 1)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"members": 2}, {"patience": 3}])
 def test_a_time_limit_ends_training_after_the_epoch_that_is_under_way(options):
     dataset = tiny.corners(240, 40)
@@ -311,6 +319,7 @@ def test_a_temperature_is_kept_only_if_it_helps_on_other_rows():
     assert calibration.temperature(sharp[:50], y[:50]) == 1.0
 
 
+@pytest.mark.slow
 def test_common_validation_rows_either_stop_training_or_are_reported():
     dataset = tiny.corners(300, 60)
     _, fitted = several(dataset, epochs=6, patience=1)

@@ -47,6 +47,7 @@ def by_hand(dataset, config):
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [50, 64, 1000])
 @pytest.mark.parametrize(("xla", "weighted"), [(True, False), (True, True), (False, False)])
 def test_the_loop_does_what_keras_does_step_by_step(batch_size, xla, weighted):
@@ -75,6 +76,7 @@ def test_it_learns_and_the_history_says_so():
     assert (training.predict(net, test.x).argmax(axis=1) == test.y).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "batch_size": 64}, {"xla": False}])
 def test_the_same_seed_gives_the_same_bits_in_blocks_of_any_size(options, monkeypatch):
     reference = bits(trained(**options)[0])
@@ -236,6 +238,7 @@ def fit(dataset, config, **arguments):
     return bits(net), history, fitted.best_epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
