@@ -90,10 +90,10 @@ def test_an_empty_part_adds_nothing(tmp_path, plain):
 def test_a_file_that_lies_there_twice_is_warned_of(plain):
     assert load(plain.parent).warnings == load(plain).warnings
     (plain.parent / "a (copy).csv").write_bytes(ROWS)
-    assert any("1 file of 2 have the same contents" in w for w in load(plain.parent).warnings)
+    assert any("1 file of 2 has the same contents" in w for w in load(plain.parent).warnings)
     (plain.parent / "a (copy).csv").unlink()
     (plain.parent / "a.csv.gz").write_bytes(gzip.compress(ROWS))
-    assert any("1 file of 2 lie there twice" in w for w in load(plain.parent).warnings)
+    assert any("1 file of 2 lies there twice" in w for w in load(plain.parent).warnings)
     (plain.parent / "a.csv.gz").unlink()
     (plain.parent / "b.csv").write_bytes(ROWS.replace(b"u", b"w"))  # as long, and another file
     assert not any("twice" in warning for warning in load(plain.parent).warnings)
