@@ -125,7 +125,7 @@ def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, 
         block = array.slice(start, BLOCK_ROWS)
         if pa.types.is_timestamp(array.type):
             block = block.cast(pa.int64())
-        floats = pc.fill_null(block.cast(pa.float64(), safe=False), float("nan"))
+        floats = block.cast(pa.float64(), safe=False)  # NumPy has NaN for null
         if isinstance(floats, pa.ChunkedArray):
             yield start, _numeric(floats.to_numpy())
         else:

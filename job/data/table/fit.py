@@ -20,7 +20,7 @@ from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
 from job.data.table import dates, words
 from job.data.table.frame import Frame, taken
-from job.data.table.kinds import FEW, Typed, coded
+from job.data.table.kinds import FEW, Typed, bounds, coded
 from job.errors import DataError, UsageError
 
 MANY = 255
@@ -147,8 +147,8 @@ def useless(name: str, seen: Any, reading: Reading, place: Place) -> Finding | N
     present = seen.drop_null()
     whole = _is_whole(present)
     if pa.types.is_floating(seen.type) and not whole:
-        bounds = pc.min_max(present)
-        constant = bounds["min"] == bounds["max"] and not seen.null_count
+        low, high = bounds(present)
+        constant = low == high and not seen.null_count
         return Finding(code="constant-column", column=name) if constant else None
     count = distinct(present, place)
     if count + bool(seen.null_count) < 2:
@@ -167,8 +167,8 @@ def useless(name: str, seen: Any, reading: Reading, place: Place) -> Finding | N
     if named and count > len(present) / 2:
         return identifier
     if count == len(present) and pa.types.is_integer(seen.type):
-        bounds = pc.min_max(present)
-        dense = bounds["max"].as_py() - bounds["min"].as_py() < 2 * len(present)
+        low, high = bounds(present)
+        dense = high - low < 2 * len(present)
         if dense or _rises(present):
             return identifier
     return None
@@ -260,8 +260,7 @@ def distinct(present: Any, place: Place = MEMORY) -> int:
     elif pa.types.is_timestamp(present.type):
         present = present.cast(pa.int64())
     if pa.types.is_integer(present.type):
-        bounds = pc.min_max(present)
-        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        low, high = bounds(present)
         if high - low < 4 * len(present):
             occurs = np.zeros(high - low + 1, np.bool_)
             for block in _numpy(present):
@@ -336,13 +335,15 @@ def _number(name: str, seen: Any, place: Place) -> Column:
     def singles() -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(seen), BLOCK_ROWS):
             floats = seen.slice(start, BLOCK_ROWS).cast(pa.float64(), safe=False)
-            for block in _numpy(pc.fill_null(floats, float("nan"))):
+            for block in _numpy(floats):
                 rounded = block.astype(np.float32)
                 missing = np.isnan(rounded)
                 yield rounded[~missing] if missing.any() else rounded
 
+    held = None if place.streamed else list(singles())
+
     def blocks() -> Iterator[NDArray[np.float64]]:
-        return (single.astype(np.float64) for single in singles())
+        return (single.astype(np.float64) for single in held or singles())
 
     count, total = 0, 0.0
     minimum, maximum = np.inf, -np.inf
@@ -359,7 +360,7 @@ def _number(name: str, seen: Any, place: Place) -> Column:
         kind="number",
         has_missing=count < len(seen),
         missing=len(seen) - count,
-        distinct=_different(singles(), count, place)
+        distinct=_different(held or singles(), count, place)
         if pa.types.is_floating(seen.type)
         else distinct(seen.drop_null(), place),
         mean=mean,

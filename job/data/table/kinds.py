@@ -313,8 +313,7 @@ def _since_1970(raw: Any) -> Any:
     if raw.type.unit != "s":
         raw = pc.floor_temporal(raw, unit="second")
     seconds = raw.cast(TIMESTAMP, safe=False).cast(pa.int64())
-    bounds = pc.min_max(seconds)
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    low, high = bounds(seconds)
     if low is not None and (low < dates.FIRST or high >= dates.END):
         good = pc.and_(pc.greater_equal(seconds, dates.FIRST), pc.less(seconds, dates.END))
         seconds = pc.if_else(good, seconds, pa.scalar(None, pa.int64()))
@@ -385,8 +384,7 @@ def _numbers(
 
 
 def _in_float32(array: Any) -> tuple[Any, int]:
-    bounds = pc.min_max(array)  # which takes no memory, and mostly is enough
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    low, high = bounds(array)  # which takes no memory, and mostly is enough
     if low is None or -LARGEST <= low <= high <= LARGEST:
         return array, 0
     with np.errstate(over="ignore"):
@@ -397,12 +395,21 @@ def _in_float32(array: Any) -> tuple[Any, int]:
     return array, large
 
 
+def bounds(numbers: Any) -> tuple[Any, Any]:
+    """The smallest and the largest of int64 or float64 values; None where there are none."""
+    if numbers.null_count or not len(numbers):
+        found = pc.min_max(numbers)
+        return found["min"].as_py(), found["max"].as_py()
+    chunks = numbers.chunks if isinstance(numbers, pa.ChunkedArray) else [numbers]
+    each = [chunk.to_numpy() for chunk in chunks if len(chunk)]  # NumPy is faster
+    return min(part.min() for part in each).item(), max(part.max() for part in each).item()
+
+
 def _times(name: str, array: Any) -> str:
     """How numbers that are named so count time: seconds, milliseconds, days; or empty."""
     if not (UNIX.match(name) or DATED.match(name)):
         return ""
-    bounds = pc.min_max(array)
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    low, high = bounds(array)
     if low is None:
         return ""
     if UNIX.match(name) and low >= 5e8 and high < 5e9:  # 1985 to 2128

@@ -177,16 +177,20 @@ def _load(
     if lost > LOST_SHARE * whole:
         findings.append(Finding(code="lost-rows", count=lost, of=whole))
     train_twins = place.kept(twins[train_rows], frame.name)
+    if test is None:
+        sides = (train_rows, test_rows)
+        x, test_x = encode.compact(arrays, schema, found.uri, sides=sides, place=place)
+    else:
+        [x] = encode.compact(arrays, schema, found.uri, sides=(train_rows,), place=place)
+        [test_x] = encode.compact(test_arrays, schema, found.uri, sides=(test_rows,), place=place)
     return Dataset(
         uri=found.uri,
         digest=_digest(schema, classes, (train_twins, test_twins), (y, test_y)),
         classes=classes,
-        train=Split(x=encode.compact(arrays, schema, found.uri, rows=train_rows, place=place), y=y),
+        train=Split(x=x, y=y),
         fit_rows=fit_at,
         validation_rows=validation_rows,
-        test=Split(
-            x=encode.compact(test_arrays, schema, found.uri, rows=test_rows, place=place), y=test_y
-        ),
+        test=Split(x=test_x, y=test_y),
         duplicates=_duplicates(train_twins, test_twins, place),
         held_out_of=len(frame) if split_by else None,
         findings=merged(findings),

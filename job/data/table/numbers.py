@@ -21,7 +21,8 @@ EXPONENT = r"(?:[eE][+-]?\d+)?"
 DIGITS = {",": ",", ".": r"\.", " ": " ", "'": "'", "": ""}
 FIRST = 1000
 """Rows that are looked at before all."""
-UNIT = r"^[^\p{L}]*\d[.,]? ?(?P<unit>[\p{L}°][\p{L}°/²³]{0,9}[23]?)$"
+LETTER = r"[A-Za-z\x{80}-\x{10FFFF}/]"
+UNIT = rf"^[^A-Za-z]*\d[.,]? ?(?P<unit>{LETTER}+[23]?)$"
 """A number and what it counts, such as 5 km, 90m2 or 36.6 °C."""
 FEW, MOSTLY = 10, 0.5
 """Different texts from which on, and rows of which a part, must have a unit to make it one."""
@@ -145,6 +146,8 @@ def _candidates(bare: Any, decimal: str, thousands: str) -> list[tuple[str, str]
 
 def _unit(bare: Any, counts: NDArray[np.int64]) -> str:
     """What stands behind the numbers when it is one for nearly all, or K, M and B; else empty."""
+    if not pc.any(pc.match_substring_regex(bare, rf"\d[.,]? ?{LETTER}+[23]?$")).as_py():
+        return ""
     units = pc.extract_regex(bare, UNIT).field("unit")
     coded = pc.fill_null(units, "").dictionary_encode()
     names = coded.dictionary.to_pylist()
