@@ -361,6 +361,8 @@ def run_ended(outcome: "Outcome", store: str, exit_code: int) -> None:
         _skipped(outcome.manifest)
         return
     _published(outcome.manifest, store, outcome.verdict)
+    if exit_code:
+        return  # the error ends the log
     seconds = outcome.seconds
     longest = sorted(seconds.items(), key=lambda item: -item[1])[:4]
     event(

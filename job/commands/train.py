@@ -51,5 +51,8 @@ def _rejected(outcome: "Outcome", verdict: "Verdict") -> GateRejected:
         f"Expected a model that may become the champion. Received: version {version}. "
         + " ".join(verdict.reasons),
         hint=promote if verdict.champion is None else compare + promote,
-        details=outcome.details(),
+        details={
+            **outcome.details(),
+            "seconds": {phase: round(value, 1) for phase, value in outcome.seconds.items()},
+        },
     )

@@ -188,13 +188,14 @@ def _parquet(path: Path, classes: Classes, kept: Kept) -> Iterator[Write]:
 @contextlib.contextmanager
 def _json_lines(path: Path, classes: Classes, _kept: Kept) -> Iterator[Write]:
     names = [str(label) for label in classes]
+    own = {"class", "probabilities", *(f"probability_{name}" for name in names)}
     with path.open("w", encoding="utf-8") as file:
 
         def write_block(block: Block, decided: NDArray[np.int64], kept: Kept) -> None:
             rounded = block.astype(np.float64).round(7).tolist()
             carried = {
                 name: [_finite(value) for value in _arrow(values).to_pylist()]
-                for name, values in without_clash(kept, ("class", "probabilities")).items()
+                for name, values in without_clash(kept, own).items()
             }
             for i, (best, row) in enumerate(zip(decided, rounded, strict=True)):
                 record = {name: values[i] for name, values in carried.items()}

@@ -5,9 +5,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from job.data.dataset import Dataset
 from job.inference.predictions import without_clash
 from job.record import Record
 
@@ -20,8 +22,9 @@ def write(folder: Path, record: Record) -> None:
     config.json has every option's value and the classes in the order of the model's outputs;
     metrics.json the scores on the test set and the figures of the run; history.csv one row an
     epoch, with empty cells where there was no validation; predictions.parquet for each test row
-    its label, the predicted class, the probabilities, and what it carries: the columns of --keep,
-    and the file of an image.
+    its number, which for a table is that in its file, its label, the predicted class, the
+    probabilities, and what it carries: the columns of --keep, and the file of an image, or of a
+    table of several files.
 
     Args:
         folder: Where they go.
@@ -66,6 +69,20 @@ def _write_history(path: Path, record: Record) -> None:
         writer.writerows(rows)
 
 
+def _rows(dataset: Dataset) -> dict[str, Any]:
+    """The numbers of test rows, from 0, as the report shows them; and their files if several."""
+    import pyarrow as pa
+
+    if dataset.table is None:
+        return {"row": pa.array(np.arange(len(dataset.test)))}
+    source = dataset.table.source
+    file, numbers = source.places()
+    if len(source.files) == 1:
+        return {"row": pa.array(numbers)}
+    names = pa.array([name for name, _ in source.files])
+    return {"row": pa.array(numbers), "file": names.take(pa.array(file))}
+
+
 def _write_predictions(path: Path, record: Record) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -73,7 +90,7 @@ def _write_predictions(path: Path, record: Record) -> None:
     labels = pa.array(record.dataset.classes)
     y, probabilities = record.dataset.test.y, record.probabilities
     columns = {
-        "row": pa.array(np.arange(len(y))),
+        **_rows(record.dataset),
         "label": labels.take(pa.array(y)),
         "predicted": labels.take(pa.array(record.predicted)),
         "probabilities": pa.FixedSizeListArray.from_arrays(

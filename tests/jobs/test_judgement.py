@@ -65,7 +65,8 @@ def test_a_model_of_noise_is_published_and_promoted_only_when_allowed(tmp_path: 
     again = train(tmp_path, data, "--seed=1", f"--allow={codes[0]}")
     assert again.returncode == 3
     ended = [each for each in events(again.stdout) if each["event.name"] == "run.ended"]
-    assert {each["exit_code"] for each in ended} == {3}
+    assert [each["exit_code"] for each in ended] == [3]
+    assert sum(ended[0]["details"]["seconds"].values()) > 0
     again = train(tmp_path, data, "--seed=1", f"--allow={' '.join(codes)}")
     assert again.returncode == 0, again.stdout + again.stderr
     assert json.loads((tmp_path / "end").read_text())["outcome"] == "promoted"
@@ -103,6 +104,16 @@ def test_every_score_stands_in_every_place(place: Path) -> None:
     written = json.loads(metrics.read_text())
     assert set(written["scores"]) == set(written["baseline"]) == SCORES
     assert written["scores"]["roc_auc"] == pytest.approx(end["metrics"]["roc_auc"], abs=1e-6)
+
+
+def test_predictions_and_report_number_rows_as_the_file_does(place: Path) -> None:
+    data = pyarrow.csv.read_csv(place / "payments.csv")
+    [path] = (place / "store/pay/versions/2").glob("*/predictions.parquet")
+    answers = pyarrow.parquet.read_table(path)
+    rows = data.take(answers["row"])
+    assert answers["label"].to_pylist() == rows["outcome"].to_pylist()
+    assert answers["payment"].to_pylist() == rows["payment"].to_pylist()
+    assert len(set(answers["row"].to_pylist())) == len(answers) < len(data)
 
 
 SERVED = """

@@ -79,6 +79,12 @@ def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
             hint=_advice(reading.group, names),
         )
     for name in reading.keep:
+        if name == reading.label:
+            raise UsageError(
+                f"--keep: expected columns besides the label. Received: {name!r}, the label.",
+                hint="predictions.parquet has it as `label`; `predict --keep` carries it from new "
+                "rows.",
+            )
         if name not in frame.columns:
             raise UsageError(
                 f"--keep: expected columns of {frame.name}. Received: {name!r}, no such column.",

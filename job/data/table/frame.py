@@ -73,6 +73,14 @@ class Frame:
         name, number = self.where(row)
         return f"{name}: row {number}"
 
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which file each row came from, (rows,), and (rows,) its number there, as `where` does."""
+        counts = np.array([count for _, count in self.files])
+        ends = np.cumsum(counts)
+        rows = np.arange(len(self)) if self.rows is None else self.rows
+        file = np.searchsorted(ends, rows, side="right")
+        return file, rows - (ends - counts)[file]
+
     def where(self, row: int) -> tuple[str, int]:
         """The file that a row came from, and its number there, from 0 and without a header."""
         row = row if self.rows is None else int(self.rows[row])

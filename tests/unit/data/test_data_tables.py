@@ -164,6 +164,22 @@ def test_a_group_stays_together(table):
     assert len(dataset.test) == expected
 
 
+def test_the_rows_of_several_files_keep_their_places(tmp_path):
+    for name, count in (("a", 70), ("b", 50)):
+        churn.write_csv(tmp_path / f"{name}.csv", churn.rows(count, seed=count))
+    source = load(tmp_path).table.source
+    files, numbers = source.places()
+    names = [name for name, _ in source.files]
+    found = [(names[file], int(number)) for file, number in zip(files, numbers, strict=True)]
+    assert found == [source.where(row) for row in range(len(source))]
+    assert {file for file, _ in found} == set(names)
+
+
+def test_the_label_is_nothing_to_keep(table):
+    with refused(UsageError, "--keep", "the label"):
+        load(table, keep=("churned",))
+
+
 def test_duplicates_across_the_split_are_counted_and_can_be_refused(tmp_path):
     rows = churn.rows(300)
     train = churn.write_csv(tmp_path / "train.csv", rows)

@@ -107,6 +107,17 @@ def test_kept_columns_stand_before_the_class_with_their_types() -> None:
     assert (first["id"], first["kept_class"], first["tags"]) == (7, "mine", '["a", "b"]')
 
 
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
+def test_a_kept_column_is_called_the_same_in_every_format(output: str) -> None:
+    written(output, {"probability_yes": [1, 2], "class": [3, 4]})
+    read = {".csv": pyarrow.csv.read_csv, ".parquet": pyarrow.parquet.read_table}
+    if output.endswith(".jsonl"):
+        names = list(json.loads(Path(output).read_text().splitlines()[0]))
+    else:
+        names = read[Path(output).suffix](output).column_names
+    assert names[:2] == ["kept_probability_yes", "kept_class"]
+
+
 def test_a_list_without_values_is_kept_in_csv() -> None:
     written("out.csv", {"tags": [["a"], []]})
     assert pyarrow.csv.read_csv("out.csv")["tags"].to_pylist() == ['["a"]', "[]"]
