@@ -32,8 +32,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="where digits are written as files")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--train", nargs="*", default=[], help="options, such as members=3")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
-    more = [f"--{option}" for option in options.train]
+    more = [f"--device={options.device}", *(f"--{option}" for option in options.train)]
     if options.what == "mnist":
         show([job(f"--seed={seed}", *more) for seed in options.seeds])
     elif options.what == "digits":
@@ -41,13 +42,13 @@ def main() -> None:
         data = [options.folder / str(split) for split in range(SPLITS)]
         show([job(f"--data={each}", "--name=digits", *more) for each in data])
     else:
-        speed()
+        speed(options.device)
 
 
 def job(*options: str) -> dict[str, float]:
     """Runs `mlp-job train --model cnn`; what it came to, and its seconds."""
     with tempfile.TemporaryDirectory() as store:
-        command = [sys.executable, "-m", "job", "train", "--model=cnn", "--device=cpu"]
+        command = [sys.executable, "-m", "job", "train", "--model=cnn"]
         began = time.perf_counter()
         subprocess.run(
             [*command, f"--store={store}", "--rejection-ok", *options],
@@ -86,7 +87,7 @@ def write_digits(folder: Path) -> None:
             Image.fromarray(image).save(path)
 
 
-def speed() -> None:
+def speed(device: str) -> None:
     """Seconds of a later epoch of the same network, in fresh processes, one after the other."""
     peers = {"mlp-job": "", "mlp-job none": "", "plain": "", "pytorch": "torch==2.13.0"}
     for name, package in peers.items():
@@ -101,6 +102,7 @@ def speed() -> None:
             ]
             python = [*uv, f"--with={package}", f"--with=numpy=={np.__version__}", "python"]
         quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        quiet["BENCH_DEVICE"] = device
         run = subprocess.run(
             [*python, str(PEERS / "convolutions.py"), *name.split()],
             capture_output=True, text=True, env=os.environ | quiet, check=True,
