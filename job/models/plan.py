@@ -60,6 +60,9 @@ WIDTH = 192
 CPU_WORK = 4e11
 """Multiplications and additions of an epoch that a processor is given: about 5 s on two cores."""
 
+KEPT = ("name", "store", "augment", "class_weights", "device")
+"""Options beside the data's that a command for another network keeps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -237,7 +240,7 @@ def worth_a_try(config: Config, dataset: Dataset) -> tuple[str, ...]:
     large = are_images(dataset) and min(dataset.shape[:2]) >= SMALLEST
     if config.model.model != "auto" or not large or dataset.uri == "mnist":
         return ()
-    names = [name for name in OPTIONS if GROUP_OF[name] == "data" or name in ("name", "store")]
+    names = [name for name in OPTIONS if GROUP_OF[name] == "data" or name in KEPT]
     changed = [name for name in names if config.flat()[name] != OPTIONS[name].default]
     words = shlex.join(["--model=cnn", *arguments(config, changed)])
     return (f"For images a convolutional network may do better: mlp-job train {words}",)

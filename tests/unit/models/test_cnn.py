@@ -135,10 +135,10 @@ def test_validation_uses_the_averages_with_their_statistics():
 
 def test_other_images_get_the_command_that_may_do_better():
     dataset = tiny.corners(40, 10)
-    config = Config.of(data="my pets", name="pets", image_size=(8, 8))
+    config = Config.of(data="my pets", name="pets", image_size=(8, 8), augment=("flip",))
     [words] = plan.worth_a_try(config, dataset)
     assert words.endswith(
-        "mlp-job train --model=cnn '--data=my pets' '--image-size=8 8' --name=pets"
+        "mlp-job train --model=cnn '--data=my pets' '--image-size=8 8' --augment=flip --name=pets"
     )
     assert not plan.worth_a_try(config.replaced(model="mlp"), dataset)
     assert not plan.worth_a_try(Config(), dataclasses.replace(dataset, uri="mnist"))
