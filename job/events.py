@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from job.registry.manifest import Manifest
     from job.registry.runs import Identity
     from job.training import Fitted
+    from job.training.devices import Speedup
     from job.training.free_text import Trial
     from job.training.state import EpochResult, Position
 
@@ -70,7 +71,7 @@ def run_unmarked(error: JobError) -> None:
 
 def device_ready(info: "DeviceInfo") -> None:
     """The device did real work."""
-    event("device.ready", f"Device: {info.kind.upper()}, {info.name}.", device=asdict(info))
+    event("device.ready", f"Device: {info.kind.upper()}, {info.title}.", device=asdict(info))
 
 
 def data_loaded(dataset: Dataset) -> None:
@@ -264,6 +265,11 @@ def _time_estimated(result: "EpochResult", epochs: int) -> None:
     )
 
 
+def sped_up(speedup: "Speedup") -> None:
+    """Several devices trained together."""
+    event("training.sped_up", str(speedup), **asdict(speedup), efficiency=speedup.efficiency)
+
+
 def time_limited(fitted: "Fitted") -> None:
     """The time limit ended training."""
     event(
@@ -413,6 +419,7 @@ WATCH = Watch(
     planned=planned,
     epoch_ended=epoch_ended,
     member_dropped=member_dropped,
+    sped_up=sped_up,
     time_limited=time_limited,
     checkpoint=report,
 )

@@ -36,6 +36,7 @@ from job.storage import Open, Store, open_store
 from job.storage.patient import Patient
 from job.training import free_text
 from job.training.checkpoint import Checkpoints, Notice
+from job.training.devices import Speedup
 from job.training.free_text import Trial
 from job.versions import library_versions
 
@@ -59,6 +60,7 @@ class Watch:
         planned: With the options, none of them open, and why.
         epoch_ended: With the result of each epoch, and `epochs`, how many there are at most.
         member_dropped: With the number of a member that diverged, and how many are left.
+        sped_up: With what several devices are worth.
         time_limited: With what came of training when the time limit ended it.
         checkpoint: With what happens to checkpoints.
     """
@@ -67,6 +69,7 @@ class Watch:
     planned: Callable[[plan.Plan], None] = _ignore
     epoch_ended: Callable[..., None] = _ignore
     member_dropped: Callable[[int, int], None] = _ignore
+    sped_up: Callable[[Speedup], None] = _ignore
     time_limited: Callable[[training.Fitted], None] = _ignore
     checkpoint: Callable[[Notice], None] = _ignore
 
@@ -185,6 +188,7 @@ def prepare(
             config.training.device,
             xla=config.training.xla,
             repeatable=not plan.convolves(config),
+            devices=config.training.devices,
         )
     with clock.phase("read"):  # what is left of it after the import
         return info, reading.result()
@@ -245,9 +249,11 @@ def train_and_score(
         if checkpoints:
             checkpoints.chosen = decided.chosen
     advice = plan.worth_a_try(config, dataset)
+    given, config = config.flat(), decided.config
+    if info.count > 1:
+        advice += (_expect_rows_for(info.count, config),)
     decided = replace(decided, reasons=(*decided.reasons, *advice))
     watch.planned(decided)
-    given, config = config.flat(), decided.config
     epochs = config.training.epochs or 0
     memory = partial(
         device.foreign_errors,
@@ -257,7 +263,10 @@ def train_and_score(
     )
 
     with clock.phase("build"), memory():
-        network = models.build(config, dataset)
+        strategy = device.strategy(info)
+        plain = models.build(config, dataset) if info.count > 1 else None
+        with device.scope(strategy):
+            network = models.build(config, dataset)
     with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
         fitted = training.fit(
             network,
@@ -270,7 +279,10 @@ def train_and_score(
             due=checkpoints.due if checkpoints else lambda: False,
             save=checkpoints.save if checkpoints else lambda _: None,
             on_drop=watch.member_dropped,
+            plain=plain,
         )
+    if fitted.speedup:
+        watch.sped_up(fitted.speedup)
     clock.add("trace", fitted.trace_seconds)
     clock.add("compile", fitted.compile_seconds)
     clock.add("run", fitted.run_seconds)
@@ -304,11 +316,35 @@ def train_and_score(
         metrics=metrics,
         training_auc=training_auc,
         rows_per_second=fitted.rows_per_second,
+        speedup=fitted.speedup,
         exact=exact if fitted.time_limited is None else False,
         time_limited=fitted.time_limited,
         notes=notes,
         chosen=frozenset(name for name, value in config.flat().items() if value != given[name]),
     )
+
+
+def _expect_rows_for(devices: int, config: Config) -> str:
+    """What is said of several devices.
+
+    Raises:
+        UsageError: A batch has fewer rows, or the precision needs a loss scale.
+    """
+    if config.training.precision == "mixed_float16":
+        raise UsageError(
+            "--precision: expected float32 or mixed_bfloat16 with several devices. "
+            "Received: 'mixed_float16'.",
+            hint="mixed_bfloat16 is as fast and needs no loss scale, which Keras cannot share.",
+        )
+    batch = config.training.batch_size or 0
+    if batch < devices:
+        raise UsageError(
+            f"--batch-size: expected at least one row for each of {devices} devices. "
+            f"Received: {batch}.",
+            hint="Raise --batch-size, which counts the rows of all devices, or lower --devices.",
+        )
+    xla = " They train without XLA, which compiles no sums across devices."
+    return f"{devices} devices share each batch." + (xla if config.training.xla else "")
 
 
 def _tried(config: Config, dataset: Dataset, load: Load | None) -> tuple[Trial, ...]:

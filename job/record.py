@@ -21,6 +21,7 @@ from job.registry.manifest import DataRecord, Draft, Manifest, Scores, input_of
 from job.registry.runs import Identity
 from job.registry.verdict import Verdict
 from job.training.calibration import ValidationScores
+from job.training.devices import Speedup
 from job.training.state import EpochResult
 
 
@@ -43,6 +44,7 @@ class Fit:
         metrics: Scores on the test rows.
         training_auc: ROC AUC on the training and validation rows.
         rows_per_second: Training rows over the seconds of an epoch.
+        speedup: What several devices were worth; None for one.
         exact: Whether it was resumed with the same bits; None when it was not resumed.
         time_limited: Steps done when the time limit ended training; None when it did not.
         notes: What the rows, the device or the time limit decided of the network, in sentences.
@@ -63,6 +65,7 @@ class Fit:
     metrics: Metrics
     training_auc: float | None
     rows_per_second: float
+    speedup: Speedup | None = None
     exact: bool | None = None
     time_limited: int | None = None
     notes: tuple[str, ...] = ()

@@ -114,6 +114,14 @@ class TrainingOptions(Options):
         makes_model=False,
         everyday=True,
     )
+    devices: str = option(
+        "1",
+        "How many GPUs of this machine train together, each on its share of every batch; a number "
+        "or all.",
+        expects="a whole number of at least 1, or all",
+        valid=lambda v: v == "all" or (v.isascii() and v.isdigit() and int(v) > 0),
+        makes_model=False,
+    )
     xla: bool = option(True, "Compile training with XLA.")
     checkpoint_every: float | None = option(
         None,

@@ -1,4 +1,4 @@
-"""The device: what trains, proved by real work, and its memory."""
+"""The devices: what trains, proved by real work, their memory, and several at once."""
 
 from job.device.proof import (
     DeviceInfo,
@@ -13,6 +13,7 @@ from job.device.proof import (
     release_memory,
     repeats,
 )
+from job.device.strategy import scope, strategy
 
 __all__ = [
     "DeviceInfo",
@@ -26,4 +27,6 @@ __all__ = [
     "prepare",
     "release_memory",
     "repeats",
+    "scope",
+    "strategy",
 ]

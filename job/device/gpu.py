@@ -1,4 +1,4 @@
-"""Proof that the first GPU works: exact products on it, with and without XLA."""
+"""Proof that GPUs work: exact products on each that is used, with and without XLA."""
 
 import contextlib
 import ctypes
@@ -33,24 +33,26 @@ winner changes from process to process. Without it, resumed runs on an H100 had 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What is known of a GPU that works; see `job.device.DeviceInfo`."""
+    """What is known of GPUs that work; see `job.device.DeviceInfo`."""
 
     name: str
+    count: int
     driver: str | None
     cuda: str | None
     compute_capability: str | None
 
 
-def prove(*, xla: bool) -> Proof:
-    """Multiplies small integers on /GPU:0 and compares with the CPU's product.
+def prove(*, xla: bool, count: int | None = 1) -> Proof:
+    """Multiplies small integers on each GPU that is used and compares with the CPU's product.
 
     Products of small integers are exact in TF32 as well, so any difference is a fault.
 
     Args:
         xla: Also through XLA's compiler, which needs more of the driver and the libraries.
+        count: How many are used; None for all.
 
     Raises:
-        DeviceUnavailable: No GPU, or one that does not work; the message says why.
+        DeviceUnavailable: Fewer GPUs, or one that does not work; the message says why.
     """
     import tensorflow as tf
 
@@ -61,25 +63,23 @@ def prove(*, xla: bool) -> Proof:
             f"Expected a GPU that works. Received: {_why_none(tf)}.",
             hint="On a machine without a GPU use --device cpu.",
         )
-    details = tf.config.experimental.get_device_details(gpus[0])
+    used = gpus[:count]
+    if count and len(used) < count:
+        raise DeviceUnavailable(
+            f"--devices: expected {count} GPUs. Received: {len(used)}.",
+            hint="Ask for fewer --devices, or for `all`; in Kubernetes set nvidia.com/gpu.",
+        )
+    details = tf.config.experimental.get_device_details(used[0])
     name = str(details.get("device_name", "GPU"))
     capability = ".".join(map(str, details.get("compute_capability", ()))) or None
-    tf.config.set_visible_devices(gpus[:1], "GPU")
-    tf.config.experimental.set_memory_growth(gpus[0], True)
-    try:
-        exact = _multiplies(tf, jit=False) and (not xla or _multiplies(tf, jit=True))
-    except (tf.errors.OpError, RuntimeError) as exc:
-        raise DeviceUnavailable(
-            f"Expected {name} to multiply two matrices. Received: {_explained(exc, capability)}.",
-            hint="Use another GPU type or driver; `mlp-job doctor` tells more.",
-        ) from exc
-    if not exact:
-        raise DeviceUnavailable(
-            f"Expected {name} to multiply small integers exactly. Received: a wrong product.",
-            hint="This GPU is faulty: drain the node.",
-        )
+    tf.config.set_visible_devices(used, "GPU")
+    for each in used:
+        tf.config.experimental.set_memory_growth(each, True)
+    for number in range(len(used)):
+        _expect_work(tf, number, name if len(used) == 1 else f"{name} {number}", capability, xla)
     return Proof(
         name=name,
+        count=len(used),
         driver=_driver_version(),
         cuda=tf.sysconfig.get_build_info().get("cuda_version"),
         compute_capability=capability,
@@ -125,16 +125,33 @@ def forget() -> None:
     context._reset_context()
 
 
-def _multiplies(tf: Any, *, jit: bool) -> bool:
+def _expect_work(tf: Any, number: int, name: str, capability: str | None, xla: bool) -> None:
+    try:
+        exact = all(
+            _multiplies(tf, number, jit=jit) for jit in ((False, True) if xla else (False,))
+        )
+    except (tf.errors.OpError, RuntimeError) as exc:
+        raise DeviceUnavailable(
+            f"Expected {name} to multiply two matrices. Received: {_explained(exc, capability)}.",
+            hint="Use another GPU type or driver; `mlp-job doctor` tells more.",
+        ) from exc
+    if not exact:
+        raise DeviceUnavailable(
+            f"Expected {name} to multiply small integers exactly. Received: a wrong product.",
+            hint="This GPU is faulty: drain the node.",
+        )
+
+
+def _multiplies(tf: Any, number: int, *, jit: bool) -> bool:
     rng = np.random.default_rng(0)
     a = rng.integers(-8, 9, (256, 784)).astype(np.float32)
     b = rng.integers(-8, 9, (784, 350)).astype(np.float32)
     soft_placement = tf.config.get_soft_device_placement()
     tf.config.set_soft_device_placement(False)
     try:
-        with tf.device("/GPU:0"):
+        with tf.device(f"/GPU:{number}"):
             product = tf.function(tf.matmul, jit_compile=jit)(tf.constant(a), tf.constant(b))
-        return "GPU:0" in product.device and np.array_equal(product.numpy(), a @ b)
+        return f"GPU:{number}" in product.device and np.array_equal(product.numpy(), a @ b)
     finally:
         tf.config.set_soft_device_placement(soft_placement)
 

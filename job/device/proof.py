@@ -1,4 +1,4 @@
-"""The device to train on, proved by real work; TensorFlow's errors about it stop here."""
+"""The devices to train on, proved by real work; TensorFlow's errors about them stop here."""
 
 import contextlib
 import ctypes
@@ -34,6 +34,7 @@ class DeviceInfo:
         driver: Version of the NVIDIA driver, when it is known.
         cuda: CUDA version that TensorFlow was built with; GPU only.
         compute_capability: As "9.0"; GPU only.
+        count: Devices of this kind that train together.
     """
 
     kind: Literal["cpu", "gpu"]
@@ -42,11 +43,18 @@ class DeviceInfo:
     driver: str | None = None
     cuda: str | None = None
     compute_capability: str | None = None
+    count: int = 1
+
+    @property
+    def title(self) -> str:
+        """What people read: the name, and how many there are."""
+        return self.name if self.count == 1 else f"{self.count} × {self.name}"
 
     @property
     def identity(self) -> str:
-        """What the bits of a model depend on: sums on a processor are split among its cores."""
-        return self.name if self.kind == "gpu" else f"{self.name}, {self.cores} cores"
+        """What the bits of a model depend on: sums are split among devices and cores."""
+        one = self.name if self.kind == "gpu" else f"{self.name}, {self.cores} cores"
+        return one if self.count == 1 else f"{self.count} × {one}"
 
 
 def configure_environment() -> None:
@@ -96,8 +104,10 @@ def may_have_gpu() -> bool:
     return Path("/dev/dxg").exists() or any(Path("/dev").glob("nvidia*"))
 
 
-def prepare(device: Device, *, xla: bool = True, repeatable: bool = True) -> DeviceInfo:
-    """Chooses and proves the device.
+def prepare(
+    device: Device, *, xla: bool = True, repeatable: bool = True, devices: str = "1"
+) -> DeviceInfo:
+    """Chooses and proves the devices.
 
     Args:
         device: `cpu` hides every GPU; `gpu` insists on one that works; `auto` takes one that
@@ -105,9 +115,10 @@ def prepare(device: Device, *, xla: bool = True, repeatable: bool = True) -> Dev
         xla: Prove XLA's compiler on the GPU as well.
         repeatable: Ask XLA for programs that give the same bits each time on a GPU. Convolutions
             are ten times slower that way.
+        devices: How many, or `all` GPUs. So many of a CPU are virtual ones that share its cores.
 
     Raises:
-        DeviceUnavailable: `gpu` was asked for and none works.
+        DeviceUnavailable: `gpu` or more than one was asked for, and so many do not work.
         UsageError: A variable is set that would cut training short.
     """
     import_libraries()
@@ -117,21 +128,25 @@ def prepare(device: Device, *, xla: bool = True, repeatable: bool = True) -> Dev
         from job.device import gpu
 
         gpu.ask_for_repeatable()
+    count = None if devices == "all" else int(devices)
     with _quiet():
-        info = _gpu(xla, insist=device == "gpu") if device != "cpu" else None
+        insist = device == "gpu" or (count or 1) > 1
+        info = _gpu(xla, insist=insist, count=count) if device != "cpu" else None
         if info is None:
             tf.config.set_visible_devices([], "GPU")
-    return info or _cpu()
+            info = _cpu(count or 1)
+    return info
 
 
 def repeats(info: DeviceInfo, *, xla: bool) -> bool:
     """Whether the same program gives the same bits again on the device.
 
-    On a GPU only XLA does, and only when it was asked to; TensorFlow's own kernels do not.
+    On a GPU only XLA does, and only when it was asked to; TensorFlow's own kernels do not, and
+    several devices have no others.
     """
     from job.device import gpu
 
-    return info.kind == "cpu" or (xla and gpu.is_repeatable())
+    return info.kind == "cpu" or (xla and info.count == 1 and gpu.is_repeatable())
 
 
 def peak_memory_mb() -> float:
@@ -221,11 +236,11 @@ def _quiet() -> Iterator[None]:
                     os.write(2, line)
 
 
-def _gpu(xla: bool, *, insist: bool) -> DeviceInfo | None:
+def _gpu(xla: bool, *, insist: bool, count: int | None) -> DeviceInfo | None:
     from job.device import gpu
 
     try:
-        proof = gpu.prove(xla=xla)
+        proof = gpu.prove(xla=xla, count=count)
     except DeviceUnavailable as error:
         if insist:
             raise
@@ -239,15 +254,37 @@ def _gpu(xla: bool, *, insist: bool) -> DeviceInfo | None:
         driver=proof.driver,
         cuda=proof.cuda,
         compute_capability=proof.compute_capability,
+        count=proof.count,
     )
 
 
-def _cpu() -> DeviceInfo:
+def _cpu(count: int) -> DeviceInfo:
+    if count > 1:
+        _split(count)
     name = ""
     with contextlib.suppress(FileNotFoundError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.split(":", 1)[1] for line in lines if line.startswith("model name")), "")
-    return DeviceInfo(kind="cpu", name=name.strip() or os.uname().machine, cores=_cores())
+    return DeviceInfo(
+        kind="cpu", name=name.strip() or os.uname().machine, cores=_cores(), count=count
+    )
+
+
+def _split(count: int) -> None:
+    """Makes virtual devices of the CPU; a process can do so once, before TensorFlow has begun."""
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if len(tf.config.get_logical_device_configuration(cpu) or ()) == count:
+        return
+    if count > _cores():
+        raise DeviceUnavailable(
+            f"--devices: expected at most one for each processor core, {_cores()}. "
+            f"Received: {count}.",
+            hint="Ask for fewer --devices; on a CPU they are for trying things out.",
+        )
+    parts = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(cpu, parts)
 
 
 def _cores() -> int:

@@ -215,6 +215,9 @@ def members_class() -> Any:
             if self._class_weights is not None:
                 weighted = trains * tf.gather(self._class_weights, y)[:, None]
             rows = tf.reduce_sum(trains, axis=0)
+            devices = tf.distribute.get_replica_context()
+            if devices.num_replicas_in_sync > 1:  # each computes its rows of the batch
+                rows = devices.all_reduce(tf.distribute.ReduceOp.SUM, rows)
             with tf.GradientTape() as tape:
                 logits = self(x, training=True)
                 losses = tf.reduce_mean(_cross_entropy(logits, y), axis=2)

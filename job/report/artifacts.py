@@ -46,6 +46,7 @@ def write(folder: Path, record: Record) -> None:
             "peak_memory_mb": round(record.peak_memory_mb),
             "gpu_peak_memory_mb": _rounded(record.gpu_peak_memory_mb),
             "device": record.device.name,
+            **({"speedup": dataclasses.asdict(record.speedup)} if record.speedup else {}),
         },
     )
     _write_history(folder / "history.csv", record)

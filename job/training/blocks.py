@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from job.training import devices
 from job.training.feeds import Feed, Window
 
 BLOCK_SECONDS = 0.5
@@ -49,6 +50,8 @@ class Loop:
         self._feed = feed
         self._between = between
         self._block = 1  # the first blocks measure
+        self._strategy = model.distribute_strategy
+        self._placed: tuple[Any, Any] = None, None
         self._program = _program(model, step, xla, change)
 
     def trace(self) -> None:
@@ -90,12 +93,21 @@ class Loop:
         if first + full == self.steps and window.ragged:
             full, ends = full - 1, start < stop == self.steps
         bounds = map(_scalar, (start - first, min(stop - first, full)))
-        logs = self._program(*window.arrays, *bounds, _flag(ends))
+        logs = self._program(*self._on_devices(window), *bounds, _flag(ends))
         return {name: _number(value) for name, value in logs.items()}
 
     def _no_step(self) -> tuple[Any, ...]:
-        window = self._window()
-        return *window.arrays, _scalar(0), _scalar(0), _flag(False)
+        return *self._on_devices(self._window()), _scalar(0), _scalar(0), _flag(False)
+
+    def _on_devices(self, window: Window) -> tuple[Any, Any, Any, Any]:
+        """What the program takes, with the rows on each device."""
+        rows = window.x, window.y
+        if self._strategy.num_replicas_in_sync > 1:
+            if self._placed[0] is not window.x:
+                self._placed = None, None  # frees the last one
+                self._placed = window.x, devices.placed(self._strategy, rows)
+            rows = self._placed[1]
+        return *rows, window.grid, window.rest
 
 
 def _program(
@@ -107,12 +119,17 @@ def _program(
     """
     import tensorflow as tf
 
-    def run(x: Any, y: Any, rows: Any) -> None:
+    def on_device(x: Any, y: Any, rows: Any) -> None:
+        part = devices.part(int(tf.nest.flatten(rows)[0].shape[0]))
+        rows = devices.taken(part, rows)
         if change is not None:
             rows, draws = rows
         x, y = tf.nest.map_structure(lambda table: tf.gather(table, rows), (x, y))
-        batch = (x if change is None else change(x, draws)), y
-        model.distribute_strategy.run(step, args=(batch,))
+        with devices.computing(part, model):
+            step(((x if change is None else change(x, draws)), y))
+
+    def run(x: Any, y: Any, rows: Any) -> None:
+        model.distribute_strategy.run(on_device, args=(x, y, rows))
 
     def program(
         x: Any, y: Any, grid: Any, rest: Any, start: Any, stop: Any, ends: Any

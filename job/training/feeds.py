@@ -43,11 +43,6 @@ class Window:
     steps: int
     ragged: bool
 
-    @property
-    def arrays(self) -> tuple[Any, Any, Any, Any]:
-        """What the compiled program takes."""
-        return self.x, self.y, self.grid, self.rest
-
 
 class Feed(Protocol):
     """The steps of a pass, and the window that holds one of them."""

@@ -1,5 +1,6 @@
 """fit(...): Keras's `model.fit` around loops on the device, with early stopping and resume."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job import device
 from job.config import Config
 from job.data import splits
 from job.data.dataset import Dataset
-from job.device import release_memory
 from job.models import plan
 from job.models.members import (
     HELD_OUT,
@@ -24,13 +25,13 @@ from job.models.members import (
     class_weights,
     probabilities,
 )
-from job.training import calibration
+from job.training import calibration, devices
 from job.training.augment import Augmentation
 from job.training.best import Best
 from job.training.blocks import Loop
 from job.training.calibration import Validation, ValidationScores, scores
 from job.training.feeds import Feed, Gathered, Streamed, Table
-from job.training.state import EpochResult, State, put_back
+from job.training.state import EpochResult, State, put_back, put_back_weights
 
 VALIDATION_BATCH = 2048
 """Rows of a validation step, at most; more is no faster and needs more memory."""
@@ -42,8 +43,15 @@ than are published: their average is less sure of itself, and needs less of it."
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
 
+MEASURED_SECONDS = 2.0
+"""For which one device trains alone, before several do, so that they can be compared."""
+
 WIDEST = 1 << 26
 """Numbers that a layer gives in such a step, at most."""
+
+
+class _EnoughMeasuredError(Exception):
+    """Ends a measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,7 @@ class Fitted:
         compile_seconds: Compiling the graph.
         run_seconds: All epochs, with validation.
         rows_per_second: Training rows over the seconds of the epochs after the first.
+        speedup: What several devices are worth; None for one, or when nothing was left to train.
     """
 
     history: tuple[EpochResult, ...]
@@ -76,6 +85,7 @@ class Fitted:
     compile_seconds: float
     run_seconds: float
     rows_per_second: float
+    speedup: devices.Speedup | None = None
 
     def validation_scores(self, dataset: Dataset) -> ValidationScores | None:
         """How the published weights do on rows that they were not trained on; None without such.
@@ -109,6 +119,7 @@ def fit(
     due: Callable[[], bool] = lambda: False,
     save: Callable[[State], object] = lambda _: None,
     on_drop: Callable[[int, int], None] = lambda _member, _left: None,
+    plain: Any = None,
 ) -> Fitted:
     """Trains a model that a module of `job.models` built, in place.
 
@@ -124,6 +135,8 @@ def fit(
         due: Asked after each block of training and each epoch: is it time to save?
         save: Gets the state when it is, when `should_stop` says so, and at the end.
         on_drop: Gets the number of a member that diverged, from 0, and how many are left.
+        plain: The same model on one device, where the other one is on several: it gets the
+            trained weights, and its network is the one that is published.
 
     Raises:
         TrainingDiverged: The loss, the validation loss or the weights are not finite.
@@ -192,25 +205,35 @@ def fit(
     late = not finished and begun > 0 and over(results[-1].seconds)
     deadline.limited = late or (finished and resume is not None and resume.position.limited)
     began_here = time.perf_counter()
-    _create_variables(model, dataset)
+    with device.scope(model.distribute_strategy):
+        _create_variables(model, dataset)
     if resume:
         put_back(model, resume)
         loops[0].passes, loops[0].first_step = resume.position.epoch, resume.position.step
     idle = finished or late
-    for loop in loops if not idle else ():
-        loop.trace()
-    traced = time.perf_counter()
-    for loop in loops if not idle else ():
-        # In a thread of its own, since this one must stay free to hear signals.
-        ThreadPoolExecutor(1).submit(loop.compile).result()
-        release_memory()  # of the compiler
-    compiled = time.perf_counter()
-    _keras_fit(model, loops, config, chain, first=epochs if idle else begun)
+    alone = None
+    if plain is not None and not idle:
+        plain.optimizer.build(plain.trainable_variables)
+        alone = _rate(plain, training, dataset, config, should_stop)
+    with devices.as_one(model):
+        for loop in loops if not idle else ():
+            loop.trace()
+        traced = time.perf_counter()
+        for loop in loops if not idle else ():
+            # In a thread of its own, since this one must stay free to hear signals.
+            ThreadPoolExecutor(1).submit(loop.compile).result()
+            device.release_memory()  # of the compiler
+        compiled = time.perf_counter()
+        _keras_fit(model, loops, config, chain, first=epochs if idle else begun)
     ended = time.perf_counter()
-    save(saving.state(finished=True))  # also of a finished run: early stopping has chosen by now
+    last = saving.state(finished=True)  # also of a finished run: early stopping has chosen by now
+    save(last)
+    if plain is not None:
+        put_back_weights(plain, last)
     later = results[begun + 1 :] or results[begun:] or results
-    network, validation = finish(model, dataset, fold)
+    network, validation = finish(model if plain is None else plain, dataset, fold)
     best_epoch = min(results, key=_rank).epoch
+    rate = len(dataset.fit_rows) * len(later) / sum(result.seconds for result in later)
     return Fitted(
         history=tuple(results),
         best_epoch=best_epoch,
@@ -221,9 +244,10 @@ def fit(
         trace_seconds=traced - began_here,
         compile_seconds=compiled - traced,
         run_seconds=ended - compiled,
-        rows_per_second=len(dataset.fit_rows)
-        * len(later)
-        / sum(result.seconds for result in later),
+        rows_per_second=rate,
+        speedup=devices.Speedup(devices=devices.count(model), rows_per_second=rate, alone=alone)
+        if alone
+        else None,
     )
 
 
@@ -378,26 +402,63 @@ def _train_loop(model: Any, feed: Feed, dataset: Dataset, config: Config, chain:
         chain.on_train_batch_end(step - 1, logs)
         chain.on_train_batch_begin(step)
 
+    return _loop(model, feed, dataset, config, between)
+
+
+def _rate(
+    model: Any, feed: Feed, dataset: Dataset, config: Config, should_stop: Callable[[], bool]
+) -> float:
+    """Rows a second that a model trains on, without validation; its weights change."""
+    done: list[tuple[float, int]] = []
+    steps = 0
+
+    def between(step: int, _: dict[str, Any]) -> None:
+        done.append((time.perf_counter(), steps + step))
+        if done[-1][0] - done[0][0] > MEASURED_SECONDS or should_stop():
+            raise _EnoughMeasuredError
+
+    loop = _loop(model, feed, dataset, config, between)
+    ThreadPoolExecutor(1).submit(loop.compile).result()
+    with contextlib.suppress(_EnoughMeasuredError):
+        while True:
+            loop()
+            steps += loop.steps
+            between(0, {})
+    half, last = done[(len(done) - 1) // 2], done[-1]
+    rows = (last[1] - half[1]) / feed.steps * len(dataset.fit_rows)
+    return rows / max(last[0] - half[0], 1e-9)
+
+
+def _loop(
+    model: Any,
+    feed: Feed,
+    dataset: Dataset,
+    config: Config,
+    between: Callable[[int, dict[str, Any]], None],
+) -> Loop:
     augmentation = _augmentation(config)
     return Loop(
         model,
         _weighted(model, class_weights(dataset))
         if config.training.class_weights and not as_members(model)
-        else model.train_step,
+        else devices.train_step(model),
         feed,
-        xla=_xla(config),
+        xla=_xla(model, config),
         between=between,
         change=augmentation.change if augmentation else None,
     )
 
 
-def _xla(config: Config) -> bool:
+def _xla(model: Any, config: Config) -> bool:
     """Whether the loops are compiled with XLA: no convolutions on a processor.
 
-    Their gradients took 20 times as long there as oneDNN's; see tests/bench.
+    Their gradients took 20 times as long there as oneDNN's; see tests/bench. Nor several devices:
+    XLA compiles no loop around their sums.
     """
     import tensorflow as tf
 
+    if devices.count(model) > 1:
+        return False
     convolves = "cnn" in config.model.model
     return config.training.xla and not (convolves and not tf.config.get_visible_devices("GPU"))
 
@@ -406,9 +467,11 @@ def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], objec
     """`train_step` with what `model.fit` makes of `class_weight`; validation has no weights."""
     import tensorflow as tf
 
+    train_step = devices.train_step(model)
+
     def step(batch: Any) -> object:
         x, y = batch
-        return model.train_step((x, y, tf.gather(weights, y)))
+        return train_step((x, y, tf.gather(weights, y)))
 
     return step
 
@@ -418,22 +481,32 @@ def _validation_loop(model: Any, feed: Feed, config: Config, chain: Any) -> Loop
         chain.on_test_batch_end(step - 1, logs)
         chain.on_test_batch_begin(step)
 
-    return Loop(model, model.test_step, feed, xla=_xla(config), between=between)
+    return Loop(model, model.test_step, feed, xla=_xla(model, config), between=between)
+
+
+def _no_rows(model: Any, steps: int) -> Any:
+    """What `model.fit` counts the steps of a pass by."""
+    import tensorflow as tf
+
+    numbers = tf.data.Dataset.range(steps)
+    if devices.count(model) == 1:
+        return numbers
+    return model.distribute_strategy.distribute_datasets_from_function(lambda _: numbers)
 
 
 def _keras_fit(
     model: Any, loops: Sequence[Loop], config: Config, chain: Any, *, first: int
 ) -> None:
-    import tensorflow as tf
-
-    steps = tf.data.Dataset.range(loops[0].steps)
+    steps = _no_rows(model, loops[0].steps)
     # All steps of an epoch in one execution; Keras makes the two functions only when there
     # are none.
     model.steps_per_execution = loops[0].steps
     model.train_function, *rest = loops
+    # The model is built; on several devices Keras would look for a batch to build it by.
+    model._maybe_symbolic_build = lambda **_: None
     validation = None
     if rest:
-        (model.test_function,), validation = rest, steps.take(1)
+        (model.test_function,), validation = rest, _no_rows(model, 1)
     try:
         model.fit(
             steps,

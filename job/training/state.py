@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import DataError
+from job.training import devices
 from job.training.best import Best
 
 
@@ -115,8 +116,12 @@ def patience(stopper: Any) -> Patience | None:
 
 
 def metric_values(model: Any) -> dict[str, NDArray[Any]]:
-    """Copies of the metrics' variables."""
-    return _values("metrics", model.metrics_variables)
+    """Copies of the metrics' variables; of several devices (devices, *shape), summands each."""
+    found = {}
+    for number, variable in enumerate(model.metrics_variables):
+        own = [each.numpy() for each in devices.summands(variable)]
+        found[f"metrics/{number}"] = np.stack(own) if len(own) > 1 else own[0].copy()
+    return found
 
 
 def put_back(model: Any, state: State) -> None:
@@ -131,7 +136,14 @@ def put_back(model: Any, state: State) -> None:
 
 def put_back_metrics(model: Any, state: State) -> None:
     """Assigns the metrics' variables; Keras resets them when an epoch begins."""
-    _assign("metrics", model.metrics_variables, state)
+    for number, variable in enumerate(model.metrics_variables):
+        own, shape = devices.summands(variable), tuple(variable.shape)
+        array = _expected(f"metrics/{number}", shape, state)
+        each = list(array.reshape(-1, *shape))
+        if len(each) != len(own):  # the run was on another number of devices
+            each = [array.reshape(-1, *shape).sum(axis=0), *[np.zeros(shape)] * (len(own) - 1)]
+        for summand, value in zip(own, each, strict=True):
+            summand.assign(value)
 
 
 def put_back_patience(stopper: Any, state: State) -> None:
@@ -146,21 +158,33 @@ def put_back_patience(stopper: Any, state: State) -> None:
         stopper.best_weights = [state.arrays[name] for name in names] or None
 
 
+def put_back_weights(model: Any, state: State) -> None:
+    """Assigns every variable of the model."""
+    _assign("model", model.variables, state)
+
+
 def _values(group: str, variables: list[Any]) -> dict[str, NDArray[Any]]:
     return {f"{group}/{i}": np.array(variable) for i, variable in enumerate(variables)}
 
 
 def _assign(group: str, variables: list[Any], state: State) -> None:
     for i, variable in enumerate(variables):
-        array = state.arrays.get(f"{group}/{i}")
-        if array is None or array.shape != tuple(variable.shape):
-            received = "none" if array is None else array.shape
-            raise DataError(
-                f"Checkpoint: expected {group}/{i} of shape {tuple(variable.shape)}. "
-                f"Received: {received}.",
-                hint="Something else writes below runs/ in the store: use a new --run-id.",
-            )
-        variable.assign(array)
+        variable.assign(_expected(f"{group}/{i}", tuple(variable.shape), state, several=False))
+
+
+def _expected(
+    name: str, shape: tuple[int, ...], state: State, *, several: bool = True
+) -> NDArray[Any]:
+    """An array of a shape, or of `several` such; raises DataError when it is not there."""
+    array = state.arrays.get(name)
+    extra = 1 if several and array is not None and array.ndim > len(shape) else 0
+    if array is None or array.shape[extra:] != shape:
+        received = "none" if array is None else array.shape
+        raise DataError(
+            f"Checkpoint: expected {name} of shape {shape}. Received: {received}.",
+            hint="Something else writes below runs/ in the store: use a new --run-id.",
+        )
+    return array
 
 
 def _number(name: str) -> int:

@@ -110,7 +110,7 @@ def _same_bits(ours: Any, theirs: Any) -> bool:
 
 
 def _differences(manifest: Manifest, info: "DeviceInfo") -> Mapping[str, tuple[str, str]]:
-    then = {f"device {k}": str(v) for k, v in manifest.device.items()}
+    then = {f"device {k}": str(v) for k, v in {"count": 1, **manifest.device}.items()}
     then |= manifest.library_versions
     now = {f"device {k}": str(v) for k, v in dataclasses.asdict(info).items()}
     now |= library_versions()
