@@ -60,14 +60,14 @@ def prove(*, xla: bool, count: int | None = 1) -> Proof:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         raise DeviceUnavailable(
-            f"Expected a GPU that works. Received: {_why_none(tf)}.",
+            f"Expected {_counted(count)}. Received: {_why_none(tf)}.",
             hint="On a machine without a GPU use --device cpu.",
         )
     used = gpus[:count]
     if count and len(used) < count:
         raise DeviceUnavailable(
             f"--devices: expected {count} GPUs. Received: {len(used)}.",
-            hint="Ask for fewer --devices, or for `all`; in Kubernetes set nvidia.com/gpu.",
+            hint="Ask for fewer --devices, or for all; in Kubernetes nvidia.com/gpu gives more.",
         )
     details = tf.config.experimental.get_device_details(used[0])
     name = str(details.get("device_name", "GPU"))
@@ -154,6 +154,10 @@ def _multiplies(tf: Any, number: int, *, jit: bool) -> bool:
         return f"GPU:{number}" in product.device and np.array_equal(product.numpy(), a @ b)
     finally:
         tf.config.set_soft_device_placement(soft_placement)
+
+
+def _counted(count: int | None) -> str:
+    return f"{count} GPUs that work" if count and count > 1 else "a GPU that works"
 
 
 def _why_none(tf: Any) -> str:

@@ -279,9 +279,9 @@ def _split(count: int) -> None:
         return
     if count > _cores():
         raise DeviceUnavailable(
-            f"--devices: expected at most one for each processor core, {_cores()}. "
+            f"--devices: expected at most {_cores()}, one for each processor core. "
             f"Received: {count}.",
-            hint="Ask for fewer --devices; on a CPU they are for trying things out.",
+            hint="Ask for fewer --devices; those of a CPU are virtual and no faster than one.",
         )
     parts = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, parts)

@@ -90,8 +90,10 @@ def placed(strategy: Any, tensors: Any) -> Any:
     """The tensors on each device of a strategy."""
     import tensorflow as tf
 
+    here = strategy.extended.worker_devices
+
     def copied(context: Any) -> Any:
-        with tf.device(strategy.extended.worker_devices[context.replica_id_in_sync_group]):
+        with tf.device(here[context.replica_id_in_sync_group % len(here)]):
             return tf.nest.map_structure(tf.identity, tensors)
 
     return strategy.experimental_distribute_values_from_function(copied)

@@ -13,7 +13,17 @@ from pathlib import Path
 
 import tensorflow as tf
 
-LIBRARIES = ("CudaRuntime", "Cublas", "CublasLt", "Cufft", "Cusolver", "Cusparse", "Cudnn", "Cupti")
+LIBRARIES = (
+    "CudaRuntime",
+    "Cublas",
+    "CublasLt",
+    "Cufft",
+    "Cusolver",
+    "Cusparse",
+    "Cudnn",
+    "Cupti",
+    "Nccl",
+)
 CUDNN = tuple(
     f"cudnn/lib/libcudnn_{part}.so.9"
     for part in ("graph", "ops", "cnn", "heuristic", "engines_precompiled")
