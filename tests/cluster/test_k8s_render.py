@@ -339,9 +339,15 @@ def test_patches_combine_and_keep_each_others_changes(tmp_path: Path) -> None:
             kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
         assert violations(template) == []
         volumes = {volume["name"] for volume in template["spec"]["volumes"]}
-        assert volumes == {"tmp", "private-ca", "volume"}
+        assert volumes == {"tmp", "private-ca", "volume", "shm"}
         assert template["metadata"]["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
         assert "ttlSecondsAfterFinished" not in find(manifests, "Job")["spec"]
+
+
+def test_several_gpus_are_all_used(tmp_path: Path) -> None:
+    train = train_container(patched("several-gpus", folder=tmp_path))
+    assert train["resources"]["limits"]["nvidia.com/gpu"] == 4
+    assert {"name": "MLP_JOB_DEVICES", "value": "all"} in train["env"]
 
 
 def test_the_failure_policy_still_has_its_order_with_fail_on_oom(tmp_path: Path) -> None:
