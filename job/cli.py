@@ -1,6 +1,7 @@
 """The command line: the only reader of the environment, the only error → exit code mapping."""
 
 import contextlib
+import errno
 import itertools
 import os
 import sys
@@ -12,7 +13,7 @@ import typer
 
 from job.commands.app import load
 from job.config import envvar, flag
-from job.errors import JobError, UsageError
+from job.errors import DeviceOutOfMemory, JobError, UsageError
 from job.process import environment, log, shutdown, stdio, termination
 
 LOG_SECONDS = 1
@@ -54,7 +55,7 @@ def _run(arguments: list[str], note: str | None) -> int:
     except (JobError, shutdown.Stop, typer.TyperException) as exc:
         error = shutdown.reason() or _as_job_error(exc, arguments)
     except Exception as exc:  # the program's edge: a signal in a library's guise, or else a bug
-        error = shutdown.reason()
+        error = shutdown.reason() or out_of_memory(exc)
         bug = None if error else exc
     if error:
         code = error.exit_code
@@ -62,7 +63,12 @@ def _run(arguments: list[str], note: str | None) -> int:
     if code:
         # The log comes first, but where nobody reads it the message does not wait for it.
         logged = threading.Thread(target=_log_failure, args=(error, bug), daemon=True)
-        logged.start()
+        try:
+            logged.start()
+        except RuntimeError:  # without memory there is no thread
+            _write(note, termination.failed(code, error))
+            _log_failure(error, bug)
+            return code
         logged.join(LOG_SECONDS)
         _write(note, termination.failed(code, error))
         logged.join()
@@ -115,6 +121,21 @@ def _as_job_error(
     if message.startswith("Got unexpected extra argument"):
         hint = f"A list is one quoted word, as in --keep 'id day'; {hint}"
     return UsageError(message, hint=hint)
+
+
+def out_of_memory(exc: BaseException | None) -> DeviceOutOfMemory | None:
+    """What a library raises, or raises anew as its own, when memory is spent; else None."""
+    while exc is not None:
+        spent = isinstance(exc, MemoryError) or getattr(exc, "errno", 0) == errno.ENOMEM
+        if spent or str(exc) == "can't start new thread":
+            return DeviceOutOfMemory(
+                "Memory: expected enough for this command. "
+                f"Received: {type(exc).__name__}: {str(exc)[:200] or 'there is no more'}.",
+                hint="Give the container or `ulimit` more memory, or take less at once: "
+                "--feed stream, a smaller --batch-size, a smaller model.",
+            )
+        exc = exc.__cause__ or exc.__context__
+    return None
 
 
 def _log_failure(error: JobError | None, bug: Exception | None) -> None:

@@ -83,7 +83,7 @@ class TrainingDiverged(JobError):
 
 
 class DeviceOutOfMemory(JobError):
-    """The device's memory ran out."""
+    """The memory of the device, or of the machine, ran out."""
 
     exit_code = 71
     rule = "FailJob"

@@ -1,5 +1,6 @@
 """The command line as a process: what a user, a shell and Kubernetes see of it."""
 
+import errno
 import json
 import os
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from job import commands
+from job import cli, commands
 from job.config import OPTIONS, envvar, flag
 
 COMMANDS = tuple(
@@ -260,3 +261,36 @@ def test_every_command_holds_options_to_the_ranges_of_train(arguments, option):
     assert (done.returncode, said["error"]) == (2, "UsageError")
     assert said["message"].startswith(f"{option}: expected ")
     assert "Received: " in said["message"]
+
+
+def test_memory_that_ran_out_is_no_bug(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,y\n" + "1.5,2,yes\n2.5,3,no\n" * 200_000)
+    done = subprocess.run(
+        [
+            *("prlimit", f"--data={90 << 20}", Path(sys.executable).with_name("mlp-job"), "data"),
+            *(path, "--label=y", "--feed=memory"),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 71, done.stderr
+    ended = last_event(done.stderr)
+    assert ended["error"] == "DeviceOutOfMemory"
+    assert "Memory: expected" in ended["message"]
+    assert "--feed stream" in ended["hint"]
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [MemoryError(), OSError(errno.ENOMEM, "no memory"), RuntimeError("can't start new thread")],
+    ids=repr,
+)
+def test_what_a_library_makes_of_no_memory_is_known(exc):
+    assert cli.out_of_memory(exc).exit_code == 71
+    wrapped = ValueError("its own")
+    wrapped.__cause__ = exc
+    assert cli.out_of_memory(wrapped).exit_code == 71
+    assert cli.out_of_memory(ValueError("its own")) is None

@@ -42,6 +42,8 @@ def arrow_errors(name: str) -> Iterator[None]:
     """What pyarrow finds in a file only when its values are looked at."""
     try:
         yield
+    except pa.ArrowMemoryError:  # which says nothing of the file
+        raise
     except pa.ArrowException as exc:
         raise DataError(
             f"{name}: expected a table that can be read. "
