@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from job.data import hashing
 from job.data.findings import Finding, sentence
+from job.data.place import counts
 from job.data.schema import Schema
 from job.data.sizing import IN_MEMORY, Size
 
@@ -200,8 +201,7 @@ class Dataset:
     @property
     def shares(self) -> NDArray[np.float64]:
         """(classes,): each class's share of the training rows."""
-        counts = np.bincount(self.train.y, minlength=len(self.classes))
-        shares: NDArray[np.float64] = counts / counts.sum()
+        shares: NDArray[np.float64] = counts(self.train.y, len(self.classes)) / len(self.train)
         return shares
 
     def raw_test(self, count: int) -> "NDArray[Any] | Mapping[str, NDArray[Any]]":

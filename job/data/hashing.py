@@ -51,7 +51,14 @@ def column(name: str, array: Any) -> Hashes:
     return found
 
 
-def add(total: Hashes, name: str, array: Any, *, meaning: Callable[[str], float] = number) -> None:
+def add(
+    total: Hashes,
+    name: str,
+    array: Any,
+    *,
+    meaning: Callable[[str], float] = number,
+    out: bool = False,
+) -> None:
     """Adds a column's hashes to the sums of its rows, in place and block by block.
 
     Args:
@@ -59,6 +66,7 @@ def add(total: Hashes, name: str, array: Any, *, meaning: Callable[[str], float]
         name: The column.
         array: (n,) Arrow int64, float64, bool, text, times or null.
         meaning: The number that a text stands for; NaN for none.
+        out: Take them out again.
     """
     salt = _text(name.encode())
     for start, values in _values(array, meaning):
@@ -66,7 +74,8 @@ def add(total: Hashes, name: str, array: Any, *, meaning: Callable[[str], float]
         values += salt
         found = mixed(values)
         found *= present
-        total[start : start + len(found)] += found
+        sums = total[start : start + len(found)]
+        (np.subtract if out else np.add)(sums, found, out=sums)
 
 
 def mix(total: Hashes) -> None:
@@ -113,7 +122,8 @@ def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, 
     if pa.types.is_string(array.type):
         array = pc.dictionary_encode(array)
     if pa.types.is_dictionary(array.type) and isinstance(array, pa.ChunkedArray):
-        array = array.unify_dictionaries().combine_chunks()
+        one = array.num_chunks == 1
+        array = array.chunk(0) if one else array.unify_dictionaries().combine_chunks()
     if pa.types.is_dictionary(array.type):
         table = np.append(_texts(array.dictionary, meaning), np.uint64(0))
         array = array.indices

@@ -128,7 +128,7 @@ def _load(
     if uri == "mnist":
         fit, validation = splits.last_share(len(y), share, uri)
     else:
-        fit, validation = splits.stratified(y, share, uri)
+        fit, validation = splits.stratified(y, share, uri, place)
     told = dict.fromkeys((*rows.findings, *test_rows.findings))
     return Dataset(
         uri=uri,

@@ -21,8 +21,23 @@ from job.errors import StoreError
 SPENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a disk without room answers."""
 
+Numbers = NDArray[np.int64] | NDArray[np.int32]
+
 BLOCK_ROWS = 1 << 18
-"""Rows that are worked on at once where not all of them need be in memory."""
+"""Rows, a multiple of 8, that are worked on at once where not all of them need be in memory."""
+
+
+def counts(codes: Numbers, many: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """(many,) how often each code occurs, of some rows or of all; a negative one is none.
+
+    Block by block, since NumPy takes 8 bytes for each code.
+    """
+    found = np.zeros(many, np.int64)
+    for start in range(0, len(codes if rows is None else rows), BLOCK_ROWS):
+        some = slice(start, start + BLOCK_ROWS)
+        block = codes[some if rows is None else rows[some]]
+        found += np.bincount(block[block >= 0], minlength=many)
+    return found
 
 
 class Place(Protocol):
@@ -51,6 +66,14 @@ class Place(Protocol):
         """An array that was just made, or a copy of it here."""
         ...
 
+    def taken(self, array: NDArray[Any], rows: Numbers, name: str) -> NDArray[Any]:
+        """Some rows of an array; raises as `array`."""
+        ...
+
+    def where(self, mask: NDArray[np.bool_], name: str) -> NDArray[np.int64]:
+        """As `np.flatnonzero`; raises as `array`."""
+        ...
+
     def table(self, tables: Iterable[Any], name: str) -> Any:
         """One Arrow table of several with the same columns, at least one; raises as `array`."""
         ...
@@ -73,6 +96,19 @@ class Memory:
     def kept(self, array: NDArray[Any], name: str) -> NDArray[Any]:  # noqa: ARG002
         """As `Place.kept`."""
         return array
+
+    def taken(
+        self,
+        array: NDArray[Any],
+        rows: Numbers,
+        name: str,  # noqa: ARG002
+    ) -> NDArray[Any]:
+        """As `Place.taken`."""
+        return array[rows]
+
+    def where(self, mask: NDArray[np.bool_], name: str) -> NDArray[np.int64]:  # noqa: ARG002
+        """As `Place.where`."""
+        return np.flatnonzero(mask)
 
     def table(self, tables: Iterable[Any], name: str) -> Any:  # noqa: ARG002
         """As `Place.table`."""
@@ -119,6 +155,24 @@ class Disk:
         """As `Place.kept`."""
         found = self.array(array.shape, array.dtype, name)
         found[...] = array
+        return found
+
+    def taken(self, array: NDArray[Any], rows: Numbers, name: str) -> NDArray[Any]:
+        """As `Place.taken`."""
+        found = self.array((len(rows), *array.shape[1:]), array.dtype, name)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            some = slice(start, start + BLOCK_ROWS)
+            found[some] = array[rows[some]]
+        return found
+
+    def where(self, mask: NDArray[np.bool_], name: str) -> NDArray[np.int64]:
+        """As `Place.where`."""
+        found = self.array((int(np.count_nonzero(mask)),), np.int64, name)
+        at = 0
+        for start in range(0, len(mask), BLOCK_ROWS):
+            block = np.flatnonzero(mask[start : start + BLOCK_ROWS])
+            found[at : at + len(block)] = block + start
+            at += len(block)
         return found
 
     def table(self, tables: Iterable[Any], name: str) -> Any:

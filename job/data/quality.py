@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from job.data import hashing, labels
 from job.data.dataset import Classes, Dataset, Split
 from job.data.findings import Finding, sentence
+from job.data.place import counts
 from job.data.reading import Reading
 from job.data.schema import NUMBERED
 from job.errors import DataError
@@ -27,11 +28,11 @@ def checked(dataset: Dataset, reading: Reading) -> Dataset:
     Raises:
         DataError: Test rows also occur among the training rows, and that was to be refused.
     """
-    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
+    seen = counts(dataset.train.y, len(dataset.classes), dataset.fit_rows)
     findings = [
         *dataset.findings,
         *_without_test_rows(dataset),
-        *_imbalance(counts, dataset.classes),
+        *_imbalance(seen, dataset.classes),
     ]
     if dataset.duplicates:
         found = _leakage(dataset)
@@ -73,8 +74,7 @@ def _leakage(dataset: Dataset) -> Finding:
 def _without_test_rows(dataset: Dataset) -> list[Finding]:
     """A finding about each class that has training rows and no test rows."""
     trained, tested = (
-        np.bincount(side.y, minlength=len(dataset.classes))
-        for side in (dataset.train, dataset.test)
+        counts(side.y, len(dataset.classes)) for side in (dataset.train, dataset.test)
     )
     return [
         Finding(code="class-without-test-rows", column=str(name), count=int(count))
@@ -83,15 +83,15 @@ def _without_test_rows(dataset: Dataset) -> list[Finding]:
     ]
 
 
-def _imbalance(counts: NDArray[np.int64], classes: Classes) -> list[Finding]:
-    most, least = int(counts.argmax()), int(counts.argmin())
-    if counts[most] < IMBALANCE * max(int(counts[least]), 1):
+def _imbalance(seen: NDArray[np.int64], classes: Classes) -> list[Finding]:
+    most, least = int(seen.argmax()), int(seen.argmin())
+    if seen[most] < IMBALANCE * max(int(seen[least]), 1):
         return []
     return [
         Finding(
             code="uneven-classes",
-            count=int(counts[least]),
-            of=int(counts[most]),
+            count=int(seen[least]),
+            of=int(seen[most]),
             values=(labels.shown(classes[most]), labels.shown(classes[least])),
         )
     ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from job.data import hashing, labels
 from job.data.dataset import Labelled, Part
 from job.data.findings import Finding
-from job.data.place import BLOCK_ROWS, MEMORY, Place
+from job.data.place import BLOCK_ROWS, MEMORY, Place, counts
 from job.errors import DataError
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -38,33 +38,39 @@ def last_share(rows: int, share: float, name: str) -> Rows:
     return _checked(np.arange(fit), np.arange(fit, rows), share, name)
 
 
-def stratified(y: NDArray[np.int32], share: float, name: str) -> Rows:
+def stratified(y: NDArray[np.int32], share: float, name: str, place: Place = MEMORY) -> Rows:
     """Holds out the last rows of each class, in the file's order; none of a class's only row.
 
     Args:
         y: (rows,), class indices.
         share: Of each class's rows, from 0 to below 1; rounded to the nearest number of rows.
         name: How messages call the data.
+        place: Where the row numbers go.
 
     Raises:
         DataError: Rows were to be held out, and every class is too small for it.
     """
-    counts = np.bincount(y)
-    held = np.minimum((counts * share + 0.5).astype(np.int64), np.maximum(counts - 1, 0))
+    each = counts(y, int(y.max()) + 1)
+    held = np.minimum((each * share + 0.5).astype(np.int64), np.maximum(each - 1, 0))
     out = np.empty(len(y), np.bool_)
-    before = np.zeros(len(counts), np.int64)  # rows of each class, in the blocks before
+    before = np.zeros(len(each), np.int64)  # rows of each class, in the blocks before
     for start in range(0, len(y), BLOCK_ROWS):
         block = y[start : start + BLOCK_ROWS]
-        here = np.bincount(block, minlength=len(counts))
+        here = np.bincount(block, minlength=len(each))
         order = np.argsort(block, kind="stable")
         rank = np.arange(len(block)) + np.repeat(before - (np.cumsum(here) - here), here)
-        out[start + order] = rank >= np.repeat(counts - held, here)
+        out[start + order] = rank >= np.repeat(each - held, here)
         before += here
-    return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
+    return _checked(place.where(~out, name), place.where(out, name), share, name)
 
 
 def folds(
-    y: NDArray[np.int32], keys: NDArray[np.uint64], count: int, *, seed: int = 0
+    y: NDArray[np.int32],
+    keys: NDArray[np.uint64],
+    count: int,
+    *,
+    seed: int = 0,
+    place: Place = MEMORY,
 ) -> NDArray[np.int32]:
     """(rows,) a fold for each row, 0 to count - 1, with about as many rows of each class.
 
@@ -73,7 +79,10 @@ def folds(
         keys: (rows,); rows of one key are in one fold.
         count: Of folds.
         seed: Of the order in which keys are dealt out.
+        place: Where it is worked out; the folds are the same in each.
     """
+    if place.streamed:
+        return _folds(y, keys, count, seed, place)
     unique, first, group = np.unique(keys, return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(unique))
     order = order[np.argsort(y[first][order], kind="stable")]
@@ -82,7 +91,64 @@ def folds(
     return fold[group.reshape(-1)]
 
 
-def by_key(y: NDArray[np.int32], keys: NDArray[np.uint64], share: float, name: str) -> Rows:
+def _folds(
+    y: NDArray[np.int32], keys: NDArray[np.uint64], count: int, seed: int, place: Place
+) -> NDArray[np.int32]:
+    """As `folds`, with the keys in parts by their first bits, one of which is in memory at once."""
+    name, rows = "folds", len(keys)
+    bits = max(1, (rows // BLOCK_ROWS).bit_length())
+    spots = range(0, rows, BLOCK_ROWS)
+
+    def part(block: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return (block >> np.uint64(64 - bits)).astype(np.int64)
+
+    sizes = np.zeros(1 << bits, np.int64)
+    for start in spots:
+        sizes += np.bincount(part(keys[start : start + BLOCK_ROWS]), minlength=1 << bits)
+    ends = np.cumsum(sizes)
+    parted = place.array((rows,), np.int64, name)  # row numbers, ascending in each part
+    at = ends - sizes
+    for start in spots:
+        parts = part(keys[start : start + BLOCK_ROWS])
+        order = np.argsort(parts, kind="stable")
+        here = np.bincount(parts, minlength=1 << bits)
+        rank = np.arange(len(parts)) - np.repeat(np.cumsum(here) - here, here)
+        parted[at[parts[order]] + rank] = start + order
+        at += here
+    group = place.array((rows,), np.int64, name)
+    labels_of = place.array((rows,), np.int32, name)
+    unique = 0
+    for first, last in zip(ends - sizes, ends, strict=True):
+        some = parted[first:last]
+        found, begins, inverse = np.unique(keys[some], return_index=True, return_inverse=True)
+        group[some] = unique + inverse
+        labels_of[unique : unique + len(found)] = y[some[begins]]
+        unique += len(found)
+    order = np.asarray(parted[:unique])
+    for start in range(0, unique, BLOCK_ROWS):
+        order[start : start + BLOCK_ROWS] = np.arange(start, min(start + BLOCK_ROWS, unique))
+    np.random.default_rng(seed).shuffle(order)  # as `permutation` does
+    fold = place.array((unique,), np.int32, name)
+    each = counts(labels_of[:unique], int(y.max()) + 1)
+    at = np.cumsum(each) - each
+    for start in range(0, unique, BLOCK_ROWS):
+        block = order[start : start + BLOCK_ROWS]
+        own = labels_of[block]
+        by_class = np.argsort(own, kind="stable")
+        here = np.bincount(own, minlength=len(each))
+        rank = np.arange(len(own)) - np.repeat(np.cumsum(here) - here, here)
+        fold[block[by_class]] = (at[own[by_class]] + rank) % count
+        at += here
+    return place.taken(fold, group, name)
+
+
+def by_key(
+    y: NDArray[np.int32],
+    keys: NDArray[np.uint64],
+    share: float,
+    name: str,
+    place: Place = MEMORY,
+) -> Rows:
     """Holds out a share of the rows, of each class, with all rows of a key on one side.
 
     Args:
@@ -90,14 +156,15 @@ def by_key(y: NDArray[np.int32], keys: NDArray[np.uint64], share: float, name: s
         keys: (rows,); rows of one key stay together.
         share: Of the rows; 0 for none.
         name: How messages call the data.
+        place: Where the row numbers go.
 
     Raises:
         DataError: One side would be empty.
     """
     if not share:
-        return np.arange(len(y)), np.arange(0)
-    out = folds(y, keys, round(1 / share)) == 0
-    return _checked(np.flatnonzero(~out), np.flatnonzero(out), share, name)
+        return place.where(np.ones(len(y), np.bool_), name), np.arange(0)
+    out = folds(y, keys, round(1 / share), place=place) == 0
+    return _checked(place.where(~out, name), place.where(out, name), share, name)
 
 
 def by_hash(

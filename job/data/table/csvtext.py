@@ -32,6 +32,8 @@ SAMPLE_BYTES = 1 << 17
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
+NUMBERS: tuple[Any, ...] = (pa.int64(), pa.float64())
+
 NUL = b"\0"
 
 PADDING = re.compile(rb"\0+(?=[\r\n])")
@@ -169,7 +171,7 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
         DataNotFound, AccessDenied, StoreError: As `opening.opened`.
     """
     quoted = True
-    typed: tuple[Any, ...] = (pa.int64(), pa.float64())
+    typed = NUMBERS
     while True:
         with opening.opened(path, name) as packed:
             found, body = opened(opening.unpacked(packed, name), name, said, known)
@@ -210,8 +212,17 @@ def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
     return _part(name, found, columns, told)
 
 
-class Misquoted(Exception):
-    """Quotes of a file are part of its values, as `table` finds when it has read it."""
+class Misread(Exception):
+    """A file has to be read again, as `table` does.
+
+    Args:
+        typed: The types that columns of numbers may have.
+        quoted: With quotes that enclose values.
+    """
+
+    def __init__(self, *, typed: tuple[Any, ...], quoted: bool):
+        super().__init__()
+        self.typed, self.quoted = typed, quoted
 
 
 def batches(
@@ -221,6 +232,7 @@ def batches(
     known: frozenset[str],
     *,
     quoted: bool = True,
+    typed: tuple[Any, ...] = (),
     strict: bool = False,
     every: bool = False,
 ) -> Iterator[Part]:
@@ -232,7 +244,8 @@ def batches(
         said: What the user said of it.
         known: Names that columns may have.
         quoted: Whether quotes enclose values.
-        strict: Raise Misquoted where `table` would read the file again, without quotes.
+        typed: The types that plain numbers are read as; the others stay text.
+        strict: Raise Misread where `table` would read the file again.
         every: Give rows of missing values for those among the others that have another number of
             fields, so that none is lacking.
 
@@ -244,14 +257,18 @@ def batches(
         found = found if quoted else replace(found, quote="")
         names = list(found.names)
         doubtful = strict and quoted and not found.loose
-        nothing = [pa.array([], pa.string()) for _ in names]
+        types = _types(found, body, said, known, typed) if typed and not found.loose else {}
+        types = {name: kind for name, kind in types.items() if kind != TEXT}
+        if pa.int64() in types.values():
+            body.after = f'\n{found.delimiter}"'.encode()
+        nothing = [pa.array([], types.get(name, pa.string())) for name in names]
         yield _part(name, found, nothing, found.findings)
         total = placed = 0
         try:
-            source = _slow(found, body, name) if found.loose else _streamed(found, body)
+            source = _slow(found, body, name) if found.loose else _streamed(found, body, types)
             for batch in source:
                 if doubtful and found.delimiter == "\t" and _swallowed(batch):
-                    raise Misquoted
+                    raise Misread(typed=typed, quoted=False)
                 rows = batch.num_rows
                 if every and body.skipped:
                     batch, placed = _filled(batch, body.skipped, total, placed)
@@ -262,9 +279,13 @@ def batches(
                     _refuse_nul(texts, found.names, name)
                 yield _part(name, found, texts, [each for _, odd in read for each in odd])
         except pa.ArrowInvalid as exc:
+            if types:
+                raise Misread(typed=(), quoted=quoted) from exc
             if doubtful and found.delimiter in "\t|":
-                raise Misquoted from exc
+                raise Misread(typed=(), quoted=False) from exc
             raise _damage(exc, name) from exc
+        if body.zeros:
+            raise Misread(typed=(pa.float64(),), quoted=quoted)
         last = _padding(body, name)
         if body.skipped:
             odd = _left_out(body.skipped, total + len(body.skipped), name, found)
@@ -377,9 +398,9 @@ def _fast(found: Dialect, body: Body, types: Mapping[str, Any]) -> Any:
         raise
 
 
-def _streamed(found: Dialect, body: Body) -> Iterator[Any]:
+def _streamed(found: Dialect, body: Body, types: Mapping[str, Any]) -> Iterator[Any]:
     try:
-        yield from arrow.open_csv(body, **_settings(found, {}, body.skipped, threads=False))
+        yield from arrow.open_csv(body, **_settings(found, types, body.skipped, threads=False))
     except pa.ArrowInvalid as exc:
         if "Empty CSV" not in str(exc) and "too short" not in str(exc):
             raise
@@ -564,7 +585,7 @@ def _numbered(path: Path, name: str, said: Csv, found: Dialect) -> tuple[list[Od
     """The rows of a file with another number of fields, with their places, and all its rows."""
     with opening.opened(path, name) as packed:
         _, body = opened(opening.unpacked(packed, name), name, said, frozenset(found.names))
-        source = _slow(found, body, name) if found.loose else _streamed(found, body)
+        source = _slow(found, body, name) if found.loose else _streamed(found, body, {})
         good = sum(batch.num_rows for batch in source)
     return body.skipped, good + len(body.skipped)
 

@@ -1,6 +1,7 @@
 """A schema from training rows: what each column is, and which columns say nothing."""
 
 import itertools
+import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
 from job.data.table import dates, words
-from job.data.table.frame import Frame, taken
+from job.data.table.frame import Frame, blocks, taken
 from job.data.table.kinds import FEW, Typed, bounds, coded
 from job.errors import DataError, UsageError
 
@@ -150,7 +151,7 @@ def useless(name: str, seen: Any, reading: Reading, place: Place) -> Finding | N
         reading: What the user said of the columns.
         place: Where its values are sorted.
     """
-    present = seen.drop_null()
+    present = _present(seen, place)
     whole = _is_whole(present)
     if pa.types.is_floating(seen.type) and not whole:
         low, high = bounds(present)
@@ -262,16 +263,24 @@ def distinct(present: Any, place: Place = MEMORY) -> int:
     if not len(present) or pa.types.is_null(present.type):
         return 0
     if pa.types.is_dictionary(present.type):
-        present = coded(present).indices
-    elif pa.types.is_timestamp(present.type):
-        present = present.cast(pa.int64())
-    if pa.types.is_integer(present.type):
-        low, high = bounds(present)
-        if high - low < 4 * len(present):
-            occurs = np.zeros(high - low + 1, np.bool_)
-            for block in _numpy(present):
-                occurs[block - low] = True
-            return int(np.count_nonzero(occurs))
+        if isinstance(present, pa.ChunkedArray):
+            present = present.unify_dictionaries()
+        chunks = present.chunks if isinstance(present, pa.ChunkedArray) else [present]
+        occurs = np.zeros(len(chunks[0].dictionary), np.bool_)
+        for chunk in chunks:
+            occurs[chunk.indices.to_numpy()] = True
+        return int(np.count_nonzero(occurs))
+    if pa.types.is_timestamp(present.type):
+        ends = pc.min_max(present)
+        low, high = (ends[end].cast(pa.int64()).as_py() for end in ("min", "max"))
+    else:
+        low, high = bounds(present) if pa.types.is_integer(present.type) else (0, math.inf)
+    if high - low < 4 * len(present):
+        occurs = place.array((high - low + 1,), np.bool_, "a column")
+        occurs[...] = False
+        for block in _numpy(present):
+            occurs[block.view(np.int64) - low] = True
+        return int(np.count_nonzero(occurs))
     return _different(_numpy(present), len(present), place)
 
 
@@ -288,6 +297,13 @@ def _different(blocks: Iterable[NDArray[Any]], count: int, place: Place) -> int:
     starts = range(0, count - 1, BLOCK_ROWS)
     steps = (values[i : i + BLOCK_ROWS + 1] for i in starts)
     return 1 + sum(int(np.count_nonzero(each[1:] != each[:-1])) for each in steps)
+
+
+def _present(seen: Any, place: Place) -> Any:
+    """The values that are not missing."""
+    if not place.streamed or not seen.null_count:
+        return seen.drop_null()
+    return place.column((block.drop_null() for block in blocks(seen)), seen.type, "a column")
 
 
 def _numpy(values: Any) -> Iterator[NDArray[Any]]:
@@ -319,7 +335,7 @@ def _kind(seen: Any, place: Place) -> Kind:
         return "category"
     if pa.types.is_timestamp(seen.type):
         return "datetime"
-    present = seen.drop_null()
+    present = _present(seen, place)
     # Whole numbers become floats where some are missing.
     if pa.types.is_floating(seen.type) and not (seen.null_count and _is_whole(present)):
         return "number"
@@ -348,17 +364,17 @@ def _number(name: str, seen: Any, place: Place) -> Column:
 
     held = None if place.streamed else list(singles())
 
-    def blocks() -> Iterator[NDArray[np.float64]]:
+    def floats() -> Iterator[NDArray[np.float64]]:
         return (single.astype(np.float64) for single in held or singles())
 
     count, total = 0, 0.0
     minimum, maximum = np.inf, -np.inf
-    for present in blocks():
+    for present in floats():
         if len(present):
             count, total = count + len(present), total + present.sum()
             minimum, maximum = min(minimum, present.min()), max(maximum, present.max())
     mean = float(np.float32(total / count))
-    variance = float(sum(np.square(present - mean).sum() for present in blocks()) / count)
+    variance = float(sum(np.square(present - mean).sum() for present in floats()) / count)
     noise = (float(np.finfo(np.float32).eps) * mean) ** 2
     largest = float(np.finfo(np.float32).max)  # which squares beyond 1.8e19 exceed
     return Column(
@@ -368,7 +384,7 @@ def _number(name: str, seen: Any, place: Place) -> Column:
         missing=len(seen) - count,
         distinct=_different(held or singles(), count, place)
         if pa.types.is_floating(seen.type)
-        else distinct(seen.drop_null(), place),
+        else distinct(_present(seen, place), place),
         mean=mean,
         variance=1.0 if variance <= noise else float(np.float32(min(variance, largest))),
         minimum=float(minimum),

@@ -1,16 +1,24 @@
 """Frame: columns of one or several files, which still know file and row."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from job.data.findings import Finding
 from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.errors import DataError
+
+MOST = 1 << 20
+"""Different texts of a column that are kept in memory while its codes lie on the disk."""
+
+FIRST = 1000
+"""Values that tell whether a column of text is numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +121,53 @@ def taken(column: Any, rows: NDArray[np.int64], place: Place, name: str) -> Any:
     return place.column(blocks(column, rows), column.type, name)
 
 
-def blocks(column: Any, rows: NDArray[np.int64]) -> Iterator[Any]:
-    """The values of `taken`, some at a time: those of about as many neighbouring rows."""
+def encoded(column: Any, place: Place, name: str) -> Any:
+    """A column of text as codes that lie in their place, and its different texts in memory.
+
+    One of more than MOST different texts, or that begins with numbers, stays as it is.
+    """
+    with contextlib.suppress(pa.ArrowInvalid):
+        column.slice(0, FIRST).cast(pa.float64())
+        return column
+    codes = place.array((len(column),), np.int32, name)
+    present = place.array((-(-len(column) // 8),), np.uint8, name)
+    at: dict[str, int] = {}
+    for i, block in enumerate(blocks(column)):
+        own = block.dictionary_encode()
+        found = [at.setdefault(text, len(at)) for text in own.dictionary.to_pylist()]
+        if len(at) > MOST:
+            return column
+        local = pc.fill_null(own.indices, len(found)).to_numpy(zero_copy_only=False)
+        first = i * BLOCK_ROWS
+        codes[first : first + len(block)] = np.array([*found, 0], np.int32)[local]
+        bits = np.packbits(local < len(found), bitorder="little")
+        present[first // 8 : first // 8 + len(bits)] = bits
+    buffers = [pa.py_buffer(present), pa.py_buffer(codes)]
+    indices = pa.Array.from_buffers(pa.int32(), len(column), buffers)
+    return pa.chunked_array(
+        [pa.DictionaryArray.from_arrays(indices, pa.array(list(at), pa.string()))]
+    )
+
+
+def blocks(column: Any, rows: NDArray[np.int64] | None = None) -> Iterator[Any]:
+    """The values of `taken`, or all, some at a time: those of about as many neighbouring rows."""
+    if rows is None:
+        yield from (_whole(column.slice(i, BLOCK_ROWS)) for i in range(0, len(column), BLOCK_ROWS))
+        return
     bounds = np.arange(0, len(column) + BLOCK_ROWS, BLOCK_ROWS)
     ends = np.searchsorted(rows, bounds)
     for start, first, last in zip(bounds, ends, ends[1:], strict=False):
         block = column.slice(int(start), BLOCK_ROWS)
         if last - first < len(block):
             block = block.take(pa.array(rows[first:last] - start))
-        yield block.combine_chunks() if isinstance(block, pa.ChunkedArray) else block
+        yield _whole(block)
+
+
+def _whole(block: Any) -> Any:
+    """One array of a block that may be in several."""
+    if not isinstance(block, pa.ChunkedArray):
+        return block
+    return block.chunk(0) if block.num_chunks == 1 else block.combine_chunks()
 
 
 @dataclass(frozen=True, kw_only=True)

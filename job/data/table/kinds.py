@@ -4,6 +4,7 @@ A typed column is an Arrow array of int64, float64, bool, timestamp("s"), dictio
 null; missing values are null.
 """
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from job.data.findings import FEW as SHOWN
 from job.data.findings import Finding
+from job.data.place import MEMORY, Place
 from job.data.reading import Csv
 from job.data.schema import MAGNITUDES, Column, Parsing
 from job.data.table import dates, numbers
+from job.data.table.frame import FIRST, blocks
 from job.errors import DataError
 
 SIGNS = (
@@ -46,9 +49,6 @@ WORDS_SHARE, WORDS = 0.2, 3
 MOSTLY = 0.5
 """From this share of numbers on, a column of text deserves a warning."""
 
-FIRST = 1000
-"""Rows that are tried before all."""
-
 LARGEST = float(np.finfo(np.float32).max)
 
 UNIX = re.compile(
@@ -75,6 +75,7 @@ class Typed:
         ambiguous: Whether its decimal sign may be another one.
         number: Whether the user said that it is numbers.
         plain: Whether its numbers are written as a program writes them.
+        there: Whether the values lie in their place already.
     """
 
     array: Any
@@ -84,6 +85,7 @@ class Typed:
     ambiguous: bool = False
     number: bool = False
     plain: bool = False
+    there: bool = False
 
 
 def interpreted(
@@ -95,6 +97,7 @@ def interpreted(
     category: bool = False,
     text: bool = False,
     likely: str = "",
+    place: Place = MEMORY,
 ) -> Typed:
     """Finds the type of a column.
 
@@ -106,6 +109,7 @@ def interpreted(
         category: Whether it is to be categories.
         text: Whether it is to be free text.
         likely: The decimal sign of the file's other columns.
+        place: Where numbers that were texts go.
     """
     parsing = Parsing(missing=csv.missing, trimmed=True, composed=True)
     if category or text:
@@ -115,7 +119,7 @@ def interpreted(
     if raw.null_count == len(raw):
         return Typed(array=pa.nulls(len(raw)), parsing=parsing)
     if not csv.missing and not csv.decimal and not csv.thousands:
-        found = plain(raw)
+        found = plain(raw, place)
         if found is not None:
             point = "." if pa.types.is_floating(found.type) else ""
             maybe = bool(point) and numbers.grouped(values(raw).drop_null())
@@ -125,7 +129,7 @@ def interpreted(
                     return Typed(array=as_text(raw, parsing), parsing=parsing, findings=codes)
                 point = "" if maybe else point
                 typed = _numbers(name, found, parsing, decimal=point, number=number)
-                return replace(typed, plain=True)
+                return replace(typed, plain=True, there=typed.array is found)
     return _of_texts(name, raw, csv, parsing, number=number, likely=likely)
 
 
@@ -220,9 +224,7 @@ def as_text(raw: Any, parsing: Parsing) -> Any:
     if pa.types.is_null(kind):
         return pa.nulls(len(raw), pa.string()).dictionary_encode()
     if pa.types.is_floating(kind):
-        whole = pc.all(pc.equal(pc.floor(raw), raw)).as_py()
-        small = (pc.max(pc.abs(raw)).as_py() or 0) < 2**62
-        raw = (raw.cast(pa.int64(), safe=False) if whole and small else raw).cast(pa.string())
+        raw = (raw.cast(pa.int64(), safe=False) if is_whole(raw) else raw).cast(pa.string())
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         raw = raw.cast(pa.string())
     elif _is_temporal(kind):
@@ -235,6 +237,12 @@ def as_text(raw: Any, parsing: Parsing) -> Any:
         return coded
     kept = pc.if_else(missing, pa.scalar(None, pa.string()), coded.dictionary)
     return kept.take(coded.indices).dictionary_encode()
+
+
+def is_whole(floats: Any) -> bool:
+    """Whether all are whole numbers that int64 holds."""
+    whole = pc.all(pc.equal(pc.floor(floats), floats)).as_py()
+    return bool(whole) and (pc.max(pc.abs(floats)).as_py() or 0) < 2**62
 
 
 def as_written(raw: Any) -> Any:
@@ -271,6 +279,8 @@ def coded(raw: Any) -> Any:
     if isinstance(found, pa.ChunkedArray):
         if found.num_chunks == 0:
             return pa.array([], raw.type).dictionary_encode()
+        if found.num_chunks == 1:
+            return found.chunk(0)
         found = found.unify_dictionaries().combine_chunks()
     return found
 
@@ -320,8 +330,17 @@ def _since_1970(raw: Any) -> Any:
     return seconds.cast(TIMESTAMP)
 
 
-def plain(raw: Any) -> Any:
+def plain(raw: Any, place: Place = MEMORY) -> Any:
     """Numbers as a program writes them, or None; NaN is missing."""
+    if place.streamed and pa.types.is_string(raw.type):
+        try:
+            raw.slice(0, FIRST).cast(pa.float64())
+        except pa.ArrowInvalid:
+            return None
+        for one, kind in ((_whole_number, pa.int64()), (_number, pa.float64())):
+            with contextlib.suppress(pa.ArrowInvalid):
+                return place.column(map(one, blocks(raw)), kind, "a column")
+        return None
     if pa.types.is_dictionary(raw.type):
         texts = coded(raw)
         found = plain(texts.dictionary)
@@ -330,17 +349,21 @@ def plain(raw: Any) -> Any:
         raw.slice(0, FIRST).cast(pa.float64())
     except pa.ArrowInvalid:
         return None  # a long column of text takes Arrow seconds to fail on
-    try:
-        found = raw.cast(pa.int64())
-    except pa.ArrowInvalid:
-        pass
-    else:
-        return None if pc.any(pc.match_substring(raw, "x", ignore_case=True)).as_py() else found
-    try:
-        found = raw.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return None
-    return without_nan(found)
+    for one in (_whole_number, _number):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return one(raw)
+    return None
+
+
+def _whole_number(texts: Any) -> Any:
+    found = texts.cast(pa.int64())
+    if pc.any(pc.match_substring(texts, "x", ignore_case=True)).as_py():
+        raise pa.ArrowInvalid("Arrow reads 0x10, which no program writes for a number.")
+    return found
+
+
+def _number(texts: Any) -> Any:
+    return without_nan(texts.cast(pa.float64()))
 
 
 def without_nan(floats: Any) -> Any:

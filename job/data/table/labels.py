@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from job.data.dataset import Classes, Published
 from job.data.findings import Finding
 from job.data.labels import shown
+from job.data.place import MEMORY, Place, counts
 from job.data.schema import EMPTY_SIGNS, Parsing, Schema
 from job.data.table import kinds, numbers
-from job.data.table.frame import Frame
+from job.data.table.frame import Frame, blocks
 from job.errors import DataError
 
 BOOLEANS: Classes = ("false", "true")
@@ -46,30 +47,28 @@ class Labels:
     findings: tuple[Finding, ...] = ()
 
 
-def read(frame: Frame, label: str, missing: tuple[str, ...]) -> Labels:
+def read(frame: Frame, label: str, missing: tuple[str, ...], place: Place = MEMORY) -> Labels:
     """Reads the label column.
 
     Args:
         frame: All rows.
         label: The column.
         missing: Texts that the user named missing.
+        place: Where the codes go.
 
     Raises:
         DataError: There are no labels, only one, or the labels are a quantity.
     """
     raw = frame.columns[label]
-    if kinds.is_text(raw.type):
-        raw = raw.cast(pa.string())
-    coded = _coded(raw, frame, label, Parsing(missing=missing, trimmed=True, composed=True))
-    indices = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
-    texts = coded.dictionary.to_pylist()
-    if not (indices >= 0).any():
+    parsing = Parsing(missing=missing, trimmed=True, composed=True)
+    texts, indices, empty = _coded(raw, frame, label, parsing, place)
+    rows = counts(indices, len(texts))
+    if not texts:
         raise DataError(
             f"{frame.name}: expected labels in column {label!r}. Received: missing values only.",
             hint="Check --label.",
         )
-    rows = np.bincount(indices[indices >= 0], minlength=len(texts))
-    _refuse_quantity(frame, label, coded.dictionary, rows)
+    _refuse_quantity(frame, label, pa.array(texts, pa.string()), rows)
     named: list[int | str] = list(_classes(texts))
     values = tuple(sorted(set(named)))
     if len(values) < 2:
@@ -78,25 +77,27 @@ def read(frame: Frame, label: str, missing: tuple[str, ...]) -> Labels:
             f"Received: only {shown(values[0])}, in all {int(rows.sum())} rows.",
             hint="Check --label, and that the rows are not cut off.",
         )
-    place = {value: i for i, value in enumerate(values)}
-    table = np.array([*(place[name] for name in named), -1], np.int32)
-    empty = pc.is_null(raw)
-    if pa.types.is_string(raw.type):
-        empty = pc.or_(empty, pc.fill_null(pc.equal(raw, ""), True))
-    blank = int((indices < 0).sum()) - int(pc.sum(empty).as_py() or 0)
+    at = {value: i for i, value in enumerate(values)}
+    table = np.array([*(at[name] for name in named), -1], np.int32)
     return Labels(
-        values=values, codes=table[indices], blank=max(blank, 0), findings=_similar(values)
+        values=values,
+        codes=place.taken(table, indices, frame.name),
+        blank=max(len(indices) - int(rows.sum()) - empty, 0),
+        findings=_similar(values),
     )
 
 
-def recorded(frame: Frame, label: str, like: Published, missing: tuple[str, ...]) -> Labels:
+def recorded(
+    frame: Frame, label: str, like: Published, missing: tuple[str, ...], place: Place = MEMORY
+) -> Labels:
     """Reads the label column as a published version did; what it did not know is left out.
 
     Raises:
         DataError: As `read`.
     """
-    codes, _ = known(frame, label, like.classes, parsing(like.schema, like.classes, missing))
-    return Labels(values=like.classes, codes=np.maximum(codes, -1))
+    how = parsing(like.schema, like.classes, missing)
+    codes, _ = known(frame, label, like.classes, how, place)
+    return Labels(values=like.classes, codes=np.maximum(codes, -1, out=codes))
 
 
 def parsing(schema: Schema, classes: Classes, missing: tuple[str, ...]) -> Parsing:
@@ -111,7 +112,7 @@ def parsing(schema: Schema, classes: Classes, missing: tuple[str, ...]) -> Parsi
 
 
 def known(
-    frame: Frame, label: str, classes: Classes, parsing: Parsing
+    frame: Frame, label: str, classes: Classes, parsing: Parsing, place: Place = MEMORY
 ) -> tuple[NDArray[np.int32], tuple[Finding, ...]]:
     """Labels of new rows as indices into classes that are known.
 
@@ -119,24 +120,23 @@ def known(
         (rows,) int32; -1 for a row without a label, -2 for a label that is not among the classes;
         and a finding for each such label.
     """
-    coded = _coded(frame.columns[label], frame, label, parsing)
-    texts = coded.dictionary.to_pylist()
-    place = {value: i for i, value in enumerate(classes)}
+    texts, indices, _ = _coded(frame.columns[label], frame, label, parsing, place)
+    at = {value: i for i, value in enumerate(classes)}
     if classes == BOOLEANS:
-        found = [place.get({"1": "true", "0": "false"}.get(t, t.lower()), -2) for t in texts]
+        found = [at.get({"1": "true", "0": "false"}.get(t, t.lower()), -2) for t in texts]
     elif isinstance(classes[0], str):
-        alike = {normalize("NFC", str(value)): i for value, i in place.items()}
-        found = [place.get(text, alike.get(normalize("NFC", text), -2)) for text in texts]
+        alike = {normalize("NFC", str(value)): i for value, i in at.items()}
+        found = [at.get(text, alike.get(normalize("NFC", text), -2)) for text in texts]
     else:
         wholes = [_integer(text) for text in texts]
-        found = [-2 if whole is None else place.get(whole, -2) for whole in wholes]
+        found = [-2 if whole is None else at.get(whole, -2) for whole in wholes]
     table = np.array([*found, -1], np.int32)
-    codes = table[pc.fill_null(coded.indices, len(texts)).to_numpy(zero_copy_only=False)]
-    rows = np.bincount(coded.indices.drop_null(), minlength=len(texts))
+    codes = place.taken(table, indices, frame.name)
+    rows = counts(indices, len(texts))
     lost = tuple(
         Finding(code="lost-class", column=text, count=int(count))
-        for text, at, count in zip(texts, found, rows, strict=True)
-        if at == -2
+        for text, code, count in zip(texts, found, rows, strict=True)
+        if code == -2
     )
     return codes, lost
 
@@ -162,7 +162,10 @@ def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32])
         )
 
 
-def _coded(raw: Any, frame: Frame, label: str, parsing: Parsing) -> Any:
+def _coded(
+    raw: Any, frame: Frame, label: str, parsing: Parsing, place: Place
+) -> tuple[list[str], NDArray[np.int32], int]:
+    """The texts that occur, (rows,) indices into them or -1, and the rows that are empty."""
     if not kinds.is_usable(raw.type):
         raise DataError(
             f"{frame.name}: column {label[:80]!r}: expected labels that are text, whole numbers, "
@@ -180,7 +183,26 @@ def _coded(raw: Any, frame: Frame, label: str, parsing: Parsing) -> Any:
                 repr(str(raw[row].as_py())[:80]),
                 hint="Write longer ones as text.",
             )
-    return kinds.as_text(raw, parsing)
+    kind = raw.type
+    if kinds.is_text(kind):
+        kind = pa.string()
+    elif pa.types.is_floating(kind):
+        filled = (block for block in blocks(raw) if block.null_count < len(block))
+        kind = pa.int64() if all(map(kinds.is_whole, filled)) else pa.string()
+    indices = place.array((len(raw),), np.int32, frame.name)
+    at: dict[str, int] = {}
+    start = empty = 0
+    for block in blocks(raw):
+        values = block if block.type == kind else block.cast(kind, safe=False)
+        empty += values.null_count
+        if kinds.is_text(raw.type):
+            empty += int(pc.sum(pc.equal(values, "")).as_py() or 0)
+        coded = kinds.as_text(values, parsing)
+        found = [at.setdefault(text, len(at)) for text in coded.dictionary.to_pylist()]
+        codes = pc.fill_null(coded.indices, len(found)).to_numpy(zero_copy_only=False)
+        indices[start : start + len(block)] = np.array([*found, -1], np.int32)[codes]
+        start += len(block)
+    return list(at), indices, empty
 
 
 def _classes(texts: list[str]) -> list[int] | list[str]:

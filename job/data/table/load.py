@@ -16,7 +16,7 @@ from job.data import hashing, splits
 from job.data.dataset import Classes, Dataset, Kept, Published, Split, Tabular
 from job.data.files.listing import Found
 from job.data.findings import LOST_SHARE, Finding, merged
-from job.data.place import MEMORY, Place
+from job.data.place import MEMORY, Place, counts
 from job.data.reading import Reading
 from job.data.schema import HASH_VERSION, NUMBERED, Recipe, Schema
 from job.data.table import drift, encode, fit, kinds, labels, split
@@ -78,18 +78,19 @@ def _load(
     findings = [*frame.findings, *_index(frame, reading)]
     if like:
         findings += drift.check(frame, like.schema)
-        told = labels.recorded(frame, label, like, reading.dialect.missing)
+        told = labels.recorded(frame, label, like, reading.dialect.missing, place)
     else:
-        told = labels.read(frame, label, reading.dialect.missing)
+        told = labels.read(frame, label, reading.dialect.missing, place)
     findings += told.findings
-    codes = place.kept(told.codes, frame.name)
+    codes = told.codes
     known = codes >= 0
     total, many = len(frame), int(known.sum())
     if many < total:
         findings.append(Finding(code="unlabelled-rows", count=total - many, of=total))
-        labelled = place.kept(np.flatnonzero(known), frame.name)
-        codes = place.kept(codes[labelled], frame.name)
+        labelled = place.where(known, frame.name)
+        codes = place.taken(codes, labelled, frame.name)
         frame = frame.take(labelled, place)
+    del known
     typed = {} if like else interpret(frame, candidates, reading, place)
     hashes = _plain_hashes(typed, len(frame), place, frame.name)
     findings += [each for column in typed.values() for each in column.findings]
@@ -105,28 +106,25 @@ def _load(
         out = hashing.held_out(chosen, reading.test_split) & bool(split_by.expected())
         del chosen
         findings += [*moved, *odd]
-        train_rows, test_rows = np.flatnonzero(~out), np.flatnonzero(out)
+        train_rows, test_rows = (place.where(side, frame.name) for side in (~out, out))
         _expect_sides(frame, train_rows, test_rows, reading)
         del out
     else:
-        train_rows, test_rows = np.arange(len(frame)), np.arange(0)
-    train_rows = place.kept(train_rows, frame.name)
-    test_rows = place.kept(test_rows, frame.name)
-    classes, y = _compacted(told.values, codes[train_rows])
-    y = place.kept(y, frame.name)
+        train_rows = place.where(np.ones(len(frame), np.bool_), frame.name)
+        test_rows = np.arange(0)
+    classes, y = _compacted(told.values, place.taken(codes, train_rows, frame.name), place)
     labels.check_rows(frame, label, classes, y)
     keys = None
     if callable(validation_split):
         together = Recipe(columns=candidates, group=reading.group)
         if split_by:
             together = replace(together, version=max(split_by.version, HASH_VERSION))
-        keys = split.rows(frame, together, reading, hashes)[0][train_rows]
-        keys = place.kept(keys, frame.name)
+        keys = split.rows(frame, together, reading, hashes)[0]
+        keys = place.taken(keys, train_rows, frame.name)
         share = validation_split(True)
-        fit_at, validation_rows = splits.by_key(y, keys, share, found.uri)
+        fit_at, validation_rows = splits.by_key(y, keys, share, found.uri, place)
     else:
-        fit_at, validation_rows = splits.stratified(y, validation_split, found.uri)
-    fit_at = place.kept(fit_at, frame.name)
+        fit_at, validation_rows = splits.stratified(y, validation_split, found.uri, place)
     if like:
         schema = like.schema
         arrays = {
@@ -134,7 +132,8 @@ def _load(
             for c in schema.columns
         }
     else:
-        fitted = fit.fit(frame, typed, train_rows[fit_at], reading, place)
+        fit_rows = place.taken(train_rows, fit_at, frame.name)
+        fitted = fit.fit(frame, typed, fit_rows, reading, place)
         findings += fitted.findings
         schema = _with_split(fitted.schema, split_by)
         arrays = {
@@ -146,18 +145,20 @@ def _load(
     if test is None:
         at = {value: i for i, value in enumerate(classes)}
         table = np.array([at.get(value, -2) for value in told.values], np.int32)
-        test_y = table[codes[test_rows]]
-        known = test_y >= 0
-        gone = np.bincount(codes[test_rows[~known]], minlength=len(told.values))
+        test_codes = place.taken(codes, test_rows, frame.name)
+        gone = np.where(table < 0, counts(test_codes, len(table)), 0)
         findings += [
             Finding(code="lost-class", column=str(value), count=int(count))
             for value, count in zip(told.values, gone, strict=True)
             if count
         ]
-        lost += int((~known).sum())
-        test_rows, test_y = test_rows[known], test_y[known]
+        lost += int(gone.sum())
+        test_y = place.taken(table, test_codes, frame.name)
+        if gone.any():
+            there = np.flatnonzero(test_y >= 0)
+            test_rows, test_y = test_rows[there], test_y[there]
         test_arrays, source = arrays, frame.take(test_rows, place)
-        test_twins = twins[test_rows]
+        test_twins = place.taken(twins, test_rows, frame.name)
     else:
         source, test_y, odd = _labelled(test, schema, classes, reading, place)
         findings += odd
@@ -176,7 +177,7 @@ def _load(
     whole = many + told.blank
     if lost > LOST_SHARE * whole:
         findings.append(Finding(code="lost-rows", count=lost, of=whole))
-    train_twins = place.kept(twins[train_rows], frame.name)
+    train_twins = place.taken(twins, train_rows, frame.name)
     if test is None:
         sides = (train_rows, test_rows)
         x, test_x = encode.compact(arrays, schema, found.uri, sides=sides, place=place)
@@ -213,8 +214,9 @@ def interpret(
             category=name in reading.category,
             text=name in reading.texts,
             likely=likely,
+            place=place,
         )
-        if found.array is frame.columns[name]:  # it lies there already
+        if found.there or found.array is frame.columns[name]:
             return found
         return replace(found, array=_settled(found.array, place, frame.name))
 
@@ -391,15 +393,15 @@ def _labelled(
     if label not in frame.columns:
         fit.chosen(frame, replace(reading, label=label))  # which says so
     how = labels.parsing(schema, classes, reading.dialect.missing)
-    codes, lost = labels.known(frame, label, classes, how)
+    codes, lost = labels.known(frame, label, classes, how, place)
     findings = [*frame.findings, *told, *lost]
-    if (codes == -1).all():
+    unlabelled = int((codes == -1).sum())
+    if unlabelled == len(codes):
         raise DataError(
             f"{frame.name}: expected labels in column {label!r}. Received: missing values only.",
             hint="Check --label.",
         )
-    kept = np.flatnonzero(codes >= 0)
-    unlabelled = int((codes == -1).sum())
+    kept = place.where(codes >= 0, frame.name)
     if unlabelled:
         findings.append(Finding(code="unlabelled-rows", count=unlabelled, of=len(frame)))
     if not len(kept):
@@ -411,7 +413,7 @@ def _labelled(
         )
     return (
         (frame if len(kept) == len(frame) else frame.take(kept, place)),
-        codes[kept],
+        place.taken(codes, kept, frame.name),
         tuple(findings),
     )
 
@@ -467,12 +469,14 @@ def _expect_sides(
         )
 
 
-def _compacted(values: Classes, codes: NDArray[np.int32]) -> tuple[Classes, NDArray[np.int32]]:
+def _compacted(
+    values: Classes, codes: NDArray[np.int32], place: Place
+) -> tuple[Classes, NDArray[np.int32]]:
     """The classes that occur, and (rows,) indices into them."""
-    found = np.flatnonzero(np.bincount(codes, minlength=len(values)))
+    found = np.flatnonzero(counts(codes, len(values)))
     places = np.zeros(len(values), np.int32)
     places[found] = np.arange(len(found))
-    return tuple(values[i] for i in found), places[codes]
+    return tuple(values[i] for i in found), place.taken(places, codes, "labels")
 
 
 def _with_split(schema: Schema, recipe: Recipe | None) -> Schema:

@@ -20,7 +20,7 @@ from job.data.findings import FEW, Finding
 from job.data.place import MEMORY, Place
 from job.data.reading import Csv
 from job.data.table import csvtext, dialect, excel, jsontext, parquetfile
-from job.data.table.frame import Frame, Part, joined
+from job.data.table.frame import Frame, Part, encoded, joined
 from job.errors import DataError
 
 PACKED = re.compile(r"(?i)\.(gz|bz2|xz|zst|zip)$")
@@ -81,7 +81,14 @@ def read(found: Found, said: Csv, known: frozenset[str], place: Place = MEMORY) 
 
     with ThreadPoolExecutor(READERS) as pool:
         parts = list(pool.map(one, keys, paths, names))
-    return _without_empty(joined(found.uri, parts))
+    frame = _without_empty(joined(found.uri, parts))
+    if not place.streamed:
+        return frame
+    columns = {
+        column: encoded(values, place, found.uri) if pa.types.is_string(values.type) else values
+        for column, values in frame.columns.items()
+    }
+    return replace(frame, columns=columns)
 
 
 def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
@@ -105,11 +112,13 @@ def _passed(
 ) -> Part:
     """A file that passes through memory block by block."""
     added = _partition(key, name)
-    try:
-        return _settled(_parts(key, path, name, said, known, strict=True), added, name, place)
-    except csvtext.Misquoted:
-        plain = csvtext.batches(path, name, said, known, quoted=False)
-        return _settled(plain, added, name, place)
+    typed, quoted = csvtext.NUMBERS, True
+    while True:
+        parts = _parts(key, path, name, said, known, typed=typed, quoted=quoted, strict=True)
+        try:
+            return _settled(parts, added, name, place)
+        except csvtext.Misread as again:
+            typed, quoted = again.typed, again.quoted
 
 
 def _settled(parts: Iterator[Part], added: dict[str, str | None], name: str, place: Place) -> Part:
@@ -158,15 +167,9 @@ def batches(
 
 
 def _parts(
-    key: str,
-    path: Path,
-    name: str,
-    said: Csv,
-    known: frozenset[str],
-    *,
-    strict: bool = False,
-    every: bool = False,
+    key: str, path: Path, name: str, said: Csv, known: frozenset[str], **how: Any
 ) -> Iterator[Part]:
+    """The blocks of a file; `how` is what `csvtext.batches` takes besides."""
     ending = _ending(key)
     if ending in ("parquet", "pq"):
         yield from parquetfile.batches(path, name)
@@ -176,7 +179,7 @@ def _parts(
     elif ending in ("feather", "arrow", "ipc", "xlsx"):
         yield _part(key, path, name, said, known)
     else:
-        yield from csvtext.batches(path, name, said, known, strict=strict, every=every)
+        yield from csvtext.batches(path, name, said, known, **how)
 
 
 def _named(table: Any, name: str) -> Part:

@@ -85,7 +85,8 @@ def rows(
             f"dates for --group. Received: {str(raw.type)[:100]}.",
             hint="Name another column in --group, or write this one as text.",
         )
-    values = column(recipe.group, raw, recipe.version)
+    values = np.zeros(len(raw), np.uint64)
+    add(values, recipe.group, raw, recipe.version)
     found = hashing.mixed(values)
     missing = values == 0
     if not missing.any():
@@ -103,12 +104,12 @@ def rows(
     return found, (finding,) if names else ()
 
 
-def column(name: str, raw: Any, version: int) -> hashing.Hashes:
-    """(rows,) hashes of a column as the file has it, to be added up; 0 for missing values."""
+def add(total: hashing.Hashes, name: str, raw: Any, version: int) -> None:
+    """Adds the hashes of a column as the file has it to the sums of its rows, in place."""
     if kinds.is_text(raw.type):
         plain = kinds.plain(raw)
         if plain is not None:
-            return hashing.column(name, plain)
+            return hashing.add(total, name, plain)
         coded = kinds.coded(raw)
         texts = coded.dictionary
         if version > 1:
@@ -117,13 +118,13 @@ def column(name: str, raw: Any, version: int) -> hashing.Hashes:
         texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
         numbers = _plain_numbers(texts)
         if numbers is not None:
-            return hashing.column(name, numbers.take(coded.indices))
-        return hashing.column(name, pa.DictionaryArray.from_arrays(coded.indices, texts))
+            return hashing.add(total, name, numbers.take(coded.indices))
+        return hashing.add(total, name, pa.DictionaryArray.from_arrays(coded.indices, texts))
     if raw.type not in (pa.int64(), pa.float64(), pa.bool_(), pa.null()):
         if not kinds.is_usable(raw.type):
-            return np.zeros(len(raw), np.uint64)
+            return None
         raw = kinds.as_written(raw)
-    return hashing.column(name, raw)
+    return hashing.add(total, name, raw)
 
 
 def few(hashes: hashing.Hashes) -> bool:
@@ -136,7 +137,8 @@ def few(hashes: hashing.Hashes) -> bool:
 
 def numbered(hashes: hashing.Hashes, label: Any) -> hashing.Hashes:
     """(rows,) hashes of version 3 from those of version 2 and the (rows,) labels."""
-    values = hashes + column("", label, NUMBERED)
+    values = hashes.copy()
+    add(values, "", label, NUMBERED)
     order = np.argsort(values, kind="stable")
     _, first, group = np.unique(values[order], return_index=True, return_inverse=True)
     place = np.empty(len(values), np.uint64)
@@ -188,7 +190,7 @@ class Known:
             return total
         total[...] = self.total
         for name in self.columns.keys() - set(inside):
-            total -= hashing.column(name, self.columns[name])
+            hashing.add(total, name, self.columns[name], out=True)
         return total
 
 
@@ -199,7 +201,7 @@ def _hashes(
     for name in names:
         raw = frame.column(name)
         if raw is not None and (known is None or name not in known.columns):
-            total += column(name, raw, version)
+            add(total, name, raw, version)
     hashing.mix(total)
     return total
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from job.data import hashing, place, splits
 from job.data.place import Disk
-from job.data.table import frame, split
+from job.data.table import fit, frame, split
 from job.errors import DataError
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    for module in (place, hashing, frame, split, splits):
-        monkeypatch.setattr(module, "BLOCK_ROWS", 777)
+    for module in (place, hashing, frame, split, splits, fit):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 776)
 
 
 def columns(rows, seed=0):
@@ -213,3 +213,15 @@ def test_a_table_is_written_once_and_mapped(tmp_path):
     made = Disk(folder=tmp_path).table(iter([columns(10), columns(20)]), "t")
     assert made.num_rows == 30
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shift", [0, 50])
+def test_folds_are_the_same_where_keys_do_not_fit_into_memory(tmp_path, shift):
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, 2**64, 3000, np.uint64) >> np.uint64(shift)
+    keys = some[rng.integers(0, 3000, 10_000)]
+    y = rng.integers(0, 4, 10_000).astype(np.int32)
+    one = splits.folds(y, keys, 7, seed=3)
+    other = splits.folds(y, keys, 7, seed=3, place=Disk(folder=tmp_path))
+    np.testing.assert_array_equal(one, other)
+    assert one.dtype == other.dtype
