@@ -82,7 +82,8 @@ class DataOptions(Options):
     )
     cache: str | None = option(
         None,
-        "Folder that keeps what was read from S3, so that a retry does not read it again.",
+        "Folder that keeps what was read from S3, and the rows of streamed tables, so that a "
+        "retry, or another night with the same file, does not read it again.",
         makes_model=False,
     )
     feed: FeedName = option(

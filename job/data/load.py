@@ -90,7 +90,7 @@ def _load(
     found = _found(uri, scratch, opener)
     other = None if test_uri is None else _found(test_uri, scratch, opener)
     size = sizing.of(reading, found, other)
-    place = sizing.place(size, uri)
+    place = sizing.place(size, uri, reading.cache)
     source = _source(uri, found, reading, place)
     if found is not None and source is None:
         from job.data.table import load as table
@@ -179,7 +179,7 @@ def load_test(
     """
     where = test_uri or uri
     found = _found(where, scratch)
-    place = sizing.place(sizing.of(reading, found), where)
+    place = sizing.place(sizing.of(reading, found), where, reading.cache)
     source = _expect(where, _source(where, found, reading, place))
     [rows] = source("test", whole=test_uri is not None, shape=shape)
     rows = labels.without_unknown(rows, classes, place)
@@ -214,7 +214,7 @@ def load_test_table(
         schema=schema,
         classes=classes,
         reading=reading,
-        place=sizing.place(sizing.of(reading, found), found.uri),
+        place=sizing.place(sizing.of(reading, found), found.uri, reading.cache),
     )
 
 

@@ -40,12 +40,24 @@ def counts(codes: Numbers, many: int, rows: NDArray[np.int64] | None = None) -> 
     return found
 
 
+def mapped(file: Any) -> Any:
+    """The Arrow table of a file, or of its path, memory-mapped."""
+    import pyarrow as pa
+
+    return pa.ipc.open_file(pa.py_buffer(np.memmap(file, np.uint8, "r"))).read_all()
+
+
 class Place(Protocol):
     """Where arrays lie that have an element, or more, for each row."""
 
     @property
     def streamed(self) -> bool:
         """Whether the arrays may be larger than memory."""
+        ...
+
+    @property
+    def cache(self) -> Path | None:
+        """The folder that keeps the rows of files; None for none."""
         ...
 
     @property
@@ -74,8 +86,14 @@ class Place(Protocol):
         """As `np.flatnonzero`; raises as `array`."""
         ...
 
-    def table(self, tables: Iterable[Any], name: str) -> Any:
-        """One Arrow table of several with the same columns, at least one; raises as `array`."""
+    def table(self, tables: Iterable[Any], name: str, file: Any = None) -> Any:
+        """One Arrow table of several with the same columns, at least one; raises as `array`.
+
+        Args:
+            tables: Its rows, some at a time.
+            name: As of `array`.
+            file: Opens the file that a stream writes them to; None for one without a name.
+        """
         ...
 
     def column(self, chunks: Iterable[Any], kind: Any, name: str) -> Any:
@@ -87,6 +105,7 @@ class Memory:
     """Arrays in memory: what is made stays where it is."""
 
     streamed = False
+    cache: Path | None = None
     threads = 4
 
     def array(self, shape: tuple[int, ...], dtype: Any, name: str) -> NDArray[Any]:
@@ -110,7 +129,7 @@ class Memory:
         """As `Place.where`."""
         return np.flatnonzero(mask)
 
-    def table(self, tables: Iterable[Any], name: str) -> Any:  # noqa: ARG002
+    def table(self, tables: Iterable[Any], name: str, file: Any = None) -> Any:  # noqa: ARG002
         """As `Place.table`."""
         import pyarrow as pa
 
@@ -135,9 +154,11 @@ class Disk:
 
     Attributes:
         folder: Where they are made.
+        cache: The folder of --cache, which keeps the rows of tables; None for none.
     """
 
     folder: Path
+    cache: Path | None = None
     streamed = True
     threads = 2
 
@@ -175,19 +196,18 @@ class Disk:
             at += len(block)
         return found
 
-    def table(self, tables: Iterable[Any], name: str) -> Any:
+    def table(self, tables: Iterable[Any], name: str, file: Any = None) -> Any:
         """As `Place.table`."""
         import pyarrow as pa
 
         rest = iter(tables)
         first = next(rest)
-        with self._disk(name), tempfile.TemporaryFile(dir=self.folder) as file:
-            with pa.ipc.new_file(file, first.schema) as writer:
+        with self._disk(name), file or tempfile.TemporaryFile(dir=self.folder) as opened:
+            with pa.ipc.new_file(opened, first.schema) as writer:
                 for table in itertools.chain([first], rest):
                     writer.write_table(table)
-            file.flush()
-            mapped = pa.py_buffer(np.memmap(file, np.uint8, "r"))
-        return pa.ipc.open_file(mapped).read_all()
+            opened.flush()
+            return mapped(opened)
 
     def column(self, chunks: Iterable[Any], kind: Any, name: str) -> Any:
         """As `Place.column`."""
@@ -225,6 +245,6 @@ class Disk:
     def _full(self, name: str, received: str) -> StoreError:
         return StoreError(
             f"{name}: expected room for its rows in {self.folder}. Received: {received}.",
-            hint="Free some space, or point TMPDIR to a larger disk; in Kubernetes the component "
-            "`scratch` brings one.",
+            hint="Free some space, or point TMPDIR and --cache to a larger disk; in Kubernetes the "
+            "component `scratch` brings one.",
         )

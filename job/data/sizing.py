@@ -61,19 +61,20 @@ def of(reading: Reading, *data: Found | None) -> Size:
     return Size(needed=needed, allowed=allowed, kept=kept, streamed=streamed)
 
 
-def place(size: Size, name: str) -> Place:
+def place(size: Size, name: str, cache: str | None) -> Place:
     """Where the rows go: into memory, or below TMPDIR.
 
     Args:
         size: Of the data.
         name: How messages call the data.
+        cache: The folder that keeps the rows of streamed tables.
 
     Raises:
         StoreError: The disk evidently has no room for them.
     """
     if not size.streamed:
         return MEMORY
-    disk = Disk(folder=Path(tempfile.gettempdir()))
+    disk = Disk(folder=Path(tempfile.gettempdir()), cache=Path(cache) if cache else None)
     disk.expect_room(size.kept, name)
     return disk
 

@@ -135,7 +135,7 @@ def _columns(
     reading = reading.trimmed()
     with reader.arrow_errors(uri):
         found = find(uri, scratch)
-        place = sizing.place(sizing.of(reading, found), uri)
+        place = sizing.place(sizing.of(reading, found), uri, reading.cache)
         frame = reader.read(found, reading.dialect, reading.named(), place)
         typed = table.interpret(frame, tuple(frame.columns), reading, place)
     seen, findings = [], list(frame.findings)

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from job.data.cache import Cached
 from job.data.files import layout, opening
 from job.data.files.listing import Found
 from job.data.findings import FEW, Finding
-from job.data.place import MEMORY, Place
+from job.data.place import MEMORY, Place, mapped
 from job.data.reading import Csv
 from job.data.table import csvtext, dialect, excel, jsontext, parquetfile
 from job.data.table.frame import Frame, Part, encoded, joined
@@ -112,17 +113,36 @@ def _passed(
 ) -> Part:
     """A file that passes through memory block by block."""
     added = _partition(key, name)
+    cached = None
+    if place.cache:
+        cached = Cached.of(place.cache, path, name, said, sorted(known), sorted(added.items()))
+        head = cached.head()
+        if head:
+            return Part(
+                name=name,
+                table=mapped(cached.rows),
+                written=head.written,
+                index=head.index,
+                delimiter=head.delimiter,
+                findings=head.findings,
+            )
     typed, quoted = csvtext.NUMBERS, True
     while True:
         parts = _parts(key, path, name, said, known, typed=typed, quoted=quoted, strict=True)
         try:
-            return _settled(parts, added, name, place)
+            return _settled(parts, added, name, place, cached)
         except csvtext.Misread as again:
             typed, quoted = again.typed, again.quoted
 
 
-def _settled(parts: Iterator[Part], added: dict[str, str | None], name: str, place: Place) -> Part:
-    """One part of those of a file, in its place."""
+def _settled(
+    parts: Iterator[Part],
+    added: dict[str, str | None],
+    name: str,
+    place: Place,
+    cached: Cached | None,
+) -> Part:
+    """One part of those of a file, in its place or in the cache."""
     first = next(parts)
     findings = list(first.findings)
 
@@ -132,8 +152,16 @@ def _settled(parts: Iterator[Part], added: dict[str, str | None], name: str, pla
             findings.extend(part.findings)
             yield _extended(part.table, added)
 
-    table = place.table(tables(), name)
-    return replace(first, table=table, findings=tuple(findings))
+    table = place.table(tables(), name, cached.writing() if cached else None)
+    part = replace(first, table=table, findings=tuple(findings))
+    if cached:
+        cached.keep(
+            written=part.written,
+            index=part.index,
+            delimiter=part.delimiter,
+            findings=part.findings,
+        )
+    return part
 
 
 def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:

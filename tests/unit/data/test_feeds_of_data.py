@@ -225,3 +225,39 @@ def test_folds_are_the_same_where_keys_do_not_fit_into_memory(tmp_path, shift):
     other = splits.folds(y, keys, 7, seed=3, place=Disk(folder=tmp_path))
     np.testing.assert_array_equal(one, other)
     assert one.dtype == other.dtype
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "parts"])
+def test_a_file_that_passed_in_is_not_read_again(tmp_path, caplog, kind):
+    (tmp_path / "data").mkdir()
+    uri, cache = written(tmp_path / "data", kind), tmp_path / "cache"
+
+    def again():
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            found = load(uri, label="y", feed="stream", cache=str(cache))
+        return found, sum("in --cache" in line for line in caplog.messages)
+
+    (one, none), (other, every) = again(), again()
+    same(load(uri, label="y", feed="memory"), one)
+    same(load(uri, label="y", feed="memory"), other)
+    files = 2 if kind == "parts" else 1
+    assert (none, every) == (0, files)
+
+    (cache / "rows" / f".{'0' * 32}.1234").write_bytes(b"of a process that was killed")
+    rows = min((cache / "rows").glob("*.arrow"))
+    body = bytearray(rows.read_bytes())
+    body[len(body) // 2] ^= 1
+    rows.write_bytes(body)
+    mended, hits = again()
+    assert (mended.digest, hits) == (one.digest, files - 1)
+    assert again()[1] == files
+    assert {path.suffix for path in (cache / "rows").iterdir()} == {".arrow", ".json"}
+
+
+def test_another_way_to_read_a_file_is_another_one_in_the_cache(tmp_path):
+    uri, cache = written(tmp_path, "csv"), str(tmp_path / "cache")
+    one = load(uri, label="y", feed="stream", cache=cache)
+    other = load(uri, label="y", feed="stream", cache=cache, csv=("missing=red",))
+    assert one.digest != other.digest
+    same(load(uri, label="y", feed="memory", csv=("missing=red",)), other)
