@@ -28,12 +28,16 @@ READ = (
 @from_config(READ)
 def inspect_data(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As --data of train.")],
+    every: Annotated[
+        bool, typer.Option("--all", help="Read all rows of a table that is larger than memory.")
+    ] = False,
     as_json: AsJson = False,
     **values: Any,
 ) -> None:
     """Print what `train` would see: rows, columns, classes, missing values, problems.
 
-    With --name it reads the data as the next version of that model would.
+    With --name it reads the data as the next version of that model would. Of a table that is
+    larger than memory it shows a sample, and says so.
     """
     from job.commands.data import inspection, show
     from job.process.scratch import scratch
@@ -44,7 +48,7 @@ def inspect_data(
     use(Access.of(config.data))
     versions = versions_of(store=values["store"], name=name) if name else None
     with scratch() as folder:
-        seen = inspection.inspect(config, versions, folder)
+        seen = inspection.inspect(config, versions, folder, every=every)
     show.inspection(seen, as_json=as_json)
     if seen.error:
         raise seen.error

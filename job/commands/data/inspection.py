@@ -11,9 +11,10 @@ from job import data
 from job.config import Config
 from job.data import sizing
 from job.data.dataset import Dataset
-from job.data.files.listing import find, is_table
-from job.data.findings import sentence
-from job.data.schema import Parsing
+from job.data.files.listing import Found, find, is_table
+from job.data.findings import Finding, sentence
+from job.data.place import MEMORY, Place
+from job.data.schema import Parsing, Schema
 from job.drift import changes
 from job.errors import DataError
 from job.experiment import inherited, read
@@ -21,6 +22,9 @@ from job.registry import Versions
 
 KINDS = {"int64": "whole number", "double": "number", "bool": "boolean"}
 """What is in a column, by its type in Arrow."""
+
+SAMPLE_FILES, SAMPLE_ROWS = 8, 200_000
+"""What is read of a table that does not fit into memory."""
 
 SAMPLES = 5
 """First values of each column that are shown."""
@@ -51,7 +55,8 @@ class Inspection:
 
     Attributes:
         uri: As the user wrote it.
-        rows: Rows by what they are for; only "all" when the label is not known.
+        rows: Rows by what they are for; only "all" when the label is not known, and only
+            "sample" when they are some of the rows.
         input: What the model would take: a shape and a dtype; empty for a table.
         held_out: Whether a hash held the test rows out.
         columns: Of a table.
@@ -70,13 +75,16 @@ class Inspection:
     error: DataError | None = None
 
 
-def inspect(config: Config, versions: Versions | None, scratch: Path) -> Inspection:
+def inspect(
+    config: Config, versions: Versions | None, scratch: Path, *, every: bool = True
+) -> Inspection:
     """Reads a data set as training would.
 
     Args:
         config: The options; a table's label may be left out.
         versions: The earlier versions of the model, whose split a training would inherit.
         scratch: Where files from S3 are put.
+        every: Read all rows of a table that does not fit into memory; else a sample of them.
 
     Raises:
         DataError: Nothing of it can be shown; what else is wrong stands in the result.
@@ -84,7 +92,12 @@ def inspect(config: Config, versions: Versions | None, scratch: Path) -> Inspect
     """
     uri, reading = config.data.data, config.data
     scratch = Path(reading.cache) if reading.cache else scratch
-    tabular = uri != "mnist" and is_table(find(uri, scratch), reading.label)
+    found = None if uri == "mnist" else find(uri, scratch)
+    tabular = found is not None and is_table(found, reading.label)
+    if found and tabular and not every and sizing.of(reading, found).streamed:
+        some = _sample(found, reading.trimmed())
+        if some:
+            return some
     dataset: Dataset | None = None
     error = None
     if not tabular or reading.label is not None:
@@ -116,6 +129,40 @@ def inspect(config: Config, versions: Versions | None, scratch: Path) -> Inspect
     )
 
 
+def _sample(found: Found, reading: data.Reading) -> Inspection | None:
+    """The first rows of some files of a table; None when these are all that there is."""
+    import pyarrow as pa
+
+    from job.data.table import reader
+    from job.data.table.frame import Part, joined
+
+    keys = found.tables[:: -(-len(found.tables) // SAMPLE_FILES)]
+    whole, parts, most = len(keys) == len(found.tables), [], SAMPLE_ROWS // len(keys)
+    with reader.arrow_errors(found.uri):
+        for key, path, name in zip(keys, found.fetch(keys), found.names(keys), strict=True):
+            blocks, rows, told = [], 0, list[Finding]()
+            for block, *_, odd in reader.batches(key, path, name, reading.dialect, reading.named()):
+                blocks.append(block.slice(0, most - rows))
+                told += odd
+                rows += len(block)
+                if rows > most:
+                    whole = False
+                    break
+            parts.append(Part(name=name, table=pa.concat_tables(blocks), findings=tuple(told)))
+        if whole:
+            return None
+        frame = joined(found.uri, parts)
+        columns, total, problems = _seen(frame, reading, None, MEMORY)
+    files = f"{len(keys):,} of {len(found.tables):,} files" if len(found.tables) > 1 else "the file"
+    note = (
+        f"A sample, since the table may not fit into memory: the first rows of {files}. All "
+        "figures are of these rows. --all reads all, and shows the split and the classes."
+    )
+    return Inspection(
+        uri=found.uri, rows={"sample": total}, columns=columns, problems=(note, *problems)
+    )
+
+
 def _since_champion(versions: Versions | None, dataset: Dataset) -> tuple[str, ...]:
     """What differs from the champion's columns, in a sentence if anything does."""
     if versions is None:
@@ -127,17 +174,26 @@ def _since_champion(versions: Versions | None, dataset: Dataset) -> tuple[str, .
 def _columns(
     uri: str, reading: data.Reading, scratch: Path, dataset: Dataset | None
 ) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
-    from job.data.table import fit, kinds, reader
-    from job.data.table import load as table
+    from job.data.table import reader
 
     schema = dataset.table.schema if dataset and dataset.table else None
-    decided = {column.name: column.kind for column in schema.columns} if schema else {}
     reading = reading.trimmed()
     with reader.arrow_errors(uri):
         found = find(uri, scratch)
         place = sizing.place(sizing.of(reading, found), uri, reading.cache)
         frame = reader.read(found, reading.dialect, reading.named(), place)
-        typed = table.interpret(frame, tuple(frame.columns), reading, place)
+        return _seen(frame, reading, schema, place)
+
+
+def _seen(
+    frame: Any, reading: data.Reading, schema: Schema | None, place: Place
+) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
+    """The columns of a frame, its rows, and what is odd about it."""
+    from job.data.table import fit, kinds
+    from job.data.table import load as table
+
+    decided = {column.name: column.kind for column in schema.columns} if schema else {}
+    typed = table.interpret(frame, tuple(frame.columns), reading, place)
     seen, findings = [], list(frame.findings)
     for name, raw in frame.columns.items():
         array = typed[name].array

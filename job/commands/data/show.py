@@ -18,9 +18,9 @@ def inspection(seen: Inspection, *, as_json: bool) -> None:
         put_json({**_fields(seen), "error": error})
         return
     console = Console(highlight=False, soft_wrap=True)
+    words = {"all": "{:,} rows", "sample": "a sample of {:,} rows"}
     rows = ", ".join(
-        f"{count:,} rows" if part == "all" else f"{count:,} rows to {part}"
-        for part, count in seen.rows.items()
+        words.get(part, f"{{:,}} rows to {part}").format(count) for part, count in seen.rows.items()
     )
     rows += " (held out by a hash)" if seen.held_out else ""
     each = f", each {seen.input}" if seen.input else ""

@@ -45,3 +45,28 @@ def test_it_ends_as_train_would_on_too_few_rows_to_validate_on(tmp_path):
     assert [each.returncode for each in ended] == [65, 65]
     for text in (ended[0].stderr, ended[1].stdout):
         assert "to fit and to validate on" in text
+
+
+def test_of_a_table_that_is_streamed_it_shows_a_sample_and_says_so(tmp_path):
+    (tmp_path / "parts").mkdir()
+    for part in range(4):
+        lines = "".join(f"{i % 7},{i / 3:.3f},{'yn'[i % 2]}\n" for i in range(60_000))
+        (tmp_path / "parts" / f"{part}.csv").write_text("count,amount,label\n" + lines)
+    (tmp_path / "small.csv").write_text((tmp_path / "parts" / "0.csv").read_text())
+
+    def shown(*arguments):
+        done = mlp_job("data", *arguments, "--label", "label", "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    some = shown(tmp_path / "parts", "--feed", "stream")
+    assert some["rows"] == {"sample": 200_000}
+    assert "first rows of 4 of 4 files" in some["problems"][0]
+    assert "--all" in some["problems"][0]
+    assert [c["distinct"] for c in some["columns"]] == [7, 50_000, 2]
+
+    every = shown(tmp_path / "parts", "--feed", "stream", "--all")
+    assert sum(every["rows"].values()) == 240_000
+    assert every["classes"].keys() == {"y", "n"}
+    assert every == shown(tmp_path / "parts", "--feed", "memory")
+    assert "sample" not in shown(tmp_path / "small.csv", "--feed", "stream")["rows"]
