@@ -154,8 +154,7 @@ def useless(name: str, seen: Any, reading: Reading, place: Place) -> Finding | N
     present = _present(seen, place)
     whole = _is_whole(present)
     if pa.types.is_floating(seen.type) and not whole:
-        low, high = bounds(present)
-        constant = low == high and not seen.null_count
+        constant = not seen.null_count and _is_constant(present)
         return Finding(code="constant-column", column=name) if constant else None
     count = distinct(present, place)
     if count + bool(seen.null_count) < 2:
@@ -320,6 +319,11 @@ def _is_whole(present: Any) -> bool:
     if not pa.types.is_floating(present.type):
         return bool(pa.types.is_integer(present.type))
     return all((np.floor(block) == block).all() for block in _numpy(present))
+
+
+def _is_constant(present: Any) -> bool:
+    """Whether all values are the first one; mostly the first block says that they are not."""
+    return all((block == present[0].as_py()).all() for block in _numpy(present))
 
 
 def _rises(present: Any) -> bool:

@@ -157,10 +157,10 @@ def blocks(column: Any, rows: NDArray[np.int64] | None = None) -> Iterator[Any]:
     bounds = np.arange(0, len(column) + BLOCK_ROWS, BLOCK_ROWS)
     ends = np.searchsorted(rows, bounds)
     for start, first, last in zip(bounds, ends, ends[1:], strict=False):
-        block = column.slice(int(start), BLOCK_ROWS)
+        block = _whole(column.slice(int(start), BLOCK_ROWS))
         if last - first < len(block):
             block = block.take(pa.array(rows[first:last] - start))
-        yield _whole(block)
+        yield block
 
 
 def _whole(block: Any) -> Any:
