@@ -20,6 +20,9 @@ What is simulated, each against the champion and the best of the versions that r
     gain       nights that are better by twice the resolution, since a share of the rows is
                answered rightly, after 20 ordinary ones
 
+`--limit` prints instead how much scores of retrained models differ on the same test rows, and what
+a decline costs until the best test of a trend that there is, which knows this deviation, stops it.
+
 `--measure` prints instead by how much retrained models differ in truth, as a part of what
 `job.evaluation.paired.change` measures between them: `job.evaluation.paired.RETRAINING`.
 """
@@ -27,8 +30,9 @@ What is simulated, each against the champion and the best of the versions that r
 import argparse
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +40,7 @@ from numpy.typing import NDArray
 from job.config.gate import Metric
 from job.evaluation import paired, scores
 from job.evaluation.paired import Answers
-from job.gate.decision import Rival, decide
+from job.gate.decision import TREND, Rival, decide
 from job.gate.rules import Rules, shuffled
 from job.registry.verdict import Role
 
@@ -367,6 +371,38 @@ def measure(setting: Setting) -> str:
     )
 
 
+def limit(setting: Setting) -> str:
+    """What is lost to a decline before any test of its trend stops it 95 times in 100.
+
+    The least-squares slope over n nights whose scores have the standard deviation s is known to
+    s / sqrt(n (n^2 - 1) / 12). No unbiased linear estimate is better (Gauss, Markov).
+    """
+    variances = []
+    for number in range(POOLS):
+        kept = setting.pool(number)
+        for draw in range(4):
+            rows = np.random.default_rng([number, draw]).choice(
+                RESERVOIR, setting.test_rows, replace=False
+            )
+            said = [
+                value(setting.metric, answers_of(model.score[rows]), kept.y[rows])
+                for model in kept.equal
+            ]
+            variances.append(np.var(said, ddof=1))
+    deviation = 100 * float(np.sqrt(np.mean(variances)))
+
+    def lost(level: float) -> float:
+        sure = NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(0.95)
+        return 0.1 * next(
+            n for n in itertools.count(2) if 0.1 * np.sqrt(n * (n * n - 1) / 12) >= sure * deviation
+        )
+
+    return (
+        f"| {scores.TITLES[setting.metric]} | {setting.test_rows:,} | {deviation:.2f} | "
+        f"{lost(0.05):.1f} | {lost(TREND * 0.05):.1f} |"
+    )
+
+
 def shown(points: NDArray[np.float64]) -> str:
     return ", ".join(f"{each:.1f}" for each in np.percentile(points, [50, 95, 100]))
 
@@ -392,8 +428,15 @@ def main() -> None:
     parser.add_argument("--metrics", nargs="*", default=METRICS)
     parser.add_argument("--seed", type=int, default=1, help="0 is what the rule was made with")
     parser.add_argument("--measure", action="store_true", help="measure retrained models instead")
+    parser.add_argument("--limit", action="store_true", help="what any test of a trend can do")
     options = parser.parse_args()
-    if options.measure:
+    line: Callable[[Setting], str] = functools.partial(simulated, stores=options.stores)
+    if options.limit:
+        line = limit
+        print("| metric | test rows | deviation, points | lost at 5 % | lost at 1 % |")
+        print("|" + "---|" * 5)
+    elif options.measure:
+        line = measure
         print("| test rows | metric | true difference, points | change | part |")
         print("|" + "---|" * 5)
     else:
@@ -406,8 +449,7 @@ def main() -> None:
     for metric in options.metrics:
         for rows in options.rows:
             setting = Setting(metric=metric, test_rows=rows, seed=options.seed)
-            line = measure(setting) if options.measure else simulated(setting, options.stores)
-            print(line, flush=True)
+            print(line(setting), flush=True)
 
 
 if __name__ == "__main__":
