@@ -38,7 +38,7 @@ HOLDING = ("lost-class", "lost-rows")
 QUOTING = (
     "ambiguous-dates", "ambiguous-numbers", "bad-rows", "bad-values", "comment-lines", "encoding",
     "leading-zeros", "missing-signs", "mixed-column", "no-header", "odd-rows", "odd-values",
-    "short-rows", "title-lines", "total-rows", "units", "unseen-values",
+    "second-header", "short-rows", "title-lines", "total-rows", "units", "unseen-values",
 )  # fmt: skip
 """Findings whose `values` are cells or lines of the data, in place of names."""
 
@@ -182,6 +182,9 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     "title-lines": lambda f: (
         f"{f.column}: {_rows(f.count, 'line')} above the header left out ({_some(f)}); "
         "`--csv header=LINE` says which line has the names."
+    ),
+    "second-header": lambda f: (
+        f"{f.column}: the line below the header has no values ({_some(f)}) and is left out."
     ),
     "short-rows": lambda f: (
         f"{f.column}: {_rows(f.count)} at the end with another number of fields than the header "

@@ -377,6 +377,7 @@ def _settings(
         "parse_options": arrow.ParseOptions(
             delimiter=found.delimiter,
             quote_char=found.quote or False,
+            escape_char=found.escape or False,
             newlines_in_values=bool(found.quote),
             invalid_row_handler=odd,
             ignore_empty_lines=len(found.names) > 1,  # else one is a missing value
@@ -420,7 +421,7 @@ def _slow(found: Dialect, body: Body, name: str) -> Iterator[Any]:
     try:
         number = 0
         for fields in dialect.parsed(
-            iter(lines), found.delimiter, loose=True, quote=found.quote or '"'
+            iter(lines), found.delimiter, loose=True, quote=found.quote or '"', escape=found.escape
         ):
             if not any(fields) and width > 1:
                 continue

@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 from job.data.findings import Finding
 from job.data.reading import Csv
+from job.data.table.kinds import SIGNS
 from job.errors import DataError
 
 HEAD_BYTES = 1 << 20
@@ -35,6 +36,9 @@ SINGLE_QUOTED = re.compile(r"\s*'[^'\r\n]+'(?:[ ]*[,;|\t][ ]*'[^'\r\n]+')+[ ]*(?
 NUMBER = re.compile(r"[-+(]?[$€£]?\d[\d.,' ]*([eE][-+]?\d+)?[%)]?")
 GENERATED = re.compile(r"x\d+")
 
+TITLES, SEVERAL = 20, 5
+"""Rows that may stand above one with a known name, and rows that show what columns hold."""
+
 RECURRING = 0.5
 """Share of the first line's fields that must recur below to make it a row of values."""
 
@@ -51,6 +55,7 @@ class Dialect:
         above: Lines before the first row of values.
         loose: Whether quotes may follow blanks, so that Python's slow parser is needed.
         quote: What encloses a value that holds the delimiter; empty for nothing.
+        escape: What stands before a quote in a value; empty where a quote is doubled.
         findings: What had to be assumed.
     """
 
@@ -61,6 +66,7 @@ class Dialect:
     above: int
     loose: bool = False
     quote: str = '"'
+    escape: str = ""
     findings: tuple[Finding, ...] = ()
 
 
@@ -124,6 +130,11 @@ def find(head: str, name: str, encoding: str, said: Csv, known: frozenset[str]) 
         other = _rows(lines[at:], delimiter, loose, "'")
         if _even(other):
             rows, quote = other, "'"
+    escape = ""
+    if f"\\{quote}" in head and not _even(rows):
+        other = _rows(lines[at:], delimiter, loose, quote, "\\")
+        if _even(other):
+            rows, escape = other, "\\"
     if not any(field.strip() for _, fields in rows for field in fields):
         raise DataError(
             f"{name}: expected a header and rows. Received: an empty file.",
@@ -139,6 +150,7 @@ def find(head: str, name: str, encoding: str, said: Csv, known: frozenset[str]) 
         above=lines_above,
         loose=loose,
         quote=quote,
+        escape=escape,
         findings=top.findings,
     )
 
@@ -196,11 +208,15 @@ def header(
     own = [raw[at][1][0].lstrip("#"), *raw[at][1][1:]]
     written = tuple(_widened(own, [each for _, each in rows[at + 1 :] if any(each)]))
     chosen, told = names(written, name)
+    if _explains(rows, at):
+        at += 1
+        shown = tuple(filter(None, rows[at][1]))[:4]
+        findings.append(Finding(code="second-header", column=name, count=1, values=shown))
     return Header(names=chosen, written=written, above=rows[at][0], findings=(*findings, *told))
 
 
 def parsed(
-    lines: Iterator[str], delimiter: str, *, loose: bool, quote: str = '"'
+    lines: Iterator[str], delimiter: str, *, loose: bool, quote: str = '"', escape: str = ""
 ) -> Iterator[list[str]]:
     """Rows of fields by Python's parser, which takes blanks around quotes and between fields.
 
@@ -209,12 +225,20 @@ def parsed(
     """
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip() + "\n" for line in lines)
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=loose, quotechar=quote)
+    reader = csv.reader(
+        lines,
+        delimiter=delimiter,
+        skipinitialspace=loose,
+        quotechar=quote,
+        escapechar=escape or None,
+    )
     for fields in reader:
         yield [field.rstrip("\r\n") for field in fields]
 
 
-def _rows(lines: list[str], delimiter: str, loose: bool, quote: str) -> list[tuple[int, list[str]]]:
+def _rows(
+    lines: list[str], delimiter: str, loose: bool, quote: str, escape: str = ""
+) -> list[tuple[int, list[str]]]:
     """(lines so far, fields) of the first rows."""
     used, found = 0, []
 
@@ -225,7 +249,7 @@ def _rows(lines: list[str], delimiter: str, loose: bool, quote: str) -> list[tup
             yield line
 
     try:
-        for fields in parsed(counted(), delimiter, loose=loose, quote=quote):
+        for fields in parsed(counted(), delimiter, loose=loose, quote=quote, escape=escape):
             found.append((used, fields))
             if len(found) == ROWS:
                 break
@@ -290,6 +314,9 @@ def _header(
                 hint="Count lines from 1.",
             )
         return at, [i for i in range(at) if any(rows[i][1])]
+    at = _named(rows, known)
+    if at is not None and said.header != "no":
+        return at, [i for i in range(at) if any(rows[i][1])]
     headless = bool(known) and all(map(GENERATED.fullmatch, known))
     above: list[int] = []
     for i, (_, fields) in enumerate(rows):
@@ -306,6 +333,35 @@ def _header(
             return None, above
         return i, above
     return 0, []
+
+
+def _named(rows: list[tuple[int, list[str]]], known: frozenset[str]) -> int | None:
+    """A row of names below others: the first with a known name, if it has no numbers."""
+    for at, (_, fields) in enumerate(rows[:TITLES]):
+        if known & {field.lstrip("#").strip() for field in fields}:
+            some = list(filter(None, fields))
+            plain = len(set(some)) == len(some) > 1 and not any(map(NUMBER.fullmatch, some))
+            return at if at and plain else None
+    return None
+
+
+def _explains(rows: list[tuple[int, list[str]]], at: int) -> bool:
+    """Whether the row below the names has units or other names: words above columns of numbers."""
+    if at + 1 >= len(rows):
+        return False
+    words = rows[at + 1][1]
+    below = [fields for _, fields in rows[at + 2 :] if len(fields) == len(words)]
+    if len(below) < SEVERAL or len(words) < 2:
+        return False
+    columns = list(zip(*below, strict=True))
+    numeric = [
+        i for i, values in enumerate(columns) if all(map(NUMBER.fullmatch, filter(None, values)))
+    ]
+    return (
+        2 * len(numeric) > len(words)
+        and not any(map(NUMBER.fullmatch, words))
+        and all(re.search(r"[^\W\d_]{2}", words[i]) and words[i] not in SIGNS for i in numeric)
+    )
 
 
 def _is_title(fields: list[str], width: int) -> bool:

@@ -145,6 +145,37 @@ def test_an_apostrophe_is_no_quote(tmp_path):
     assert dataset.table.schema.lookups[0].categories == ("'s-Hertogenbosch", "d'Oc")
 
 
+def test_a_backslash_before_a_quote_belongs_to_the_value(tmp_path):
+    rows = [line.replace("Nice", '"the \\"bay\\", Nice"') for line in body()]
+    dataset = load(text(tmp_path, [HEADER, *rows]))
+    assert dataset.table.schema.lookups[0].categories == ("Lyon", 'the "bay", Nice')
+    columns, _ = predicted(tmp_path, dataset, [HEADER, *rows])
+    assert set(columns["city"]) == {"Lyon", 'the "bay", Nice'}
+
+
+TWO_HEADERS = [",X1,X2,Y", "ID,AMOUNT,AGE,next month"]
+
+
+@pytest.mark.parametrize(
+    ("label", "names", "code"),
+    [("Y", {"X1", "X2"}, "second-header"), ("next month", {"AMOUNT", "AGE"}, "title-lines")],
+)
+def test_of_two_headers_the_one_with_the_label_counts(tmp_path, label, names, code):
+    rows = [f"{i + 1},{i * 7919 % 1000},{20 + i % 50},{i // 3 % 2}" for i in range(300)]
+    dataset = load(text(tmp_path, [*TWO_HEADERS, *rows]), label=label)
+    assert {c.name: c.kind for c in dataset.table.schema.columns} == dict.fromkeys(names, "number")
+    assert dataset.classes == (0, 1)
+    assert told(dataset.findings)[code] == 1
+    columns, _ = predicted(tmp_path, dataset, [*TWO_HEADERS, *rows])
+    assert {len(values) for values in columns.values()} == {300}
+
+
+def test_a_first_row_without_values_is_a_row(tmp_path):
+    rows = [f"{i * 7 % 30},{i * 13 % 20},{'yes' if i % 2 else 'no'}" for i in range(99)]
+    dataset = load(text(tmp_path, ["before,after,bought", "NA,NA,no", *rows]))
+    assert len(dataset.train) + len(dataset.test) == 100
+
+
 @pytest.mark.parametrize(
     ("labels", "classes", "codes"),
     [
