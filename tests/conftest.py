@@ -1,6 +1,7 @@
 """Fixtures that every test file may use: a clean environment, a real S3 server, stores."""
 
 import os
+import shlex
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,8 @@ def s3() -> Iterator[seaweed.SeaweedFS]:
 @pytest.fixture(scope="session")
 def bench(s3: seaweed.SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kill.Bench]:
     """A store with a champion, behind a proxy; for what happens to a real job."""
-    with kill.bench(s3, "corners", tmp_path_factory.mktemp("kills")) as made:
+    options = shlex.split(os.environ.get("KILLS_OPTIONS", ""))
+    with kill.bench(s3, "corners", tmp_path_factory.mktemp("kills"), options=options) as made:
         yield made
 
 
