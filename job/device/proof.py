@@ -20,6 +20,10 @@ FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
 
 
+SPENT = ("Dst tensor is not initialized", "Cannot parse tensor from proto")
+"""TensorFlow's other words for spent memory: for a table on a GPU, and for a constant of a graph
+that its optimiser made."""
+
 NOISE = (b"I0000", b"WARNING: All log messages before absl", b"failed call to cuInit")
 
 
@@ -196,10 +200,9 @@ def foreign_errors(
 
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, tf.errors.InternalError) as exc:
-        # TensorFlow's words for a table that the GPU has no room for are "Dst tensor is not
-        # initialized", as an internal error.
-        if isinstance(exc, tf.errors.InternalError) and "Dst tensor" not in str(exc):
+    except tf.errors.OpError as exc:
+        spent = isinstance(exc, tf.errors.ResourceExhaustedError)
+        if not spent and not any(words in str(exc) for words in SPENT):
             raise
         rows, smaller = "rows", "--batch-size"
         details: dict[str, object] = {"batch_size": batch_size, "data_bytes": data_bytes}
@@ -209,7 +212,7 @@ def foreign_errors(
             smaller += " or --image-size"
         raise DeviceOutOfMemory(
             f"Expected the device's memory to hold the data ({data_bytes / 2**20:.0f} MiB) and "
-            f"batches of {batch_size} {rows}. Received: {_first_line(exc)}",
+            f"batches of {batch_size} {rows}. Received: {_cause(exc)}",
             hint=f"Use a smaller {smaller}, fewer --hidden units, less data, or a larger device.",
             details=details,
         ) from exc
@@ -293,5 +296,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _first_line(exc: Exception) -> str:
-    return str(exc).strip().split("\n", 1)[0]
+def _cause(exc: Exception) -> str:
+    """The line that speaks of memory; an error in a graph begins with where it was."""
+    lines = str(exc).strip().splitlines()
+    words = ("OOM", "emory", *SPENT)
+    return next((line for line in lines if any(word in line for word in words)), lines[0])

@@ -100,6 +100,12 @@ def test_xla_knows_the_flag_that_it_is_asked_by():
         # Real exhaustion of the host's memory makes TensorFlow wait for ten seconds.
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"),
         tf.errors.InternalError(None, None, "Failed copying: Dst tensor is not initialized."),
+        tf.errors.InvalidArgumentError(
+            None, None, "Graph execution error:\n\nCannot parse tensor from proto: dtype: DT_FLOAT"
+        ),
+        tf.errors.ResourceExhaustedError(
+            None, None, "Graph execution error:\n\nDetected at node y\nOOM when allocating z"
+        ),
     ],
 )
 def test_spent_memory_names_batch_and_data(error):
@@ -109,6 +115,7 @@ def test_spent_memory_names_batch_and_data(error):
     ):
         raise error
     assert caught.value.details == {"batch_size": 250, "data_bytes": 47_040_000}
+    assert "Graph execution error" not in caught.value.message
 
 
 def test_spent_memory_names_the_size_of_images():
