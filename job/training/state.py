@@ -120,7 +120,7 @@ def metric_values(model: Any) -> dict[str, NDArray[Any]]:
     found = {}
     for number, variable in enumerate(model.metrics_variables):
         own = [each.numpy() for each in devices.summands(variable)]
-        found[f"metrics/{number}"] = np.stack(own) if len(own) > 1 else own[0].copy()
+        found[f"metrics/{number}"] = np.array(own if len(own) > 1 else own[0])
     return found
 
 

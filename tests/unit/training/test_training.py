@@ -269,6 +269,17 @@ def test_stopped_at_any_safe_point_and_resumed_it_ends_with_the_same_bits(option
         assert digest(kept[-1].arrays) == last, at
 
 
+def test_in_the_middle_of_an_epoch_all_of_a_state_are_arrays(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
+    stopped = Interrupting(2)
+    config = Config.of(hidden=(8,), batch_size=50, xla=False)
+    with pytest.raises(Preempted):
+        fit(tiny.corners(240, 40), config, should_stop=stopped.should_stop, save=stopped.save)
+    assert stopped.state.position.step == 2
+    kinds = {name: type(array) for name, array in stopped.state.arrays.items()}
+    assert set(kinds.values()) == {np.ndarray}, kinds  # as a checkpoint wants them
+
+
 def test_a_state_of_another_model_is_no_state_of_this_one():
     dataset, kept = tiny.corners(), []
     options = {"epochs": 1, "batch_size": 50}
