@@ -48,7 +48,7 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except UNPACKING as exc:
-        raise _damaged(name, exc) from exc
+        raise damaged(name, exc) from exc
     except PermissionError as exc:
         raise AccessDenied(
             f"{name}: expected permission to read it. Received: {exc.strerror}.",
@@ -56,7 +56,7 @@ def reading(name: str) -> Iterator[None]:
         ) from exc
     except OSError as exc:
         if exc.errno in DECODERS:
-            raise _damaged(name, exc) from exc
+            raise damaged(name, exc) from exc
         if exc.errno in NOWHERE:
             raise DataNotFound(
                 f"{name}: expected a file or folder there. Received: {exc.strerror}.",
@@ -67,7 +67,8 @@ def reading(name: str) -> Iterator[None]:
         ) from exc
 
 
-def _damaged(name: str, exc: Exception) -> DataError:
+def damaged(name: str, exc: Exception) -> DataError:
+    """The error about a file that cannot be unpacked."""
     return DataError(
         f"{name}: expected an undamaged file. Received: {str(exc)[:300] or 'an early end'}.",
         hint="Copy the file again, or write it anew.",

@@ -278,6 +278,8 @@ def batches(
                 if body.nul:
                     _refuse_nul(texts, found.names, name)
                 yield _part(name, found, texts, [each for _, odd in read for each in odd])
+        except opening.UNPACKING as exc:
+            raise opening.damaged(f"{name}: after {total:,} rows", exc) from exc
         except pa.ArrowInvalid as exc:
             if types:
                 raise Misread(typed=(), quoted=quoted) from exc

@@ -1,5 +1,6 @@
 """The same data read into memory and onto the disk: one digest, one schema, one split."""
 
+import gzip
 import subprocess
 import sys
 
@@ -261,3 +262,13 @@ def test_another_way_to_read_a_file_is_another_one_in_the_cache(tmp_path):
     other = load(uri, label="y", feed="stream", cache=cache, csv=("missing=red",))
     assert one.digest != other.digest
     same(load(uri, label="y", feed="memory", csv=("missing=red",)), other)
+
+
+def test_a_part_that_was_cut_off_is_named_with_the_rows_before_it(tmp_path):
+    lines = "".join(f"{i / 7:.6f},{i % 99},{'yn'[i % 2]}\n" for i in range(1_000_000))
+    body = gzip.compress(("x,count,y\n" + lines).encode(), 1)
+    (tmp_path / "1.csv.gz").write_bytes(body)
+    (tmp_path / "2.csv.gz").write_bytes(body[: len(body) * 9 // 10])
+    with refused(DataError, "2.csv.gz: after ", ",", " rows: expected an undamaged file"):
+        load(tmp_path, label="y", feed="stream", cache=str(tmp_path / "cache"))
+    assert not [path for path in (tmp_path / "cache" / "rows").iterdir() if path.name[0] == "."]
