@@ -48,3 +48,10 @@ def test_devices_that_cannot_be_had(tmp_path, corners, options, code, received):
     assert done.returncode == code, done.stdout + done.stderr
     assert received in failure(done)["message"]
     assert not (tmp_path / "c/champion.json").exists()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core makes one device")
+def test_doctor_proves_all_devices(tmp_path, corners):
+    where = ("--device=cpu", "--data", corners, "--store", tmp_path, "--name=c")
+    assert "2 × " in mlp_job("doctor", *where, "--devices=2").stdout
+    assert mlp_job("doctor", *where, "--devices=4000").returncode == 69

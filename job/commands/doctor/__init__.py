@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OPTIONS = dict.fromkeys(
     (
         *(name for name, group in GROUP_OF.items() if group == "data"),
-        *(*WRITING, "device"),
+        *(*WRITING, "device", "devices"),
         *MODEL_OPTIONS,
     )
 )

@@ -93,6 +93,9 @@ def _data(config: Config, scratch: Path) -> str:
 
 def _device(config: Config) -> str:
     info = device.prepare(
-        config.training.device, xla=config.training.xla, repeatable=not plan.convolves(config)
+        config.training.device,
+        xla=config.training.xla,
+        repeatable=not plan.convolves(config),
+        devices=config.training.devices,
     )
-    return f"{info.kind.upper()}, {info.name}."
+    return f"{info.kind.upper()}, {info.title}."

@@ -22,7 +22,12 @@ from job.device.gpu import REPEATABLE
 from job.errors import DataError, DeviceUnavailable, JobError
 
 LIKE_THIS = dict.fromkeys(
-    (*(name for name, group in GROUP_OF.items() if group == "data"), "device", *MODEL_OPTIONS)
+    (
+        *(name for name, group in GROUP_OF.items() if group == "data"),
+        "device",
+        "devices",
+        *MODEL_OPTIONS,
+    )
 )
 """Options that the proof hands on."""
 DROPOUT = 0.2
