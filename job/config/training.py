@@ -98,7 +98,7 @@ class TrainingOptions(Options):
     patience: int | None = option(
         None,
         "Stop after this many epochs without a lower validation loss, and keep the best weights; "
-        "12 for tabular.",
+        "12 for tabular, which may go on to twice the epochs to a member's lowest loss.",
         **AT_LEAST_1,
     )
     seed: int = option(

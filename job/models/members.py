@@ -38,6 +38,7 @@ def side_by_side(
     *,
     average: float,
     parts: Sequence[Any] = (),
+    overtrained: bool = False,
 ) -> Any:
     """Compiled `Members` of a network; see there.
 
@@ -48,6 +49,7 @@ def side_by_side(
         dataset: What is trained on.
         average: As of `Members`.
         parts: As of `Members`.
+        overtrained: As of `Members`.
     """
     model = members_class()(
         network,
@@ -55,6 +57,7 @@ def side_by_side(
         folds=folds(config, dataset),
         class_weights=class_weights(dataset) if config.training.class_weights else None,
         average=average,
+        overtrained=overtrained,
     )
     model.compile(optimizer=loss_scaled(optimizer, config), loss=None, jit_compile=False)
     return model
@@ -146,6 +149,7 @@ def members_class() -> Any:
             class_weights: (classes,) by which a row's loss is multiplied in training, or None.
             average: Momentum of the moving average of the weights, and of the statistics of batch
                 normalisation, which is what is validated and published; 0 for none.
+            overtrained: Whether members go on beyond their lowest loss; see `job.training.best`.
 
         A batch is (x, (y, fold)), fold: (rows,) int32, a number or what stands in its place.
         """
@@ -158,8 +162,10 @@ def members_class() -> Any:
             folds: int = 0,
             class_weights: NDArray[np.float32] | None = None,
             average: float = 0.0,
+            overtrained: bool = False,
         ):
             super().__init__(name=network.name)
+            self.overtrained = overtrained
             self.network = network
             self.members = network.outputs[0].shape[1]
             self.folds = folds

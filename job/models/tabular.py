@@ -36,6 +36,9 @@ HEADS = 4
 WEIGHT_DECAY, MOMENTUM = 3e-4, 0.98
 """AdamW's, and that of the moving average of the weights."""
 
+FEW = 800
+"""Training rows below which members stop at their lowest loss: there, to go on raised the loss."""
+
 AXES = {2: "bd", 3: "bmd", 4: "bmkd"}
 """Of what a layer takes: rows, members, a member's networks, features."""
 
@@ -122,6 +125,7 @@ def build(config: Config, dataset: Dataset) -> Any:
         config,
         dataset,
         average=MOMENTUM,
+        overtrained=members > 1 and len(dataset.fit_rows) >= FEW,
     )
 
 

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 LEAST = 1e-4
 """Nats by which the loss must fall to count: a network that makes no error lowers it for ever."""
 
+STRETCH = 2.0
+"""How many times the epochs to its lowest loss a member goes on where `Members.overtrained`."""
+
+SLACK = 0.1
+"""By what share its loss may rise meanwhile."""
+
 NEVER = float(np.finfo(np.float32).max)
 """The loss before the first epoch; finite, as all that is saved."""
 
@@ -16,9 +22,15 @@ NEVER = float(np.finfo(np.float32).max)
 class Best:
     """Follows the validation loss of each member.
 
+    The best weights are those with the lowest loss. Where `Members.overtrained`, a member goes on
+    to STRETCH times that epoch, and they are the last ones whose loss was at most SLACK above it:
+    an average of networks does best when each of them has learned more than suits it alone.
+    Source: Sollich, Krogh, "Learning with ensembles: How over-fitting can be useful", NIPS 1995.
+
     Args:
         model: `job.models.members.Members`.
-        patience: Epochs without a lower loss after which a member is done; None for no end.
+        patience: Epochs without a lower loss after which a member is done, at the earliest; None
+            for no end.
 
     Attributes:
         done: True when every member that is still there is done.
@@ -29,23 +41,32 @@ class Best:
         self._model, self._patience = model, patience
         self._loss = np.full(count, NEVER, np.float32)
         self._wait = np.zeros(count, np.int32)
+        self._lowest = np.zeros(count, np.int32)
         self._weights: list[NDArray[Any]] | None = None
 
     @property
     def done(self) -> bool:
         """Whether nobody is left who might become better."""
-        if self._patience is None:
-            return False
         there = np.asarray(self._model.active) > 0
-        return not (there & (self._wait < self._patience)).any()
+        return not (there & self._going()).any()
+
+    def _going(self) -> NDArray[np.bool_]:
+        if self._patience is None:
+            return np.ones_like(self._wait, np.bool_)
+        more = (STRETCH - 1) * self._lowest if self._model.overtrained else 0
+        return self._wait < np.maximum(self._patience, more)
 
     def epoch_ended(self, logs: Mapping[str, Any]) -> None:
         """Keeps the weights of those that are better than ever; who is done stays done."""
         loss = np.asarray(logs["val_member_loss"], np.float32)
-        going = self._wait < (self._patience or np.iinfo(np.int32).max)
+        going = self._going()
         better = going & (loss < self._loss - LEAST)
+        epoch = self._lowest + self._wait + 1
+        self._lowest = np.where(better, epoch, self._lowest).astype(np.int32)
         self._wait = np.where(better, 0, self._wait + going).astype(np.int32)
         self._loss = np.where(better, loss, self._loss)
+        if self._model.overtrained:
+            better |= going & (loss / (1 + SLACK) <= self._loss)
         if not better.any():
             return
         now = self._model.candidate()
@@ -65,10 +86,13 @@ class Best:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that must be remembered."""
         weights = {f"best/{i}": value for i, value in enumerate(self._weights or ())}
-        return {"member/loss": self._loss, "member/wait": self._wait, **weights}
+        counts = {"member/wait": self._wait, "member/lowest": self._lowest}
+        return {"member/loss": self._loss, **counts, **weights}
 
     def put_back(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Goes on with what `arrays` gave."""
         self._loss, self._wait = arrays["member/loss"].copy(), arrays["member/wait"].copy()
+        # Earlier versions wrote no epoch of the lowest loss.
+        self._lowest = np.array(arrays.get("member/lowest", np.zeros_like(self._wait)))
         count = sum(name.startswith("best/") for name in arrays)
         self._weights = [arrays[f"best/{i}"].copy() for i in range(count)] or None

@@ -16,6 +16,7 @@ from job.errors import Preempted, TrainingDiverged
 from job.models import plan
 from job.models.members import FOLDS, TEMPERATURES, TRAINED, as_members, probabilities
 from job.training import blocks, calibration
+from job.training.best import Best
 from job.training.packed import digest
 
 
@@ -197,6 +198,37 @@ def test_each_independent_member_keeps_its_own_best_weights():
     assert np.mean(best) <= min(result.val_loss for result in fitted.history) + 5e-3
 
 
+class Weights:
+    """What `Best` needs of `Members`: the weights of an epoch are its number."""
+
+    members, active = 2, np.ones(2, np.float32)
+
+    def __init__(self, *, overtrained):
+        self.overtrained, self.epoch = overtrained, 0
+
+    def candidate(self):
+        return [np.full(2, self.epoch)]
+
+    def improve(self, best, now, better):
+        best[0][better] = now[0][better]
+
+
+@pytest.mark.parametrize(("overtrained", "epochs", "kept"), [(False, 5, [2, 3]), (True, 6, [4, 5])])
+def test_members_that_are_averaged_go_on_beyond_their_lowest_loss(overtrained, epochs, kept):
+    model = Weights(overtrained=overtrained)
+    best = Best(model, 2)
+    for losses in ((3, 3), (1, 2), (1.05, 1), (1.1, 1.01), (1.2, 1.09), (1.3, 1.2), (1, 1)):
+        model.epoch += 1
+        best.epoch_ended({"val_member_loss": losses})
+        if best.done:
+            break
+    assert model.epoch == epochs
+    again = Best(model, 2)
+    again.put_back(best.arrays())
+    assert again.done
+    assert best.arrays()["best/0"].tolist() == kept
+
+
 class Interrupting:
     def __init__(self, at):
         self.at, self.seen, self.state = at, 0, None
@@ -221,6 +253,7 @@ def test_a_table_s_network_may_have_no_hidden_layer(table):
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [3, 1])
 def test_stopped_anywhere_and_resumed_members_end_with_the_same_bits(members, table, monkeypatch):
+    monkeypatch.setattr("job.models.tabular.FEW", 0)  # members go on beyond their lowest loss
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
     open_ = Config.of(
         data="t", name="t", xla=False, members=members, hidden=(8,), batch_size=150,
