@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.timeout(900)  # TensorFlow traces for several devices slowly
+# TensorFlow traces for several devices slowly.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CASES = {
     # Neither a batch nor the rest, 500 % 53 rows, can be halved.
