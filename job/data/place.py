@@ -202,7 +202,8 @@ class Disk:
 
         rest = iter(tables)
         first = next(rest)
-        with self._disk(name), file or tempfile.TemporaryFile(dir=self.folder) as opened:
+        folder = self.folder if file is None else self.cache
+        with self._disk(name, folder), file or tempfile.TemporaryFile(dir=folder) as opened:
             with pa.ipc.new_file(opened, first.schema) as writer:
                 for table in itertools.chain([first], rest):
                     writer.write_table(table)
@@ -234,17 +235,17 @@ class Disk:
             raise self._full(name, f"{free / 2**30:.1f} GiB free, and {size / 2**30:.1f} needed")
 
     @contextlib.contextmanager
-    def _disk(self, name: str) -> Iterator[None]:
+    def _disk(self, name: str, folder: Path | None = None) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
             if exc.errno not in SPENT:
                 raise
-            raise self._full(name, str(exc.strerror)) from exc
+            raise self._full(name, str(exc.strerror), folder) from exc
 
-    def _full(self, name: str, received: str) -> StoreError:
+    def _full(self, name: str, received: str, folder: Path | None = None) -> StoreError:
         return StoreError(
-            f"{name}: expected room for its rows in {self.folder}. Received: {received}.",
+            f"{name}: expected room for its rows in {folder or self.folder}. Received: {received}.",
             hint="Free some space, or point TMPDIR and --cache to a larger disk; in Kubernetes the "
             "component `scratch` brings one.",
         )
