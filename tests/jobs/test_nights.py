@@ -169,9 +169,11 @@ def test_three_weeks(s3_uri: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_ordinary_nights_of_a_small_table(tmp_path: Path) -> None:
-    """About a hundred test rows: 5 % more rows, or another seed, is no reason to reject a model."""
-    table = sklearn.datasets.load_breast_cancer(as_frame=True).frame.sample(frac=1, random_state=0)
+@pytest.mark.parametrize(("name", "share"), [("breast_cancer", 0.4), ("wine", 0.8)])
+def test_ordinary_nights_of_a_small_table(tmp_path: Path, name: str, share: float) -> None:
+    """40 to 110 test rows: 5 % more rows, or another seed, is no reason to reject a model."""
+    load = getattr(sklearn.datasets, f"load_{name}")
+    table = load(as_frame=True).frame.sample(frac=1, random_state=0)
     note, end = tmp_path / "end", len(table)
 
     def night(rows: int, seed: int, wrong: float = 0.0) -> dict:
@@ -191,4 +193,4 @@ def test_ordinary_nights_of_a_small_table(tmp_path: Path) -> None:
     for seed, rows in enumerate([round(end / 1.05**left) for left in (3, 2, 1, 0)] + [end, end]):
         said = night(rows, seed)
         assert said["outcome"] == "promoted", said
-    assert night(end, 6, wrong=0.4)["outcome"] == "rejected"
+    assert night(end, 6, wrong=share)["outcome"] == "rejected"
