@@ -1,15 +1,13 @@
-"""Labelled data in memory: load(...) → Dataset, one module per format; rows(...) to predict."""
+"""Labelled data, in memory or streamed: load(...) → Dataset; rows(...) to predict."""
 
 from job.data.dataset import Classes, Dataset, Split
 from job.data.load import digest, identity, load, load_test, load_test_table
-from job.data.reading import Reading
 from job.data.rows import images_of, rows, table_rows
 from job.data.sources.imageset import unlabelled
 
 __all__ = [
     "Classes",
     "Dataset",
-    "Reading",
     "Split",
     "digest",
     "identity",

@@ -13,18 +13,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from job.config import DataOptions
 from job.data import labels, quality, sizing, splits
 from job.data.dataset import Classes, Dataset, Labelled, Part, Published, Split, Tabular
 from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import WORDS, Finding
 from job.data.place import MEMORY, Place
-from job.data.reading import Reading
 from job.data.schema import Recipe, Schema
 from job.data.sources import idx, imageset, imagetable, mnist, npz, values
 from job.errors import DataError, UsageError
 from job.storage import Open, open_store
 
-READING = Reading()
+READING = DataOptions()
 
 FETCHED = 1 << 25
 """Bytes of a table in S3 that is fetched to see whether it names images."""
@@ -46,7 +46,7 @@ def load(
     test_uri: str | None,
     validation_split: splits.Share,
     scratch: Path,
-    reading: Reading = READING,
+    reading: DataOptions = READING,
     recipe: Recipe | None = None,
     like: Published | None = None,
     opener: Open = open_store,
@@ -82,7 +82,7 @@ def _load(
     test_uri: str | None,
     validation_split: splits.Share,
     scratch: Path,
-    reading: Reading,
+    reading: DataOptions,
     recipe: Recipe | None,
     like: Published | None,
     opener: Open,
@@ -156,7 +156,7 @@ def load_test(
     shape: tuple[int, ...],
     dtype: DTypeLike,
     scratch: Path,
-    reading: Reading = READING,
+    reading: DataOptions = READING,
 ) -> tuple[Split, tuple[Finding, ...]]:
     """Reads the test rows of a data set for a model that exists.
 
@@ -194,7 +194,7 @@ def load_test_table(
     test_uri: str | None,
     classes: Classes,
     schema: Schema,
-    reading: Reading,
+    reading: DataOptions,
     scratch: Path,
 ) -> tuple[Tabular, NDArray[np.int32], tuple[Finding, ...]]:
     """Reads the test rows of a table for a model that exists: all of `test_uri`, if there is one.
@@ -219,7 +219,7 @@ def load_test_table(
 
 
 def identity(
-    uri: str, reading: Reading = READING, opener: Open = open_store, *, contents: bool = True
+    uri: str, reading: DataOptions = READING, opener: Open = open_store, *, contents: bool = True
 ) -> str | list[tuple[str, int, str]]:
     """What tells one data set from another, mostly without reading it: see `Found.identity`.
 
@@ -292,7 +292,7 @@ def _found(uri: str, scratch: Path, opener: Open = open_store) -> Found | None:
     return None if uri == "mnist" else find(uri, scratch, opener)
 
 
-def _refuse_table_options(reading: Reading, uri: str) -> None:
+def _refuse_table_options(reading: DataOptions, uri: str) -> None:
     lists = ("columns", "exclude", "keep", "number", "category", "text", "csv")
     for name in ("label", *lists, "group"):
         if getattr(reading, name):
@@ -303,7 +303,7 @@ def _refuse_table_options(reading: Reading, uri: str) -> None:
 
 
 def _source(
-    uri: str, found: Found | None, reading: Reading, place: Place = MEMORY
+    uri: str, found: Found | None, reading: DataOptions, place: Place = MEMORY
 ) -> Source | None:
     """The rows of arrays or images; None for a table."""
     if found is None:

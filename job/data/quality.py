@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config import DataOptions
 from job.data import hashing, labels
 from job.data.dataset import Classes, Dataset, Split
 from job.data.findings import Finding, sentence
 from job.data.place import counts
-from job.data.reading import Reading
 from job.data.schema import NUMBERED
 from job.errors import DataError
 
@@ -22,7 +22,7 @@ IMBALANCE = 10
 """Rows of the largest class for one of the smallest, from which on it is worth a word."""
 
 
-def checked(dataset: Dataset, reading: Reading) -> Dataset:
+def checked(dataset: Dataset, reading: DataOptions) -> Dataset:
     """The same data set with its warnings.
 
     Raises:

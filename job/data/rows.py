@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from job.config import DataOptions
 from job.data.dataset import Inputs, Kept, Raw
 from job.data.files import opening
 from job.data.files.listing import ARRAYS, Found, find, look
 from job.data.findings import Finding
-from job.data.reading import Reading
 from job.data.schema import Schema
 from job.data.sources import arrays, idx, imageset, imagetable, npz, numbers, values
 from job.data.sources.arrays import StoredArray
 from job.data.sources.imageset import ImageSet
 from job.errors import DataError, UsageError
 
-READING = Reading()
+READING = DataOptions()
 
 S3_ROOT = re.compile(r"s3[an]?://[^/]*/?")
 """A whole bucket is listed for nobody's slip."""
@@ -87,7 +87,7 @@ def _raw(found: Found, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[An
 
 
 def table_rows(
-    uri: str, schema: Schema, scratch: Path, reading: Reading = READING
+    uri: str, schema: Schema, scratch: Path, reading: DataOptions = READING
 ) -> Iterator[tuple[Raw, Kept, Sequence[Finding]]]:
     """Streams the rows of a table as a published model takes them; see `table.load.rows`."""
     from job.data.table import load as table
@@ -95,7 +95,7 @@ def table_rows(
     return table.rows(find(uri, scratch), schema, reading)
 
 
-def images_of(uri: str, scratch: Path, reading: Reading = READING) -> ImageSet | None:
+def images_of(uri: str, scratch: Path, reading: DataOptions = READING) -> ImageSet | None:
     """The images that a URI names, if it names some: files, a folder, or a table of their names.
 
     Raises:

@@ -6,10 +6,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from job.config import DataOptions
 from job.data import memory
 from job.data.files.listing import File, Found, is_table
 from job.data.place import MEMORY, Disk, Place
-from job.data.reading import Reading
 
 SHARE = 0.6
 """Of the memory that there is, for reading; the rest is for the libraries and for training."""
@@ -47,7 +47,7 @@ class Size:
 IN_MEMORY = Size(needed=0, allowed=0, kept=0, streamed=False)
 
 
-def of(reading: Reading, *data: Found | None) -> Size:
+def of(reading: DataOptions, *data: Found | None) -> Size:
     """What data sets take, judged by the sizes of files, and where `--feed` puts their rows.
 
     Args:
@@ -79,7 +79,7 @@ def place(size: Size, name: str, cache: str | None) -> Place:
     return disk
 
 
-def _of(found: Found, reading: Reading) -> tuple[int, int]:
+def _of(found: Found, reading: DataOptions) -> tuple[int, int]:
     """Bytes of memory that files take, about, and bytes on the disk at least."""
     if found.single and found.uri.endswith(".npz"):
         [path] = found.fetch(found.keys)

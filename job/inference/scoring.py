@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from job import data as labelled
 from job import device, evaluation
-from job.config import Config
+from job.config import Config, DataOptions
 from job.data.dataset import Kept, Tabular
 from job.data.findings import Finding, merged
-from job.data.reading import Reading
 from job.data.schema import Schema
 from job.errors import DataError, UsageError
 from job.evaluation.metrics import Metrics
@@ -169,7 +168,7 @@ def predict(
 
 
 def _blocks(
-    uri: str, manifest: Manifest, reading: Reading, folder: Path
+    uri: str, manifest: Manifest, reading: DataOptions, folder: Path
 ) -> Iterator[tuple[Block, Kept, Sequence[Finding]]]:
     """Blocks of new rows as a version takes them, what predictions carry, and findings."""
     if schema := manifest.schema:

@@ -140,13 +140,13 @@ def train(path: Path, feed: str) -> Figures:
 
 def read(path: Path, feed: str) -> Figures:
     """The pass in, or pyarrow's bare scan of all columns."""
-    from job.data import Reading
+    from job.config import DataOptions
 
     peak, began = Peak(), time.perf_counter()
     if feed == "scan":
         rows = scanned(path)
     else:
-        dataset = loaded(path, Reading(data=str(path), label="y", feed=feed))
+        dataset = loaded(path, DataOptions(data=str(path), label="y", feed=feed))
         rows = len(dataset.train) + len(dataset.test)
     seconds = time.perf_counter() - began
     return {"rows_per_second": rows / seconds, "peak": peak.mib, "seconds": seconds}

@@ -3,6 +3,7 @@ import pytest
 from data_files import arrays, load, refused, write_idx, write_npz
 
 from job import data
+from job.config import DataOptions
 from job.errors import AccessDenied, DataError, DataNotFound, UsageError
 
 
@@ -93,7 +94,7 @@ def test_the_marks_of_folders_are_no_files(tmp_path, s3, s3_uri, scheme):
     for key, body in (("", ""), ("sub/", ""), ("part-1.csv", ROWS), ("part-2.csv", "")):
         s3.client().put_object(Bucket=s3.bucket, Key=f"{prefix}/{key}", Body=body.encode())
     uri = f"{scheme}{s3_uri.removeprefix('s3')}"
-    reading = data.Reading(label="y")
+    reading = DataOptions(label="y")
     for each in (uri, f"{uri}/", f"{uri}/part-1.csv", f"{uri}/*.csv"):
         dataset = data.load(
             each, test_uri=None, validation_split=0.25, scratch=tmp_path, reading=reading

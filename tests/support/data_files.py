@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from job import data
+from job.config import DataOptions
 from job.data.dataset import Dataset
 from job.errors import JobError
 
@@ -81,7 +82,7 @@ def load(
         test_uri=None if test is None else str(test),
         validation_split=split,
         scratch=Path("/nowhere/scratch"),
-        reading=data.Reading(**reading),
+        reading=DataOptions(**reading),
     )
 
 

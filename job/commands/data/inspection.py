@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from job import data
-from job.config import Config
+from job.config import Config, DataOptions
 from job.data import sizing
 from job.data.dataset import Dataset
 from job.data.files.listing import Found, find, is_table
@@ -129,7 +128,7 @@ def inspect(
     )
 
 
-def _sample(found: Found, reading: data.Reading) -> Inspection | None:
+def _sample(found: Found, reading: DataOptions) -> Inspection | None:
     """The first rows of some files of a table; None when these are all that there is."""
     import pyarrow as pa
 
@@ -172,7 +171,7 @@ def _since_champion(versions: Versions | None, dataset: Dataset) -> tuple[str, .
 
 
 def _columns(
-    uri: str, reading: data.Reading, scratch: Path, dataset: Dataset | None
+    uri: str, reading: DataOptions, scratch: Path, dataset: Dataset | None
 ) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
     from job.data.table import reader
 
@@ -186,7 +185,7 @@ def _columns(
 
 
 def _seen(
-    frame: Any, reading: data.Reading, schema: Schema | None, place: Place
+    frame: Any, reading: DataOptions, schema: Schema | None, place: Place
 ) -> tuple[tuple[Seen, ...], int, tuple[str, ...]]:
     """The columns of a frame, its rows, and what is odd about it."""
     from job.data.table import fit, kinds

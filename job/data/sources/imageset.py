@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config import DataOptions
 from job.data import hashing
 from job.data.dataset import Kept, Labelled, Part
 from job.data.files import layout
 from job.data.files.listing import File, Found, fetch
 from job.data.findings import FEW, Finding
 from job.data.place import MEMORY, Place
-from job.data.reading import Reading
 from job.data.sources import images
 from job.data.sources.images import Damaged, Header
 from job.errors import DataError, UsageError
@@ -93,7 +93,7 @@ def in_folders(found: Found) -> ImageSet:
 def read(
     source: ImageSet,
     *parts: Part,
-    reading: Reading,
+    reading: DataOptions,
     whole: bool = False,
     shape: tuple[int, ...] | None = None,
     place: Place = MEMORY,
@@ -183,7 +183,7 @@ def without_labels(found: Found) -> ImageSet:
 
 
 def unlabelled(
-    source: ImageSet, *, shape: tuple[int, ...], reading: Reading
+    source: ImageSet, *, shape: tuple[int, ...], reading: DataOptions
 ) -> Iterator[tuple[NDArray[np.uint8], Kept, tuple[Finding, ...]]]:
     """Streams images to predict.
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job.config import DataOptions
 from job.data import hashing
 from job.data.files import opening
 from job.data.files.listing import IMAGE, WILD, File, Found, look
 from job.data.findings import FEW, Finding
-from job.data.reading import Reading
 from job.data.sources.imageset import ImageSet
 from job.errors import DataError, DataNotFound, UsageError
 
@@ -31,7 +31,7 @@ BINARY = re.compile(r"(?i).*\.(parquet|pq|feather|arrow)(\.\w+)?")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 
-def opened(found: Found, reading: Reading) -> ImageSet | None:
+def opened(found: Found, reading: DataOptions) -> ImageSet | None:
     """The images that a table names; None when it is another table.
 
     Args:
@@ -90,7 +90,7 @@ def version(file: File, *, contents: bool) -> tuple[str, int, str]:
         return name, -1, ""
 
 
-def _may_name_images(found: Found, reading: Reading) -> bool:
+def _may_name_images(found: Found, reading: DataOptions) -> bool:
     """Looks at the first rows only, since most tables name no images."""
     key = next((key for key in found.tables if found.files[key].size()), "")
     if not key or key.lower().endswith(".xlsx"):
@@ -112,7 +112,7 @@ def _may_name_images(found: Found, reading: Reading) -> bool:
     return 2 * sum(bool(NAME.search(line)) for line in lines) >= len(lines) > 0
 
 
-def _column(columns: Mapping[str, Any], reading: Reading) -> str | None:
+def _column(columns: Mapping[str, Any], reading: DataOptions) -> str | None:
     """The first column of text that names images."""
     from job.data.table import kinds
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data.reading import Csv
+from job.config.csv import Csv
 from job.errors import DataError
 
 

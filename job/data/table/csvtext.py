@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow
 
+from job.config.csv import Csv
 from job.data.files import opening
 from job.data.findings import FEW, Finding
-from job.data.reading import Csv
 from job.data.table import dialect, kinds, numbers
 from job.data.table.dialect import Dialect
 from job.data.table.frame import Part

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from unicodedata import normalize
 
+from job.config.csv import Csv
 from job.data.findings import Finding
-from job.data.reading import Csv
 from job.data.table.kinds import SIGNS
 from job.errors import DataError
 

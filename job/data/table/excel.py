@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from job.config.csv import Csv
 from job.data.files import opening
 from job.data.findings import Finding
-from job.data.reading import Csv
 from job.data.table import dialect
 from job.data.table.frame import Part
 from job.errors import DataError

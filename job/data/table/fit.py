@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from job.config import DataOptions
 from job.data.findings import Finding, sentence
 from job.data.place import BLOCK_ROWS, MEMORY, Place
-from job.data.reading import Reading
 from job.data.schema import Column, Kind, Schema
 from job.data.table import dates, words
 from job.data.table.frame import Frame, blocks, taken
@@ -42,7 +42,7 @@ FREE = 3
 """Words that a value of free text has on average, at least."""
 
 
-def chosen(frame: Frame, reading: Reading) -> tuple[str, ...]:
+def chosen(frame: Frame, reading: DataOptions) -> tuple[str, ...]:
     """The columns that are candidates for the model's input, in the order of the file.
 
     Raises:
@@ -142,7 +142,7 @@ class Fitted:
     findings: tuple[Finding, ...]
 
 
-def useless(name: str, seen: Any, reading: Reading, place: Place) -> Finding | None:
+def useless(name: str, seen: Any, reading: DataOptions, place: Place) -> Finding | None:
     """Why a column has nothing to learn from, or None.
 
     Args:
@@ -184,7 +184,7 @@ def fit(
     frame: Frame,
     typed: Mapping[str, Typed],
     fit_rows: NDArray[np.int64],
-    reading: Reading,
+    reading: DataOptions,
     place: Place = MEMORY,
 ) -> Fitted:
     """What the columns are, by the rows that the gradient sees.

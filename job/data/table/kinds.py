@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from job.config.csv import Csv
 from job.data.findings import FEW as SHOWN
 from job.data.findings import Finding
 from job.data.place import MEMORY, Place
-from job.data.reading import Csv
 from job.data.schema import MAGNITUDES, Column, Parsing
 from job.data.table import dates, numbers
 from job.data.table.frame import FIRST, blocks

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from job.config import DataOptions
 from job.data import hashing, splits
 from job.data.dataset import Classes, Dataset, Kept, Published, Split, Tabular
 from job.data.files.listing import Found
 from job.data.findings import LOST_SHARE, Finding, merged
 from job.data.place import MEMORY, Place, counts
-from job.data.reading import Reading
 from job.data.schema import HASH_VERSION, NUMBERED, Recipe, Schema
 from job.data.table import drift, encode, fit, kinds, labels, split
 from job.data.table.frame import Frame
@@ -31,7 +31,7 @@ def load(
     test: Found | None,
     *,
     validation_split: splits.Share,
-    reading: Reading,
+    reading: DataOptions,
     recipe: Recipe | None = None,
     like: Published | None = None,
     place: Place = MEMORY,
@@ -61,7 +61,7 @@ def _load(
     found: Found,
     test: Found | None,
     validation_split: splits.Share,
-    reading: Reading,
+    reading: DataOptions,
     recipe: Recipe | None,
     like: Published | None,
     place: Place,
@@ -201,7 +201,7 @@ def _load(
 
 
 def interpret(
-    frame: Frame, names: tuple[str, ...], reading: Reading, place: Place = MEMORY
+    frame: Frame, names: tuple[str, ...], reading: DataOptions, place: Place = MEMORY
 ) -> dict[str, Typed]:
     """The types of columns; the file's other numbers decide where a decimal sign is ambiguous."""
 
@@ -239,7 +239,7 @@ def load_test(
     whole: bool,
     schema: Schema,
     classes: Classes,
-    reading: Reading,
+    reading: DataOptions,
     place: Place = MEMORY,
 ) -> tuple[Tabular, NDArray[np.int32], tuple[Finding, ...]]:
     """Reads test rows for a model that exists.
@@ -296,7 +296,7 @@ def _odd(frame: Frame, schema: Schema) -> list[Finding]:
 
 
 def rows(
-    found: Found, schema: Schema, reading: Reading
+    found: Found, schema: Schema, reading: DataOptions
 ) -> Iterator[tuple[encode.Raw, Kept, tuple[Finding, ...]]]:
     """Streams new rows as a model takes them, what predictions carry, and what is not as before.
 
@@ -309,7 +309,7 @@ def rows(
 
 
 def _rows(
-    found: Found, schema: Schema, reading: Reading
+    found: Found, schema: Schema, reading: DataOptions
 ) -> Iterator[tuple[encode.Raw, Kept, tuple[Finding, ...]]]:
     last: tuple[encode.Raw, Kept, tuple[Finding, ...]] | None = None
     loose: tuple[Finding, ...] = ()  # of parts without rows
@@ -346,7 +346,7 @@ def _rows(
     yield last[0], last[1], (*last[2], *loose)
 
 
-def _kept(frame: Frame, reading: Reading) -> tuple[Kept, tuple[Finding, ...]]:
+def _kept(frame: Frame, reading: DataOptions) -> tuple[Kept, tuple[Finding, ...]]:
     """The columns of --keep as the file has them; one that is not there is empty."""
     kept, gone = {}, []
     for name in reading.keep:
@@ -384,7 +384,7 @@ def _headless(frame: Frame, schema: Schema) -> Frame:
 
 
 def _labelled(
-    found: Found, schema: Schema, classes: Classes, reading: Reading, place: Place = MEMORY
+    found: Found, schema: Schema, classes: Classes, reading: DataOptions, place: Place = MEMORY
 ) -> tuple[Frame, NDArray[np.int32], tuple[Finding, ...]]:
     """Rows with a label that is known, the codes of their labels, and what is odd."""
     frame = read(found, reading.dialect, _names(schema), place)
@@ -418,7 +418,7 @@ def _labelled(
     )
 
 
-def _index(frame: Frame, reading: Reading) -> list[Finding]:
+def _index(frame: Frame, reading: DataOptions) -> list[Finding]:
     asked = {*reading.columns, *reading.number, *reading.category, *reading.texts}
     asked |= {*reading.exclude, *reading.keep, str(reading.label), str(reading.group)}
     return [Finding(code="index-column", column=n) for n in frame.index if n not in asked]
@@ -428,7 +428,7 @@ def _recipe(
     frame: Frame,
     typed: Mapping[str, Typed],
     recipe: Recipe | None,
-    reading: Reading,
+    reading: DataOptions,
     place: Place,
 ) -> tuple[Recipe, tuple[Finding, ...]]:
     """How test rows are chosen, and what is said when it is not as before."""
@@ -458,7 +458,7 @@ def _plain_hashes(typed: Mapping[str, Typed], rows: int, place: Place, name: str
 
 
 def _expect_sides(
-    frame: Frame, train: NDArray[np.int64], test: NDArray[np.int64], reading: Reading
+    frame: Frame, train: NDArray[np.int64], test: NDArray[np.int64], reading: DataOptions
 ) -> None:
     if not len(train) or not len(test):
         raise DataError(

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from job.config.csv import Csv
 from job.data.cache import Cached
 from job.data.files import layout, opening
 from job.data.files.listing import Found
 from job.data.findings import FEW, Finding
 from job.data.place import MEMORY, Place, mapped
-from job.data.reading import Csv
 from job.data.table import csvtext, dialect, excel, jsontext, parquetfile
 from job.data.table.frame import Frame, Part, encoded, joined
 from job.errors import DataError

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from job.config import DataOptions
 from job.data import hashing
 from job.data.findings import Finding
 from job.data.place import BLOCK_ROWS, Place
-from job.data.reading import Reading
 from job.data.schema import EMPTY_SIGNS, NUMBERED, Recipe
 from job.data.table import kinds
 from job.data.table.frame import Frame
@@ -59,7 +59,7 @@ def lost(frame: Frame, recipe: Recipe) -> tuple[Finding, ...]:
 def rows(
     frame: Frame,
     recipe: Recipe,
-    reading: Reading,
+    reading: DataOptions,
     known: "Known | None" = None,
 ) -> tuple[hashing.Hashes, tuple[Finding, ...]]:
     """(rows,) hashes that choose the test rows, and what is odd about the group.

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from job import data
-from job.data.reading import Reading
+from job.config import DataOptions
 from job.errors import DataError, DataNotFound, JobError, UsageError
 
 
 def load(uri, test=None, scratch="/nowhere/scratch", **reading):
     return data.load(
         str(uri), test_uri=test and str(test), validation_split=0.25, scratch=scratch,
-        reading=Reading(**reading),
+        reading=DataOptions(**reading),
     )  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def test_an_image_is_turned_and_mirrored_as_its_file_says(tmp_path, form, value)
     quality = {"lossless": True} if form == "WEBP" else {"quality": 100, "subsampling": 0}
     Image.fromarray(np.ascontiguousarray(undo[value](shown))).save(path, form, exif=exif, **quality)
     [(x, _, findings)] = data.unlabelled(
-        data.images_of(str(path), tmp_path), shape=(6, 5, 3), reading=Reading()
+        data.images_of(str(path), tmp_path), shape=(6, 5, 3), reading=DataOptions()
     )
     assert not findings
     assert np.abs(x[0].astype(int) - shown).max() < 60 if form == "JPEG" else (x[0] == shown).all()
@@ -257,7 +257,11 @@ def test_a_bad_image_is_named(name, tmp_path):
     with refused(DataError, f"cat/{name}", "1 of 41", word):
         load(root, image_size=(6, 5))
     with refused(DataError, f"cat/{name}", "1 of 41", word):
-        list(data.unlabelled(data.images_of(str(root), tmp_path), shape=(6, 5), reading=Reading()))
+        list(
+            data.unlabelled(
+                data.images_of(str(root), tmp_path), shape=(6, 5), reading=DataOptions()
+            )
+        )
 
 
 def test_pixels_with_fractions_go_from_black_to_white(tmp_path):
@@ -273,7 +277,7 @@ def test_pixels_with_fractions_go_from_black_to_white(tmp_path):
 
     assert seen(dataset) == seen(whole)
     [(new, *_)] = data.unlabelled(
-        data.images_of(str(root / "cat"), tmp_path), shape=(6, 5), reading=Reading()
+        data.images_of(str(root / "cat"), tmp_path), shape=(6, 5), reading=DataOptions()
     )
     assert {row.tobytes() for row in new} < seen(whole)
 
@@ -290,7 +294,7 @@ def test_damaged_images_are_all_counted_and_a_few_may_be_left_out(tmp_path):
     assert dataset.digest == whole.digest
     assert "14 of 314 images (4.5%) cannot be read and are left out" in dataset.warnings[0]
     found = data.images_of(str(root), tmp_path)
-    reading = Reading(allow=("damaged",))
+    reading = DataOptions(allow=("damaged",))
     blocks = list(data.unlabelled(found, shape=(6, 5, 3), reading=reading))
     names = [name for _, some, _ in blocks for name in some["file"]]
     assert sum(len(x) for x, _, _ in blocks) == len(names) == 300
@@ -353,12 +357,12 @@ def test_images_from_s3_and_rows_to_predict(s3, s3_uri, tmp_path):
     for uri, count in ((root, 40), (root / "cat" / "003.png", 1), (s3_uri, 40)):
         for shape, resized in (((6, 5, 3), ()), ((7, 7), (count,))):
             found = data.images_of(str(uri), tmp_path / "s")
-            [(block, names, findings)] = data.unlabelled(found, shape=shape, reading=Reading())
+            [(block, names, findings)] = data.unlabelled(found, shape=shape, reading=DataOptions())
             assert block.shape == (count, *shape)
             assert len(names["file"]) == count
             assert tuple(finding.count for finding in findings) == resized
     with refused(DataError, "(30,)"):
-        next(data.unlabelled(found, shape=(30,), reading=Reading()))
+        next(data.unlabelled(found, shape=(30,), reading=DataOptions()))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -377,7 +381,7 @@ def test_no_damaged_image_ends_in_a_traceback(at, value, cut, form, tmp_path):
     path.write_bytes(body[:place] if cut else body)
     try:
         rows = data.unlabelled(
-            data.images_of(str(path), tmp_path), shape=(6, 5, 3), reading=Reading()
+            data.images_of(str(path), tmp_path), shape=(6, 5, 3), reading=DataOptions()
         )
         assert next(rows)[0].shape == (1, 6, 5, 3)
     except JobError as error:

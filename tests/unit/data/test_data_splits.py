@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from job import data
+from job.config import DataOptions
 from job.data.splits import last_share, stratified
 from job.errors import DataError
 
@@ -103,7 +104,7 @@ def test_too_few_rows_to_hold_any_out_are_refused(tmp_path):
     with refused(DataError, "enough rows", "a test split of 1e-09", "40 and 0"):
         data.load(
             str(path), test_uri=None, validation_split=0.0, scratch=tmp_path,
-            reading=data.Reading(test_split=1e-9),
+            reading=DataOptions(test_split=1e-9),
         )  # fmt: skip
     with refused(DataError, "one label for each of the 40 rows"):
         load(write_npz(tmp_path / "a.npz", **train_only(40, y_train=np.zeros(30, np.uint8))))

@@ -23,11 +23,10 @@ from PIL import Image
 
 from job import data
 from job.commands.data import inspection
-from job.config import Config
+from job.config import Config, DataOptions
 from job.data import hashing
 from job.data.files import staging
 from job.data.findings import holding, sentence
-from job.data.reading import Reading
 from job.data.schema import MISSING_INTEGER, changes
 from job.data.table import reader
 from job.errors import DataError, DataNotFound, JobError, StoreError, UsageError
@@ -37,7 +36,7 @@ LEFT_OUT = {"customer_id", "country", "household"}
 
 
 def load(uri, test=None, *, split=0.25, scratch="/nowhere/scratch", **reading):
-    options = Reading(**{"label": "churned", "exclude": ("household",)} | reading)
+    options = DataOptions(**{"label": "churned", "exclude": ("household",)} | reading)
     return data.load(
         str(uri), test_uri=test and str(test), validation_split=split, scratch=scratch,
         reading=options,
@@ -372,7 +371,7 @@ def test_large_whole_numbers_are_told_apart_as_labels(first, tmp_path):
         _, y, _ = data.load_test_table(
             str(path.with_suffix(".parquet")), test_uri=str(path.with_suffix(".parquet")),
             classes=dataset.classes, schema=dataset.table.schema,
-            reading=Reading(label="y"), scratch=tmp_path,
+            reading=DataOptions(label="y"), scratch=tmp_path,
         )  # fmt: skip
         assert y.tolist() == [0, 1] * 30
 
@@ -428,7 +427,7 @@ def test_the_share_of_a_table_that_is_scored_is_told(table, tmp_path):
     def scored(test_uri):
         _, y, said = data.load_test_table(
             str(table), test_uri=test_uri, classes=dataset.classes, schema=dataset.table.schema,
-            reading=Reading(label="churned", exclude=("household",)), scratch=tmp_path,
+            reading=DataOptions(label="churned", exclude=("household",)), scratch=tmp_path,
         )  # fmt: skip
         return len(y), [each for each in map(sentence, said) if "are scored" in each]
 
@@ -456,7 +455,7 @@ def test_the_rows_that_are_scored_are_those_that_training_held_out(table, tmp_pa
         return data.load_test_table(
             str(churn.write_csv(tmp_path / "later.csv", rows)),
             test_uri=None, classes=dataset.classes, schema=dataset.table.schema,
-            reading=Reading(label="churned", exclude=("household",)), scratch=tmp_path,
+            reading=DataOptions(label="churned", exclude=("household",)), scratch=tmp_path,
         )[0].test  # fmt: skip
 
     later = [{**row, "visits": str(i)} for i, row in enumerate(churn.rows())]
@@ -821,7 +820,7 @@ def odd_things(root):
 def test_no_odd_test_data_ends_in_a_traceback(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("x,y\n" + "".join(f"{i / 7},{'pq'[i % 2]}\n" for i in range(100)))
-    reading = Reading(label="y")
+    reading = DataOptions(label="y")
     known = data.load(
         str(table), test_uri=None, validation_split=0.2, scratch=tmp_path, reading=reading
     )
@@ -955,7 +954,7 @@ def test_rows_without_a_group_are_split_by_themselves(tmp_path):
     )
     scored, y, _ = data.load_test_table(
         str(wider), test_uri=None, classes=dataset.classes, schema=dataset.table.schema,
-        reading=Reading(label="y", group="g"), scratch=tmp_path,
+        reading=DataOptions(label="y", group="g"), scratch=tmp_path,
     )  # fmt: skip
     assert set(scored.test["x"].tolist()) == side_of(dataset, "x")
     assert len(y) == len(dataset.test)
@@ -989,7 +988,7 @@ def test_a_label_is_a_class_whatever_it_looks_like(labels, classes, tmp_path):
     assert dataset.classes == classes
     _, y, _ = data.load_test_table(
         str(path), test_uri=str(path), classes=classes, schema=dataset.table.schema,
-        reading=Reading(label="y"), scratch=tmp_path,
+        reading=DataOptions(label="y"), scratch=tmp_path,
     )  # fmt: skip
     assert np.bincount(y).tolist() == [100 // len(labels) + (i < 100 % len(labels)) for i in
                                        range(len(labels))]  # fmt: skip

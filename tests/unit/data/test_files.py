@@ -11,8 +11,8 @@ import pytest
 from data_files import refused
 
 from job import data
+from job.config import DataOptions
 from job.data.files import opening
-from job.data.reading import Reading
 from job.errors import DataError
 
 ROWS = ("a,y\n" + "".join(f"{i / 7},{'uv'[i % 2]}\n" for i in range(60))).encode()
@@ -42,7 +42,7 @@ PACKED = {
 def load(uri, **reading):
     return data.load(
         str(uri), test_uri=None, validation_split=0.25, scratch="/nowhere",
-        reading=Reading(label="y", **reading),
+        reading=DataOptions(label="y", **reading),
     )  # fmt: skip
 
 

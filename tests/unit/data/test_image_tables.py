@@ -11,8 +11,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from job import data
+from job.config import DataOptions
 from job.data.findings import sentence
-from job.data.reading import Reading
 from job.errors import DataError, UsageError
 
 COUNT = 60
@@ -21,7 +21,7 @@ COUNT = 60
 def load(uri, test=None, scratch="/nowhere", label="kind", **reading):
     return data.load(
         str(uri), test_uri=test and str(test), validation_split=0.25, scratch=scratch,
-        reading=Reading(label=label, **reading),
+        reading=DataOptions(label=label, **reading),
     )  # fmt: skip
 
 
@@ -123,12 +123,12 @@ def test_predictions_carry_the_files_and_the_columns_to_keep(tmp_path):
     assert [x.tobytes() for x in dataset.test.x] == [pixels(i).tobytes() for i in ages]
     with refused(UsageError, "--keep", "'agee'", "age"):
         load(table, keep=("agee",))
-    found = data.images_of(str(table), tmp_path, Reading(keep=("age", "gone")))
-    [(_, kept, _)] = data.unlabelled(found, shape=(6, 5), reading=Reading())
+    found = data.images_of(str(table), tmp_path, DataOptions(keep=("age", "gone")))
+    [(_, kept, _)] = data.unlabelled(found, shape=(6, 5), reading=DataOptions())
     assert kept["age"].to_pylist() == [str(i) for i in range(COUNT)]
     assert set(kept) == {"file", "age"}
-    folder = data.images_of(str(tmp_path / "0*.png"), tmp_path, Reading(keep=("age",)))
-    [(_, kept, _)] = data.unlabelled(folder, shape=(6, 5), reading=Reading())
+    folder = data.images_of(str(tmp_path / "0*.png"), tmp_path, DataOptions(keep=("age",)))
+    [(_, kept, _)] = data.unlabelled(folder, shape=(6, 5), reading=DataOptions())
     assert set(kept) == {"file"}
 
 
@@ -172,7 +172,7 @@ def test_test_rows_and_rows_to_predict_may_be_tables_too(tmp_path):
     test = write_table(tmp_path / "other.csv", FLAT[40:], [label(i) for i in range(40, COUNT)])
     dataset = load(train, test)
     assert (len(dataset.train), len(dataset.test)) == (40, 20)
-    reading = Reading(label="kind")
+    reading = DataOptions(label="kind")
     scored, findings = data.load_test(
         "unused", test_uri=str(test), classes=dataset.classes, shape=(6, 5), dtype="uint8",
         scratch=tmp_path, reading=reading,
@@ -203,7 +203,7 @@ def test_a_table_that_names_no_images_stays_a_table(tmp_path):
 def test_the_identity_of_a_table_counts_the_images_that_it_names(tmp_path):
     write_images(tmp_path / "in", [f"images/{name}" for name in FLAT])
     table = write_table(tmp_path / "in" / "labels.csv", FLAT)
-    reading = Reading(label="kind")
+    reading = DataOptions(label="kind")
     first = data.identity(str(table), reading)
     assert len(first) == COUNT + 1
     shutil.copytree(tmp_path / "in", tmp_path / "copy")

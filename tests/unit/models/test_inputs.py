@@ -11,8 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from job import data, device, evaluation, export, training
-from job.config import Config
-from job.data.reading import Reading
+from job.config import Config, DataOptions
 from job.data.schema import MISSING_INTEGER, Column, Schema
 from job.models import mlp
 from job.models.inputs import published, tensors
@@ -29,7 +28,7 @@ LAYERS = (
 def dataset(tmp_path_factory):
     device.prepare("cpu")
     path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", churn.rows())
-    reading = Reading(label="churned", exclude=("household",))
+    reading = DataOptions(label="churned", exclude=("household",))
     return data.load(
         str(path), test_uri=None, validation_split=0.2, scratch=path.parent, reading=reading
     )
@@ -149,7 +148,7 @@ def test_columns_may_have_the_names_of_layers(tmp_path):
     pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
     dataset = data.load(
         str(tmp_path / "t.parquet"), test_uri=None, validation_split=0.2, scratch=tmp_path,
-        reading=Reading(label="y"),
+        reading=DataOptions(label="y"),
     )  # fmt: skip
     net = mlp.build(Config.of(data="t", name="t", hidden=(8,)), dataset)
     schema = dataset.table.schema

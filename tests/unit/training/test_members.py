@@ -9,9 +9,8 @@ import pytest
 import tiny
 
 from job import data, device, export, models, training
-from job.config import Config
+from job.config import Config, DataOptions
 from job.data import splits
-from job.data.reading import Reading
 from job.errors import Preempted, TrainingDiverged
 from job.models import plan
 from job.models.members import FOLDS, TEMPERATURES, TRAINED, as_members, probabilities
@@ -36,7 +35,7 @@ def table(tmp_path_factory):
 def load(table, config):
     return data.load(
         table, test_uri=None, validation_split=plan.holdout(config), scratch=None,
-        reading=Reading(label="churned", exclude=("household",)),
+        reading=DataOptions(label="churned", exclude=("household",)),
     )  # fmt: skip
 
 
@@ -116,7 +115,7 @@ def test_members_of_a_table_share_no_vectors_of_categories_and_words(tmp_path):
     config = Config.of(data="t", name="t", members=3, hidden=(8,), epochs=1)
     dataset = data.load(
         str(path), test_uri=None, validation_split=plan.holdout(config), scratch=None,
-        reading=Reading(label="churned", text=("note",)),
+        reading=DataOptions(label="churned", text=("note",)),
     )  # fmt: skip
     settled = plan.decide(config, dataset, gpu=False).config
     held_out = np.flatnonzero(of_members(dataset)(dataset.train.y) == 0)
