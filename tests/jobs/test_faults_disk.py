@@ -109,7 +109,7 @@ def test_a_stream_of_more_rows_than_the_disk_holds(name, received, small_disk, t
         with pa.CompressedOutputStream(str(path), "gzip") as out:
             pa.csv.write_csv(table, out)
     done = subprocess.run(
-        [*small_disk.enter, PROGRAM, "data", path, "--label=y", "--feed=stream"],
+        [*small_disk.enter, PROGRAM, "data", path, "--all", "--label=y", "--feed=stream"],
         capture_output=True, text=True, check=False,
         env=os.environ | {"TMPDIR": str(small_disk.path)},
     )  # fmt: skip
