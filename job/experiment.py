@@ -251,7 +251,7 @@ def train_and_score(
     advice = plan.worth_a_try(config, dataset)
     given, config = config.flat(), decided.config
     if info.count > 1:
-        advice += (_expect_rows_for(info.count, config),)
+        advice += (_several_devices(info.count, config),)
     decided = replace(decided, reasons=(*decided.reasons, *advice))
     watch.planned(decided)
     epochs = config.training.epochs or 0
@@ -324,8 +324,8 @@ def train_and_score(
     )
 
 
-def _expect_rows_for(devices: int, config: Config) -> str:
-    """What is said of several devices.
+def _several_devices(devices: int, config: Config) -> str:
+    """What the log and the report say of them.
 
     Raises:
         UsageError: A batch has fewer rows, or the precision needs a loss scale.

@@ -102,9 +102,8 @@ class Cached:
                 yield file
                 file.flush()
                 path.replace(self.rows)
-            except BaseException:
+            finally:
                 path.unlink(missing_ok=True)
-                raise
 
     def keep(self, **known: Any) -> None:
         """Says that the rows are complete; `known` is what `Head` has besides the hash."""

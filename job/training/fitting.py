@@ -450,17 +450,17 @@ def _loop(
 
 
 def _xla(model: Any, config: Config) -> bool:
-    """Whether the loops are compiled with XLA: no convolutions on a processor.
+    """Whether the loops are compiled with XLA: no convolutions on a processor, no several devices.
 
-    Their gradients took 20 times as long there as oneDNN's; see tests/bench. Nor several devices:
-    XLA compiles no loop around their sums.
+    Gradients of convolutions took 20 times as long there as oneDNN's; see tests/bench. XLA
+    compiles no loop around the sums of several devices.
     """
     import tensorflow as tf
 
     if devices.count(model) > 1:
         return False
-    convolves = "cnn" in config.model.model
-    return config.training.xla and not (convolves and not tf.config.get_visible_devices("GPU"))
+    on_processor = not tf.config.get_visible_devices("GPU")
+    return config.training.xla and not (plan.convolves(config) and on_processor)
 
 
 def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], object]:

@@ -102,57 +102,47 @@ def test_a_torn_file_is_a_mismatch(pixels, tmp_path):
             check.result(training.predict(net, rows), export.tolerance(net))
 
 
-@pytest.mark.slow
-def test_the_fork_of_a_job_knows_nothing_of_its_training(pixels, tmp_path):
+def checking_process(pixels, folder, code):
+    """The kind of process that a job whose code is given checked its exports in."""
     net, rows = pixels
-    export.write(net, tmp_path)
-    np.save(tmp_path / "rows.npy", rows)
-    np.save(tmp_path / "probabilities.npy", training.predict(net, rows))
-    code = (
-        "import sys, numpy as np\n"
-        "from pathlib import Path\n"
-        "from job import device, export\n"
-        "folder = Path(sys.argv[1])\n"
-        "with export.Check() as check:\n"
-        "    check.start(device.import_libraries())\n"
-        "    import keras\n"
-        "    ours = type('Ours', (keras.layers.Layer,), {})\n"
-        "    keras.saving.register_keras_serializable('job')(ours)\n"
-        "    check.submit(folder, np.load(folder / 'rows.npy'))\n"
-        "    check.result(np.load(folder / 'probabilities.npy'), 1e-4)\n"
-        "    print(check._process.name)\n"
+    export.write(net, folder)
+    np.save(folder / "rows.npy", rows)
+    np.save(folder / "probabilities.npy", training.predict(net, rows))
+    lines = (
+        "import os, signal, sys, numpy as np",
+        "from pathlib import Path",
+        "from job import device, export",
+        "folder = Path(sys.argv[1])",
+        "with export.Check() as check:",
+        *(f"    {line}" for line in code),
+        "    check.submit(folder, np.load(folder / 'rows.npy'))",
+        "    check.result(np.load(folder / 'probabilities.npy'), 1e-4)",
+        "    print(check._process.name)",
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", "\n".join(lines), folder],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    return run.stdout.strip() or run.stderr
+
+
+@pytest.mark.slow
+def test_the_fork_of_a_job_knows_nothing_of_its_training(pixels, tmp_path):
+    code = (
+        "check.start(device.import_libraries())",
+        "import keras",
+        "ours = type('Ours', (keras.layers.Layer,), {})",
+        "keras.saving.register_keras_serializable('job')(ours)",
     )
     kind = "Spawn" if device.may_have_gpu() else "Fork"
-    assert run.stdout == f"{kind}Process-1\n", run.stderr
+    assert checking_process(pixels, tmp_path, code) == f"{kind}Process-1"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(device.may_have_gpu(), reason="a GPU's driver does not survive a fork")
 def test_a_fork_that_hangs_is_followed_by_a_fresh_process(pixels, tmp_path):
-    net, rows = pixels
-    export.write(net, tmp_path)
-    np.save(tmp_path / "rows.npy", rows)
-    np.save(tmp_path / "probabilities.npy", training.predict(net, rows))
-    code = (
-        "import os, signal, sys, numpy as np\n"
-        "from pathlib import Path\n"
-        "from job import export\n"
-        "export.check.FORK_SECONDS = 0.1\n"
-        "folder = Path(sys.argv[1])\n"
-        "with export.Check() as check:\n"
-        "    check.start(fork=True)\n"
-        "    os.kill(check._process.pid, signal.SIGSTOP)\n"
-        "    check.submit(folder, np.load(folder / 'rows.npy'))\n"
-        "    check.result(np.load(folder / 'probabilities.npy'), 1e-4)\n"
-        "    print(check._process.name)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=300
-    )
-    assert run.stdout == "SpawnProcess-2\n", run.stderr
+    code = ("check.start(fork=True)", "os.kill(check._process.pid, signal.SIGSTOP)")
+    assert checking_process(pixels, tmp_path, code) == "SpawnProcess-2"
 
 
 def test_no_process_is_left_behind():

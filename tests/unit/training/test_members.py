@@ -26,10 +26,13 @@ def with_many_cities(table):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("t"), 400)
+
+
+def written(folder, count):
     device.prepare("cpu")
-    rows = with_many_cities(churn.rows(400))
-    path = churn.write_parquet(tmp_path_factory.mktemp("t") / "churn.parquet", rows)
-    return str(path)
+    rows = with_many_cities(churn.rows(count))
+    return str(churn.write_parquet(folder / "churn.parquet", rows))
 
 
 def load(table, config):
@@ -251,15 +254,18 @@ def test_a_table_s_network_may_have_no_hidden_layer(table):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [3, 1])
-def test_stopped_anywhere_and_resumed_members_end_with_the_same_bits(members, table, monkeypatch):
-    monkeypatch.setattr("job.models.tabular.FEW", 0)  # members go on beyond their lowest loss
+def test_stopped_anywhere_and_resumed_members_end_with_the_same_bits(
+    members, tmp_path, monkeypatch
+):
+    table = written(tmp_path, 1200)  # so many that members go on beyond their lowest loss
     monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)  # every block is one step
     open_ = Config.of(
-        data="t", name="t", xla=False, members=members, hidden=(8,), batch_size=150,
+        data="t", name="t", xla=False, members=members, hidden=(8,), batch_size=450,
         epochs=6, patience=2, learning_rate=0.05,
     )  # fmt: skip
     dataset = load(table, open_)
     settled = plan.decide(open_, dataset, gpu=False).config
+    assert models.build(settled, dataset).overtrained == (members > 1)
 
     def fit(**arguments):
         device.prepare("cpu")
