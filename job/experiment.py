@@ -311,6 +311,7 @@ def train_and_score(
         parameters=mlp.parameters(fitted.network),
         history=fitted.history,
         best_epoch=fitted.best_epoch,
+        kept_epoch=fitted.kept_epoch,
         validation=fitted.validation_scores(dataset),
         probabilities=probabilities,
         metrics=metrics,

@@ -39,6 +39,7 @@ class Fit:
         parameters: Number of its trained weights.
         history: One result for each epoch.
         best_epoch: The epoch with the lowest validation loss, counted from 1.
+        kept_epoch: The epoch whose weights are published; None where each member has its own.
         validation: Scores on rows that the model was not trained on; None without such rows.
         probabilities: (test rows, classes), float32; what the model answers.
         metrics: Scores on the test rows.
@@ -60,6 +61,7 @@ class Fit:
     parameters: int
     history: tuple[EpochResult, ...]
     best_epoch: int
+    kept_epoch: int | None
     validation: ValidationScores | None = None
     probabilities: NDArray[np.float32]
     metrics: Metrics

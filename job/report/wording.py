@@ -140,8 +140,8 @@ def top_confusions(metrics: Metrics, limit: int = 8) -> tuple[Confusion, ...]:
     )
 
 
-def learning(history: Sequence["EpochResult"], best_epoch: int, best_kept: bool) -> str:
-    """What the learning curves show; `best_kept`: the best epoch's weights are the result."""
+def learning(history: Sequence["EpochResult"], best_epoch: int, kept_epoch: int | None) -> str:
+    """What the learning curves show, and which epoch's weights are the result; None: several."""
     first, last, best = history[0], history[-1], history[best_epoch - 1]
     if best.val_loss is None or last.val_loss is None:
         return (
@@ -156,8 +156,9 @@ def learning(history: Sequence["EpochResult"], best_epoch: int, best_kept: bool)
             f" By epoch {last.epoch} it had risen to {last.val_loss:.3f} while training loss "
             "kept falling: the model had begun to memorise."
         )
-    kept = best_epoch if best_kept else last.epoch
-    return text + f" The published weights are those of epoch {kept}."
+    if kept_epoch is None:
+        return text + " Each member is published with the weights of an epoch of its own."
+    return text + f" The published weights are those of epoch {kept_epoch}."
 
 
 def confusions(metrics: Metrics) -> str:

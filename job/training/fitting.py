@@ -62,8 +62,8 @@ class Fitted:
         history: One entry for each epoch.
         best_epoch: The epoch, from 1, with the lowest validation loss; the last one when no rows
             are held out. With early stopping the model has its weights.
-        kept_epoch: The epoch whose weights the model has, from 1; of independent members each has
-            its own.
+        kept_epoch: The epoch whose weights the model has, from 1; None where each of several
+            members has one of its own.
         network: Rows → (rows, classes): what is evaluated and published. The model itself, or the
             average of its members.
         validation: How it does on rows that it was not trained on; None without such rows.
@@ -77,7 +77,7 @@ class Fitted:
 
     history: tuple[EpochResult, ...]
     best_epoch: int
-    kept_epoch: int
+    kept_epoch: int | None
     network: Any
     validation: Validation | None
     time_limited: int | None
@@ -95,8 +95,8 @@ class Fitted:
         """
         if self.validation:
             return scores(self.validation, dataset.train.y)
-        kept = self.history[self.kept_epoch - 1]
-        if kept.val_loss is None or kept.val_accuracy is None:
+        kept = self.history[self.kept_epoch - 1] if self.kept_epoch else None
+        if kept is None or kept.val_loss is None or kept.val_accuracy is None:
             return None
         return ValidationScores(
             kind="held-out",
@@ -233,11 +233,16 @@ def fit(
     later = results[begun + 1 :] or results[begun:] or results
     network, validation = finish(model if plain is None else plain, dataset, fold)
     best_epoch = min(results, key=_rank).epoch
+    if many and many.members > 1:
+        kept_epoch = None
+    else:
+        kept = patience is not None or deadline.limited or many
+        kept_epoch = best_epoch if kept else len(results)
     rate = len(dataset.fit_rows) * len(later) / sum(result.seconds for result in later)
     return Fitted(
         history=tuple(results),
         best_epoch=best_epoch,
-        kept_epoch=best_epoch if patience is not None or deadline.limited or many else len(results),
+        kept_epoch=kept_epoch,
         network=network,
         validation=validation,
         time_limited=len(results) * loops[0].steps if deadline.limited else None,

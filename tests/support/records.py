@@ -192,6 +192,7 @@ def record(
             "dataset": dataset,
             "history": history,
             "best_epoch": int(np.argmin(losses)) + 1 if any(losses) else len(history),
+            "kept_epoch": len(history),
             "metrics": metrics,
             "probabilities": probabilities,
             "verdict": decision.decide(

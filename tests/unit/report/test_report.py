@@ -375,8 +375,11 @@ def test_the_last_runs_are_a_line(tmp_path: Path) -> None:
 def test_the_kept_weights_are_named(tmp_path: Path) -> None:
     record = records.invented(epochs=4, best_epoch=2)
     assert "The published weights are those of epoch 4." in rendered(tmp_path, record).text
-    patient = dataclasses.replace(record, config=record.config.replaced(patience=2))
+    patient = dataclasses.replace(record, kept_epoch=2)
     assert "The published weights are those of epoch 2." in rendered(tmp_path, patient).text
+    members = dataclasses.replace(record, kept_epoch=None)
+    each = "Each member is published with the weights of an epoch of its own."
+    assert each in rendered(tmp_path, members).text
 
 
 def test_the_most_frequent_mistake_is_found(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_durations(seconds: float, said: str) -> None:
 def test_what_the_learning_curves_say() -> None:
     history = records.invented(epochs=4).history
     worse = dataclasses.replace(history[3], val_loss=0.9)
-    text = wording.learning((*history[:3], worse), 3, best_kept=True)
+    text = wording.learning((*history[:3], worse), best_epoch=3, kept_epoch=3)
     assert "lowest after epoch 3" in text
     assert "had risen to 0.900 while training loss kept falling" in text
     assert text.endswith("The published weights are those of epoch 3.")
