@@ -264,11 +264,17 @@ def test_every_command_holds_options_to_the_ranges_of_train(arguments, option):
 
 
 def test_memory_that_ran_out_is_no_bug(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_text("a,b,y\n" + "1.5,2,yes\n2.5,3,no\n" * 200_000)
+    """One JSON document is read as a whole, so that one large allocation is what fails."""
+    limit = 250 << 20
+    path = tmp_path / "rows.json"
+    with path.open("wb") as file:
+        file.write(b'[{"a": 1, "y": "no"}, {"a": 2, "y": "yes"}')
+        for _ in range(limit >> 20):
+            file.write(b" " * (1 << 20))
+        file.write(b"]")
     done = subprocess.run(
         [
-            *("prlimit", f"--data={90 << 20}", Path(sys.executable).with_name("mlp-job"), "data"),
+            *("prlimit", f"--data={limit}", Path(sys.executable).with_name("mlp-job"), "data"),
             *(path, "--label=y", "--feed=memory"),
         ],
         capture_output=True,
