@@ -25,7 +25,7 @@ from job.models.members import (
     class_weights,
     probabilities,
 )
-from job.training import calibration, devices
+from job.training import calibration, devices, kernels
 from job.training.augment import Augmentation
 from job.training.best import Best
 from job.training.blocks import Loop
@@ -215,7 +215,7 @@ def fit(
     if plain is not None and not idle:
         plain.optimizer.build(plain.trainable_variables)
         alone = _rate(plain, training, dataset, config, should_stop)
-    with devices.as_one(model):
+    with devices.as_one(model), kernels.fused(model):
         for loop in loops if not idle else ():
             loop.trace()
         traced = time.perf_counter()
