@@ -19,6 +19,8 @@ from job.process.log import WARNING, event
 FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
 
+UNUSED = ("matplotlib", "pandas", "sklearn")
+"""Packages that Keras imports where they are installed, for what the job never calls: a second."""
 
 SPENT = ("Dst tensor is not initialized", "Cannot parse tensor from proto")
 """TensorFlow's other words for spent memory: for a table on a GPU, and for a constant of a graph
@@ -91,9 +93,8 @@ def import_libraries() -> bool:
     first = "tensorflow" not in sys.modules
     if first:
         event("import.started", "Importing TensorFlow, which takes some seconds.")
-    # Keras imports all of Matplotlib when it is there, for plots of its own: half a second.
-    hidden = {"matplotlib": None} if first and "matplotlib" not in sys.modules else {}
-    sys.modules.update(hidden)  # type: ignore[arg-type]
+    # Atomic, since another thread may import one of them to read data.
+    hidden = [name for name in UNUSED if first and sys.modules.setdefault(name, None) is None]  # type: ignore[arg-type]
     try:
         with _quiet():
             importlib.import_module("keras")
