@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 import job
 from job.data.files import opening
+from job.data.files.opening import Source
+from job.data.files.ranges import Remote
 from job.data.findings import Finding
 from job.errors import DataError
 from job.process import log
@@ -51,7 +53,7 @@ class Cached:
     name: str
 
     @classmethod
-    def of(cls, cache: Path, path: Path, name: str, *how: object) -> "Cached":
+    def of(cls, cache: Path, path: Source, name: str, *how: object) -> "Cached":
         """The place of a file.
 
         Args:
@@ -63,7 +65,10 @@ class Cached:
         Raises:
             DataNotFound, AccessDenied, StoreError: As `opening.opened`.
         """
-        content = opening.sha256(path, name)
+        if isinstance(path, Remote):
+            content = repr((path.store.uri, path.entry))
+        else:
+            content = opening.sha256(path, name)
         key = hashlib.sha256(repr((job.__version__, content, name, *how)).encode()).hexdigest()
         folder = cache / "rows"
         with opening.reading(str(folder)):

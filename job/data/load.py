@@ -317,7 +317,7 @@ def _source(
         images = imageset.in_folders(found)
         return partial(imageset.read, images, reading=reading, place=place)
     if uri.endswith(".npz") and found.single:
-        [path] = found.fetch(found.keys)
+        [path] = found.sources(found.keys, flying=place.streamed)
         parted = npz.has_test_rows(uri, path)
         read = partial(npz.read, uri, path, place=place)
         return _arrays(read, parted=parted, share=reading.test_split, place=place)

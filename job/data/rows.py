@@ -74,7 +74,7 @@ def rows(
 
 def _raw(found: Found, shape: tuple[int, ...]) -> Iterator[tuple[int, NDArray[Any]]]:
     """(first row, rows) as they stand in the file, numeric, of the right shape."""
-    [key], [path], uri = found.keys, found.fetch(found.keys), found.uri
+    [key], [path], uri = found.keys, found.sources(found.keys), found.uri
     if key.lower().endswith(".npz"):
         with npz.rows(uri, path) as array:
             yield from _blocks(array, shape)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from job.config import DataOptions
 from job.data import memory
+from job.data.files import opening
 from job.data.files.listing import File, Found, is_table
+from job.data.files.opening import Source
 from job.data.place import MEMORY, Disk, Place
+from job.errors import AccessDenied, DataError, DataNotFound
 
 SHARE = 0.6
 """Of the memory that there is, for reading; the rest is for the libraries and for training."""
@@ -82,8 +85,8 @@ def place(size: Size, name: str, cache: str | None) -> Place:
 def _of(found: Found, reading: DataOptions) -> tuple[int, int]:
     """Bytes of memory that files take, about, and bytes on the disk at least."""
     if found.single and found.uri.endswith(".npz"):
-        [path] = found.fetch(found.keys)
-        if unpacked := _unpacked(path):
+        [path] = found.sources(found.keys)
+        if unpacked := _unpacked(path, found.uri):
             return PER_BYTE["array"] * unpacked, unpacked
     table = is_table(found, reading.label)
     sizes = [_size(file, table=table) for file in found.files.values()]
@@ -104,14 +107,12 @@ def _size(file: File, *, table: bool) -> tuple[int, int]:
     return PER_BYTE[kind] * size, size
 
 
-def _unpacked(path: Path) -> int:
+def _unpacked(path: Source, name: str) -> int:
     """Bytes of the members of an .npz file; 0 for any other file."""
-    if not path.is_file():  # to open a pipe waits for somebody to write into it
-        return 0
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opening.opened(path, name) as stream, zipfile.ZipFile(stream) as archive:
             return sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, OSError):
+    except (DataError, DataNotFound, AccessDenied, NotImplementedError):
         return 0  # the reader reports it
 
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 from job.errors import UsageError
 from job.storage.access import Access
-from job.storage.store import Conflict, Entry, Rejected, Store
+from job.storage.store import Conflict, Entry, Rejected, Store, replaced
 from job.storage.uri import bucket_of, plain
 
-__all__ = ["Access", "Conflict", "Entry", "Open", "Rejected", "Store", "open_store", "use"]
+__all__ = [
+    "Access", "Conflict", "Entry", "Open", "Rejected", "Store", "open_store", "replaced", "use",
+]  # fmt: skip
 
 Open = Callable[[str], Store]
 """Opens the store at a URI."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreError
-from job.storage.store import Conflict, Entry, as_prefix, checked
+from job.storage.store import Conflict, Entry, as_prefix, checked, replaced
 
 MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -70,6 +70,14 @@ class LocalStore:
         source = self._path(key)
         with _reading(source), source.open("rb") as reader, _writing(path), path.open("wb") as out:
             shutil.copyfileobj(reader, out, 1 << 20)
+
+    def read_range(self, entry: Entry, start: int, stop: int) -> bytes:
+        if self.entry(entry.key) != entry:
+            raise replaced(self.uri, entry)
+        path = self._path(entry.key)
+        with _reading(path), path.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
 
     def entry(self, key: str) -> Entry:
         path = self._path(key)

@@ -116,6 +116,9 @@ class Patient:
     def download(self, key: str, path: Path) -> None:
         self._patiently(lambda: self._store.download(key, path))
 
+    def read_range(self, entry: Entry, start: int, stop: int) -> bytes:
+        return self._patiently(lambda: self._store.read_range(entry, start, stop))
+
     def entry(self, key: str) -> Entry:
         return self._patiently(lambda: self._store.entry(key))
 

@@ -17,7 +17,7 @@ from job.storage.content_type import content_type
 from job.storage.s3_answers import expect_s3
 from job.storage.s3_budget import ATTEMPTS, PART_BYTES, READ_SECONDS, Budget
 from job.storage.s3_errors import code, status, translated
-from job.storage.store import Conflict, Entry, Rejected, as_prefix, checked
+from job.storage.store import Conflict, Entry, Rejected, as_prefix, checked, replaced
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,6 +72,23 @@ class S3Store:
         return self._budget.within(seconds)
 
     def read(self, key: str) -> tuple[bytes, str]:
+        return self._body(key)
+
+    def read_range(self, entry: Entry, start: int, stop: int) -> bytes:
+        from botocore.exceptions import ClientError
+
+        try:
+            body, etag = self._body(entry.key, Range=f"bytes={start}-{stop - 1}")
+        except Rejected as exc:
+            if isinstance(exc.__cause__, ClientError) and status(exc.__cause__) == 416:
+                raise replaced(self.uri, entry) from exc  # it is shorter now
+            raise
+        if etag != entry.etag or len(body) != stop - start:
+            raise replaced(self.uri, entry)
+        return body
+
+    def _body(self, key: str, **which: str) -> tuple[bytes, str]:
+        """What is there, or a range of it, and the ETag; a body that breaks off is read again."""
         from botocore.exceptions import (
             IncompleteReadError,
             ReadTimeoutError,
@@ -79,19 +96,21 @@ class S3Store:
         )
 
         broken_body = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+
+        def once() -> tuple[bytes, str]:
+            place = {"Bucket": self._bucket, "Key": self._key(key)}
+            response = self._client.get_object(**place, **which)  # type: ignore[arg-type]
+            return response["Body"].read(), response["ETag"]
+
         with self._reading(key):
             for pause in PAUSES:
                 try:
-                    return self._read(key)
+                    return once()
                 except broken_body:
                     if self._budget.spent:
                         raise
                     time.sleep(pause)
-            return self._read(key)
-
-    def _read(self, key: str) -> tuple[bytes, str]:
-        response = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
-        return response["Body"].read(), response["ETag"]
+            return once()
 
     def write(
         self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False

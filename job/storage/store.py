@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from job.errors import AccessDenied
+from job.errors import AccessDenied, StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,14 @@ class Store(Protocol):
         """Reads an object of any size into a file; its folder must exist."""
         ...
 
+    def read_range(self, entry: Entry, start: int, stop: int) -> bytes:
+        """The bytes from start to before stop of an object as it was listed.
+
+        Raises:
+            StoreError: It was replaced since, besides the reasons above.
+        """
+        ...
+
     def entry(self, key: str) -> Entry:
         """Size and ETag of an object of any size, without its body."""
         ...
@@ -123,6 +131,15 @@ class Store(Protocol):
             key: An object that exists, and that may be replaced.
         """
         ...
+
+
+def replaced(uri: str, entry: Entry) -> StoreError:
+    """The error about an object that is another one than was listed."""
+    return StoreError(
+        f"{uri}: expected {entry.key} as it was listed, {entry.size} bytes with ETag "
+        f"{entry.etag}. Received: another object.",
+        hint="Try again; it was replaced meanwhile.",
+    )
 
 
 def checked(key: str) -> str:

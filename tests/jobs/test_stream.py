@@ -113,7 +113,7 @@ def test_more_data_than_memory_is_trained_on_and_says_so(large):
 def test_killed_in_the_pass_and_in_training_it_ends_with_the_same_bits(large):
     bench, _ = large
     for at in (
-        Kill(signal=signal.SIGKILL, event="data.fetched", delay=2.0),
+        Kill(signal=signal.SIGKILL, put="data.npz", method="GET", count=6),  # in the pass
         Kill(signal=signal.SIGKILL, event="checkpoint.saved", count=3),
     ):
         ended = bench.train("killed", at)

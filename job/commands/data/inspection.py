@@ -138,7 +138,7 @@ def _sample(found: Found, reading: DataOptions) -> Inspection | None:
     keys = found.tables[:: -(-len(found.tables) // SAMPLE_FILES)]
     whole, parts, most = len(keys) == len(found.tables), [], SAMPLE_ROWS // len(keys)
     with reader.arrow_errors(found.uri):
-        for key, path, name in zip(keys, found.fetch(keys), found.names(keys), strict=True):
+        for key, path, name in zip(keys, found.sources(keys), found.names(keys), strict=True):
             blocks, rows, told = [], 0, list[Finding]()
             for block, *_, odd in reader.batches(key, path, name, reading.dialect, reading.named()):
                 blocks.append(block.slice(0, most - rows))

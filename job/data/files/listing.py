@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from job.data.files import opening, staging
+from job.data.files.ranges import Remote
 from job.data.findings import FEW, Finding
 from job.errors import DataError, DataNotFound
 from job.storage import Entry, Open, Store, open_store
@@ -57,6 +58,12 @@ class File:
             return self.entry.size
         with opening.reading(self.name):
             return Path(self.name).stat().st_size
+
+    def source(self) -> opening.Source:
+        """Where to open it; an object is read in flight."""
+        if self.store is not None and self.entry is not None:
+            return Remote(name=self.name, store=self.store, entry=self.entry)
+        return Path(self.name)
 
     def version(self) -> str:
         """The ETag in S3; of a local file the SHA-256 (hex), for which it is read."""
@@ -113,6 +120,20 @@ class Found:
             AccessDenied, StoreError: As `staging.fetch`.
         """
         return fetch([self.files[key] for key in keys], self.scratch)
+
+    def sources(self, keys: Iterable[str], *, flying: bool = True) -> list[opening.Source]:
+        """Where to open files, in that order.
+
+        Args:
+            keys: Of the files.
+            flying: Whether those in S3 are read in flight; else they are downloaded.
+
+        Raises:
+            AccessDenied, StoreError: As `staging.fetch`.
+        """
+        if not flying:
+            return [*self.fetch(keys)]
+        return [self.files[key].source() for key in keys]
 
     def identity(self, *, contents: bool) -> list[tuple[str, int, str]]:
         """(path, bytes, version) of each file; the path of a single file is "".

@@ -15,9 +15,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+from job.data.files.ranges import Ranges, Remote
 from job.errors import AccessDenied, DataError, DataNotFound, StoreError
+
+Source = Path | Remote
+"""Where a file lies, or an object that is read in flight."""
 
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 
@@ -76,14 +80,25 @@ def damaged(name: str, exc: Exception) -> DataError:
 
 
 @contextlib.contextmanager
-def opened(path: Path, name: str) -> Iterator[io.BufferedReader]:
-    """A regular file, open for reading; maps errors as `reading` does, inside the block too.
+def opened(path: Source, name: str) -> Iterator["io.BufferedReader[Any]"]:
+    """A regular file or an object, open for reading; maps errors as `reading` does, inside too.
 
     Raises:
         DataError: There is something else at that path: a folder, a pipe, a device.
+        StoreError, AccessDenied, DataNotFound: An object cannot be read.
     """
-    with reading(name), os.fdopen(_open_file(path, name), "rb") as stream:
-        yield stream
+    if isinstance(path, Remote):
+        with reading(name), io.BufferedReader(Ranges(path)) as stream:
+            yield stream
+    else:
+        with reading(name), os.fdopen(_open_file(path, name), "rb") as stream:
+            yield stream
+
+
+def spread(stream: "io.BufferedReader[Any]", places: int) -> None:
+    """Prepares a stream for a reader that goes on at several places in turns."""
+    if isinstance(stream.raw, Ranges):
+        stream.raw.spread(places)
 
 
 def is_folder(path: Path, name: str) -> bool:
@@ -93,11 +108,13 @@ def is_folder(path: Path, name: str) -> bool:
 
 
 def size(stream: BinaryIO) -> int:
-    """The bytes of an open file on disk."""
-    return os.fstat(stream.fileno()).st_size
+    """The bytes of an open file, which stands at its first one then."""
+    found = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    return found
 
 
-def sha256(path: Path, name: str) -> str:
+def sha256(path: Source, name: str) -> str:
     """The SHA-256 (hex) of a file; maps errors as `opened` does."""
     with opened(path, name) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from job.data.files import opening
-from job.errors import StoreError, UsageError
+from job.errors import UsageError
 from job.process import log
-from job.storage import Entry, Store
+from job.storage import Entry, Store, replaced
 
 DOWNLOADS = 16
 """Objects fetched at once; there may be many small ones."""
@@ -54,7 +54,7 @@ def fetch(store: Store, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
         store.download(entry.key, unfinished)
         with opening.reading(str(place)):
             if unfinished.stat().st_size != entry.size:
-                raise _replaced(root, entry)
+                raise replaced(root, entry)
             name = f"{_object_name(root, entry)}.{_content_of(unfinished)}"
             return unfinished.replace(place / name)
 
@@ -81,7 +81,7 @@ def fetch(store: Store, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
         for entry in todo:
             if listed.get(entry.key) != entry:  # replaced while it was read
                 there[_object_name(root, entry)].unlink(missing_ok=True)
-                raise _replaced(root, entry)
+                raise replaced(root, entry)
     return [there[_object_name(root, entry)] for entry in wanted]
 
 
@@ -92,14 +92,6 @@ def _object_name(root: str, entry: Entry) -> str:
 def _content_of(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _replaced(root: str, entry: Entry) -> StoreError:
-    return StoreError(
-        f"{root}: expected {entry.key} as it was listed, {entry.size} bytes with ETag "
-        f"{entry.etag}. Received: another object.",
-        hint="Try again; it was replaced meanwhile.",
-    )
 
 
 def is_s3(uri: str) -> bool:

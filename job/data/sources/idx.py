@@ -55,7 +55,8 @@ def read(found: Found, part: Part, place: Place = MEMORY) -> Labelled:
         StoreError: S3 or the disk kept failing.
     """
     keys = tuple(_find(found, f"{PREFIX[part]}-{kind}-idx") for kind in ("images", "labels"))
-    (images, label), (images_name, label_name) = found.fetch(keys), found.names(keys)
+    images, label = found.sources(keys, flying=place.streamed)
+    images_name, label_name = found.names(keys)
     with opening.opened(images, images_name) as stream:
         x = values.read(announce(opening.unpacked(stream), images_name), place)
     with opening.opened(label, label_name) as stream:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from job.data import hashing
 from job.data.files import opening
+from job.data.files.opening import Source
+from job.data.files.ranges import Remote
 from job.data.place import MEMORY, Place
 from job.errors import DataNotFound
 
@@ -40,8 +41,8 @@ ORIENTATION, TURNED = 0x0112, {5, 6, 7, 8}
 COMMON = (64, 64)
 """The size that images of many sizes are resized to."""
 
-DECODERS = 4
-"""Images decoded at once."""
+DECODERS, REQUESTS = 4, 16
+"""Images that are decoded at once, and that come from S3 at once."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -75,7 +76,7 @@ class Pixels:
     resized: int
 
 
-def headers(paths: Sequence[Path], names: Sequence[str]) -> list[Header | Damaged]:
+def headers(paths: Sequence[Source], names: Sequence[str]) -> list[Header | Damaged]:
     """The header of each image, or why it cannot be read.
 
     Args:
@@ -85,7 +86,7 @@ def headers(paths: Sequence[Path], names: Sequence[str]) -> list[Header | Damage
     Raises:
         AccessDenied, StoreError: As `opening.opened`.
     """
-    return _each(_header, list(zip(paths, names, strict=True)))
+    return _each(_header, list(zip(paths, names, strict=True)), _threads(paths))
 
 
 def shape_of(known: Sequence[Header], size: tuple[int, ...]) -> tuple[int, ...]:
@@ -103,7 +104,7 @@ def shape_of(known: Sequence[Header], size: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def pixels(
-    paths: Sequence[Path], names: Sequence[str], shape: tuple[int, ...], place: Place = MEMORY
+    paths: Sequence[Source], names: Sequence[str], shape: tuple[int, ...], place: Place = MEMORY
 ) -> Pixels:
     """Decodes images and resizes those of another size.
 
@@ -123,7 +124,7 @@ def pixels(
         x[row], resized = _decoded(paths[row], names[row], shape)
         return resized
 
-    results = _each(one, list(range(len(paths))))
+    results = _each(one, list(range(len(paths))), _threads(paths))
     damaged = {row: done for row, done in enumerate(results) if isinstance(done, Damaged)}
     kept = [row for row in range(len(x)) if row not in damaged]
     for to, row in enumerate(kept):
@@ -132,7 +133,13 @@ def pixels(
     return Pixels(x=x[: len(kept)], damaged=damaged, resized=results.count(True))
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Damaged]:
+def _threads(paths: Sequence[Source]) -> int:
+    return REQUESTS if any(isinstance(path, Remote) for path in paths) else DECODERS
+
+
+def _each(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int
+) -> list[Result | Damaged]:
     def caught(item: Item) -> Result | Damaged:
         try:
             return function(item)
@@ -141,17 +148,17 @@ def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
         except DataNotFound:
             return Damaged("no such file")
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(DECODERS) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.filterwarnings("ignore", module="PIL")  # what matters is an error
         return list(pool.map(caught, items))
 
 
-def _header(file: tuple[Path, str]) -> Header:
+def _header(file: tuple[Source, str]) -> Header:
     with _opened(*file) as (image, body):
         return Header(size=_size(image), grey=image.mode in GREY, hash=hashing.contents([body])[0])
 
 
-def _decoded(path: Path, name: str, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
+def _decoded(path: Source, name: str, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
     """The pixels, and whether they were resized."""
     from PIL import Image, ImageOps
 
@@ -188,7 +195,7 @@ def _size(image: Any) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, name: str) -> Iterator[tuple[Any, bytes]]:
+def _opened(path: Source, name: str) -> Iterator[tuple[Any, bytes]]:
     """An image whose header was read, and the file's bytes; Pillow's errors stop here."""
     from PIL import Image, UnidentifiedImageError
 

@@ -16,6 +16,7 @@ from job.data import hashing
 from job.data.dataset import Kept, Labelled, Part
 from job.data.files import layout
 from job.data.files.listing import File, Found, fetch
+from job.data.files.opening import Source
 from job.data.findings import FEW, Finding
 from job.data.place import MEMORY, Place
 from job.data.sources import images
@@ -122,7 +123,10 @@ def read(
         rows = np.flatnonzero(np.isin(source.parts, parts))
     files = [source.files[i] for i in rows.tolist()]
     names = [file.name for file in files]
-    paths = fetch(files, source.scratch)
+    if place.streamed and not place.cache:
+        paths = [file.source() for file in files]
+    else:
+        paths = [*fetch(files, source.scratch)]
     headers = images.headers(paths, names)
     bad = {i: header for i, header in enumerate(headers) if isinstance(header, Damaged)}
     if len(bad) == len(files):
@@ -171,7 +175,7 @@ def read(
 
 
 def _again(
-    paths: Sequence[Path], names: Sequence[str], place: Place, shape: tuple[int, ...]
+    paths: Sequence[Source], names: Sequence[str], place: Place, shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
     return images.pixels(paths, names, shape, place).x
 
@@ -211,7 +215,7 @@ def unlabelled(
     for first in range(0, len(source.files), count):
         files = source.files[first : first + count]
         names = [file.name for file in files]
-        decoded = images.pixels(fetch(files, source.scratch), names, shape)
+        decoded = images.pixels([file.source() for file in files], names, shape)
         bad += _told(decoded.damaged, names)
         if bad and "damaged" not in reading.allow:
             continue  # nothing will be written: only the rest is counted

@@ -95,7 +95,7 @@ def _may_name_images(found: Found, reading: DataOptions) -> bool:
     key = next((key for key in found.tables if found.files[key].size()), "")
     if not key or key.lower().endswith(".xlsx"):
         return False
-    [path], name = found.fetch([key]), found.name(key)
+    [path], name = found.sources([key]), found.name(key)
     if BINARY.fullmatch(key):
         from job.data.table import reader
 

@@ -3,11 +3,11 @@
 import contextlib
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from job.data import labels
 from job.data.dataset import Labelled, Part
 from job.data.files import opening
+from job.data.files.opening import Source
 from job.data.place import MEMORY, Place
 from job.data.sources import arrays, values
 from job.data.sources.arrays import StoredArray
@@ -18,7 +18,7 @@ ROWS = ("x", "x_test")
 
 
 @contextlib.contextmanager
-def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
+def opened(path: Source, name: str) -> Iterator[zipfile.ZipFile]:
     """An .npz file, open; maps errors as `opening.opened` does.
 
     Raises:
@@ -32,7 +32,7 @@ def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
             raise zipfile.BadZipFile(str(exc)) from exc  # what else zipfile raises for bad ones
 
 
-def has_test_rows(uri: str, path: Path) -> bool:
+def has_test_rows(uri: str, path: Source) -> bool:
     """Whether a file holds anything but training rows.
 
     Raises:
@@ -43,7 +43,7 @@ def has_test_rows(uri: str, path: Path) -> bool:
         return "x_train" not in keys or bool({"x_test", "y_test"} & {*keys})
 
 
-def read(uri: str, path: Path, part: Part, place: Place = MEMORY) -> Labelled:
+def read(uri: str, path: Source, part: Part, place: Place = MEMORY) -> Labelled:
     """Reads one part of an .npz file.
 
     Args:
@@ -77,7 +77,7 @@ def read(uri: str, path: Path, part: Part, place: Place = MEMORY) -> Labelled:
 
 
 @contextlib.contextmanager
-def rows(uri: str, path: Path) -> Iterator[StoredArray]:
+def rows(uri: str, path: Source) -> Iterator[StoredArray]:
     """The array of an .npz file that is predicted.
 
     Raises:

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.config.csv import Csv
+from job.data.files.opening import Source
 from job.errors import DataError
 
 
-def blocks(key: str, path: Path, name: str, width: int) -> Iterator[tuple[int, NDArray[Any]]]:
+def blocks(key: str, path: Source, name: str, width: int) -> Iterator[tuple[int, NDArray[Any]]]:
     """Reads the columns of a table in their order.
 
     A first row that counts from 0 to width - 1 is a header, as pandas writes it for columns

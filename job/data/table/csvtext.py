@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +15,7 @@ from pyarrow import csv as arrow
 
 from job.config.csv import Csv
 from job.data.files import opening
+from job.data.files.opening import Source
 from job.data.findings import FEW, Finding
 from job.data.table import dialect, kinds, numbers
 from job.data.table.dialect import Dialect
@@ -160,7 +160,7 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
     return found, Body(head[start:], rest, padded)
 
 
-def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
+def table(path: Source, name: str, said: Csv, known: frozenset[str]) -> Part:
     """All rows of a file; missing values are null.
 
     Columns are text. Those of a large file that nobody named, and whose first rows are plain
@@ -226,7 +226,7 @@ class Misread(Exception):
 
 
 def batches(
-    path: Path,
+    path: Source,
     name: str,
     said: Csv,
     known: frozenset[str],
@@ -584,7 +584,7 @@ def _padding(body: Body, name: str) -> list[Finding]:
     return [Finding(code="nul-bytes", column=name, count=body.padded)] if body.padded else []
 
 
-def _numbered(path: Path, name: str, said: Csv, found: Dialect) -> tuple[list[Odd], int]:
+def _numbered(path: Source, name: str, said: Csv, found: Dialect) -> tuple[list[Odd], int]:
     """The rows of a file with another number of fields, with their places, and all its rows."""
     with opening.opened(path, name) as packed:
         _, body = opened(opening.unpacked(packed, name), name, said, frozenset(found.names))

@@ -1,20 +1,20 @@
 """Excel files (.xlsx) → columns of text, from the first sheet that has rows."""
 
 import datetime as dt
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from job.config.csv import Csv
 from job.data.files import opening
+from job.data.files.opening import Source
 from job.data.findings import Finding
 from job.data.table import dialect
 from job.data.table.frame import Part
 from job.errors import DataError
 
 
-def table(path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
+def table(path: Source, name: str, said: Csv, known: frozenset[str]) -> Part:
     """All rows; missing values are null.
 
     Raises:

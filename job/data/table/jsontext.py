@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from job.data.files import opening
+from job.data.files.opening import Source
 from job.errors import DataError
 
 BATCH_ROWS = 8192
@@ -17,7 +17,7 @@ LINE_BYTES = 8 << 20
 Row = dict[str, str | None]
 
 
-def table(path: Path, name: str) -> Any:
+def table(path: Source, name: str) -> Any:
     """All rows of a JSON Lines file, or of one JSON document; absent keys are missing values.
 
     A document is an array of rows, an object of columns (arrays, or pandas's row → value), or an
@@ -44,7 +44,7 @@ def table(path: Path, name: str) -> Any:
         return _of_rows([row for _, row in _lines(stream, name)])
 
 
-def batches(path: Path, name: str) -> Iterator[Any]:
+def batches(path: Source, name: str) -> Iterator[Any]:
     """The rows of a file of JSON Lines block by block, all with the same columns.
 
     Raises:

@@ -315,7 +315,7 @@ def _rows(
     loose: tuple[Finding, ...] = ()  # of parts without rows
     known = _names(schema)
     for key, name in zip(found.tables, found.names(found.tables), strict=True):
-        [path] = found.fetch((key,))
+        [path] = found.sources((key,))
         before = 0
         for table, written, index, told in batches(key, path, name, reading.dialect, known):
             total = before + table.num_rows

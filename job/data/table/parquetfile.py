@@ -1,7 +1,6 @@
 """Parquet and Arrow files → columns of text, int64, float64, bool, dates and times."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ from pyarrow import ipc, parquet
 
 from job.data import memory
 from job.data.files import opening
+from job.data.files.opening import Source
 from job.data.table import dialect, kinds
 from job.data.table.frame import Part
 from job.errors import DataError
@@ -24,7 +24,7 @@ INDEX = "__index_level_"
 """How pandas begins the name of an index without one."""
 
 
-def table(path: Path, name: str) -> Part:
+def table(path: Source, name: str) -> Part:
     """All rows of a Parquet file; missing values, NaN among them, are null.
 
     Raises:
@@ -49,7 +49,7 @@ def table(path: Path, name: str) -> Part:
             raise _damage(exc, file, name) from exc
 
 
-def batches(path: Path, name: str) -> Iterator[Part]:
+def batches(path: Source, name: str) -> Iterator[Part]:
     """The same rows block by block, at least one (perhaps without rows).
 
     Raises:
@@ -62,6 +62,7 @@ def batches(path: Path, name: str) -> Iterator[Part]:
                 stream, page_checksum_verification=True, buffer_size=1 << 16, pre_buffer=False
             )  # else a whole row group is read ahead
             fits = _fits(file)
+            opening.spread(stream, max(1, len(file.schema_arrow)))
             yield _part(file.schema_arrow.empty_table(), name, fits)
             rows = max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, len(file.schema_arrow))))
             for batch in file.iter_batches(rows):
@@ -73,7 +74,7 @@ def batches(path: Path, name: str) -> Iterator[Part]:
             raise _damage(exc, file, name, first) from exc
 
 
-def arrow_table(path: Path, name: str) -> Part:
+def arrow_table(path: Source, name: str) -> Part:
     """All rows of an Arrow (Feather) file; see `table`."""
     with opening.opened(path, name) as stream:
         try:

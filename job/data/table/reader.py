@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +17,7 @@ from job.config.csv import Csv
 from job.data.cache import Cached
 from job.data.files import layout, opening
 from job.data.files.listing import Found
+from job.data.files.opening import Source
 from job.data.findings import FEW, Finding
 from job.data.place import MEMORY, Place, mapped
 from job.data.table import csvtext, dialect, excel, jsontext, parquetfile
@@ -71,9 +71,9 @@ def read(found: Found, said: Csv, known: frozenset[str], place: Place = MEMORY) 
     keys = tuple(key for key in keys if found.files[key].size()) or keys  # none of empty parts
     if not found.several:  # what is named one by one is meant
         layout.refuse_parts(found, keys)
-    paths, names = found.fetch(keys), found.names(keys)
+    paths = found.sources(keys, flying=place.streamed)
 
-    def one(key: str, path: Path, name: str) -> Part:
+    def one(key: str, path: Source, name: str) -> Part:
         with opening.reading(name):
             if place.streamed:
                 return _without_totals(_passed(key, path, name, said, known, place))
@@ -81,7 +81,7 @@ def read(found: Found, said: Csv, known: frozenset[str], place: Place = MEMORY) 
         return replace(part, table=_extended(part.table, _partition(key, name)))
 
     with ThreadPoolExecutor(READERS) as pool:
-        parts = list(pool.map(one, keys, paths, names))
+        parts = list(pool.map(one, keys, paths, found.names(keys)))
     frame = _without_empty(joined(found.uri, parts))
     if not place.streamed:
         return frame
@@ -109,7 +109,7 @@ def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
 
 
 def _passed(
-    key: str, path: Path, name: str, said: Csv, known: frozenset[str], place: Place
+    key: str, path: Source, name: str, said: Csv, known: frozenset[str], place: Place
 ) -> Part:
     """A file that passes through memory block by block."""
     added = _partition(key, name)
@@ -164,7 +164,7 @@ def _settled(
     return part
 
 
-def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> Part:
+def _part(key: str, path: Source, name: str, said: Csv, known: frozenset[str]) -> Part:
     ending = _ending(key)
     if ending in ("parquet", "pq"):
         return parquetfile.table(path, name)
@@ -178,7 +178,7 @@ def _part(key: str, path: Path, name: str, said: Csv, known: frozenset[str]) -> 
 
 
 def batches(
-    key: str, path: Path, name: str, said: Csv, known: frozenset[str]
+    key: str, path: Source, name: str, said: Csv, known: frozenset[str]
 ) -> Iterator[tuple[Any, dict[str, str], tuple[str, ...], tuple[Finding, ...]]]:
     """One file block by block: rows, names as the file has them → columns, index, findings.
 
@@ -195,7 +195,7 @@ def batches(
 
 
 def _parts(
-    key: str, path: Path, name: str, said: Csv, known: frozenset[str], **how: Any
+    key: str, path: Source, name: str, said: Csv, known: frozenset[str], **how: Any
 ) -> Iterator[Part]:
     """The blocks of a file; `how` is what `csvtext.batches` takes besides."""
     ending = _ending(key)

@@ -1,21 +1,28 @@
 """The same data read into memory and onto the disk: one digest, one schema, one split."""
 
 import gzip
+import itertools
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import proxy
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from data_files import load, refused, write_npz
+from data_files import arrays, load, refused, write_idx, write_npz
 from PIL import Image
+from proxy import Fault
 
 from job.data import hashing, place, splits
+from job.data.files import ranges
 from job.data.place import Disk
 from job.data.table import fit, frame, split
-from job.errors import DataError
+from job.errors import DataError, StoreError
+from job.storage.s3 import S3Store
 
 
 @pytest.fixture(autouse=True)
@@ -153,13 +160,110 @@ def test_arrays_are_the_same_in_memory_and_on_the_disk(tmp_path, parted, dtype):
 
 
 def test_images_are_the_same_in_memory_and_on_the_disk(tmp_path):
+    folder = images(tmp_path / "animals")
+    same(load(folder, feed="memory"), load(folder, feed="stream"))
+
+
+def put(s3, s3_uri, path):
+    """Copies a file or a folder to S3; gives its URI."""
+    prefix, client = s3_uri.removeprefix(f"s3://{s3.bucket}/"), s3.client()
+    for file in [path] if path.is_file() else filter(Path.is_file, path.rglob("*")):
+        key = file.relative_to(path.parent)
+        client.upload_file(str(file), s3.bucket, f"{prefix}/{key}")
+    return f"{s3_uri}/{path.name}"
+
+
+def images(folder):
+    """Class folders; gives the folder."""
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
-        (tmp_path / label).mkdir()
-        for i in range(40):
+        (folder / label).mkdir(parents=True)
+        for i in range(20):
             pixels = rng.integers(0, 255, (7, 7)).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / label / f"{i}.png")
-    same(load(tmp_path, feed="memory"), load(tmp_path, feed="stream"))
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def small_ranges(monkeypatch):
+    for name, size in (("MOST_BYTES", 20_000), ("LEAST_BYTES", 1000), ("BUDGET_BYTES", 160_000)):
+        monkeypatch.setattr(ranges, name, size)
+
+
+@pytest.fixture
+def flaky(s3, monkeypatch):
+    """Of the answers to requests for ranges, every third one breaks off, once."""
+    with proxy.serve(s3.env) as made:
+        broken = set()
+
+        def fault(request):
+            which = request.path, request.headers.get("Range")
+            if request.method != "GET" or not which[1] or which in broken:
+                return Fault.NONE
+            broken.add(which)
+            return Fault.TRUNCATE if len(broken) % 3 == 1 else Fault.NONE
+
+        made.fault = fault
+        for name, value in made.env.items():
+            monkeypatch.setenv(name, value)
+        yield broken
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_ranges")
+@pytest.mark.parametrize("kind", [*KINDS, "npz", "idx", "images"])
+def test_a_stream_from_s3_is_read_in_flight(kind, tmp_path, s3, s3_uri, flaky):
+    rng, more = np.random.default_rng(0), {}
+    if kind == "npz":
+        path = write_npz(
+            tmp_path / "rows.npz",
+            x_train=rng.normal(size=(900, 6, 5)),
+            y_train=rng.integers(0, 3, 900),
+        )
+    elif kind == "idx":
+        path = write_idx(tmp_path / "idx", arrays(9000), packed=True)
+    elif kind == "images":
+        path = images(tmp_path / "animals")
+    else:
+        (tmp_path / "data").mkdir()
+        path, more = written(tmp_path / "data", kind), {"label": LABELS.get(kind, "y")}
+    one = load(path, feed="memory", **more)
+    other = load(put(s3, s3_uri, path), feed="stream", **more)  # its scratch folder cannot be made
+    same(one, replace(other, findings=one.findings))
+    assert len(flaky) > (kind not in ("jsonl", "windows"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_ranges")
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error(tmp_path, s3, s3_uri, monkeypatch):
+    uri = put(s3, s3_uri, written(tmp_path, "csv"))
+    read = S3Store.read_range
+
+    def replaced(store, entry, start, stop):
+        if start >= 60_000:
+            store.write(entry.key, b"x,y\n1,a\n2,b\n" * 100_000)
+        return read(store, entry, start, stop)
+
+    monkeypatch.setattr(S3Store, "read_range", replaced)
+    with refused(StoreError, uri.rpartition("/")[0], "t.csv as it was listed", "another object"):
+        load(uri, label="y", feed="stream")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_ranges")
+@pytest.mark.parametrize("kind", ["parquet", "csv.gz", "jsonl"])
+def test_a_store_that_fails_for_good_in_the_pass(kind, tmp_path, s3, s3_uri, monkeypatch):
+    uri = put(s3, s3_uri, written(tmp_path, kind))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with proxy.serve(s3.env) as made:
+        gets = itertools.count()
+        made.fault = lambda r: (
+            Fault.BUSY if r.headers.get("Range") and next(gets) > 1 else Fault.NONE
+        )
+        for name, value in made.env.items():
+            monkeypatch.setenv(name, value)
+        with refused(StoreError, uri, "SlowDown"):
+            load(uri, label="y", feed="stream")
 
 
 STREAMED = """
