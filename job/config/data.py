@@ -82,8 +82,9 @@ class DataOptions(Options):
     )
     cache: str | None = option(
         None,
-        "Folder that keeps what was read from S3, and the rows of streamed tables, so that a "
-        "retry, or another night with the same file, does not read it again.",
+        "Folder that keeps what was read from S3, and the rows of streams, so that a retry, or "
+        "another night with the same file, does not read it again; it takes at most half of its "
+        "disk.",
         makes_model=False,
     )
     feed: FeedName = option(

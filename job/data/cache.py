@@ -4,118 +4,147 @@ import contextlib
 import fcntl
 import hashlib
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 import job
 from job.data.files import opening
 from job.data.files.opening import Source
 from job.data.files.ranges import Remote
-from job.data.findings import Finding
+from job.data.files.staging import OBJECTS
+from job.data.place import Disk, Place
 from job.errors import DataError
 from job.process import log
 from job.storage.documents import decode, encode
 
+SHARE = 0.5
+"""Of its disk that the folder of --cache may take."""
+
+ROWS = "rows"
+"""Of the folder of --cache, what has rows; beside it lie objects from S3 (`files.staging`)."""
+
+Rows = TypeVar("Rows")
+Known = TypeVar("Known")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
-    """What is known of a table's file besides its rows.
+class Head(Generic[Known]):
+    """What is kept beside the rows of a file.
 
     Attributes:
         sha256: Of the rows as they are kept, in hex.
-        written: As of `Part`.
-        index: As of `Part`.
-        delimiter: As of `Part`.
-        findings: As of `Part`.
+        known: What the reader knows besides.
     """
 
     sha256: str
-    written: tuple[str, ...]
-    index: tuple[str, ...]
-    delimiter: str
-    findings: tuple[Finding, ...]
+    known: Known
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cached:
-    """The place of a file's rows in the cache.
+def kept(
+    place: Place,
+    content: Callable[[], str],
+    name: str,
+    how: Sequence[object],
+    kind: type[Known],
+    read: Callable[[Place], tuple[Rows, Known]],
+    opened: Callable[[BinaryIO, Known], Rows],
+) -> tuple[Rows, Known]:
+    """The rows of a file: those in --cache, or else what `read` makes, which are kept there.
 
-    Attributes:
-        folder: Where rows are kept.
-        key: Of the file's content, and of how it is read.
+    Args:
+        place: Where rows go; one without a cache keeps none.
+        content: What tells the file's content from any other.
         name: How messages call the file.
+        how: What its rows depend on besides.
+        kind: What is known besides the rows.
+        read: Reads the file into a place, with one `array` or `table` of it.
+        opened: The rows in a file, memory-mapped.
+
+    Raises:
+        StoreError: The disk of the cache is full; nothing of the file is left there.
+        What `read` raises.
     """
+    if not isinstance(place, Disk) or place.cache is None:
+        return read(place)
+    folder = place.cache / ROWS
+    key = hashlib.sha256(repr((job.__version__, content(), *how)).encode()).hexdigest()[:32]
+    rows, head = folder / f"{key}.rows", folder / f"{key}.json"
+    with opening.reading(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+    with contextlib.suppress(OSError, DataError), rows.open("rb") as file:
+        said = decode(head.read_bytes(), Head[kind], uri=name)  # type: ignore[valid-type]
+        if hashlib.file_digest(file, "sha256").hexdigest() == said.sha256:
+            opening.used(rows)
+            log.event("data.cached", f"{name}: its rows were in --cache.", file=name)
+            return opened(file, said.known), said.known
+    with place.full(name, folder):
+        with _written(rows) as file:
+            made, known = read(replace(place, folder=folder, into=file))
+        with rows.open("rb") as file, _written(head) as beside:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            beside.write(encode(Head(sha256=sha256, known=known)))
+    return made, known
 
-    folder: Path
-    key: str
-    name: str
 
-    @classmethod
-    def of(cls, cache: Path, path: Source, name: str, *how: object) -> "Cached":
-        """The place of a file.
+def content(path: Source, name: str) -> str:
+    """What tells a file's content from any other: its SHA-256, for which it is read, or its ETag.
 
-        Args:
-            cache: The folder of --cache.
-            path: The file.
-            name: How messages call it.
-            how: What its rows depend on besides.
+    Raises:
+        DataNotFound, AccessDenied, StoreError: As `opening.opened`.
+    """
+    if isinstance(path, Remote):
+        return repr((path.store.uri, path.entry))
+    return opening.sha256(path, name)
 
-        Raises:
-            DataNotFound, AccessDenied, StoreError: As `opening.opened`.
-        """
-        if isinstance(path, Remote):
-            content = repr((path.store.uri, path.entry))
-        else:
-            content = opening.sha256(path, name)
-        key = hashlib.sha256(repr((job.__version__, content, name, *how)).encode()).hexdigest()
-        folder = cache / "rows"
-        with opening.reading(str(folder)):
-            folder.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
-        return cls(folder=folder, key=key[:32], name=name)
 
-    @property
-    def rows(self) -> Path:
-        """The file of the rows, in Arrow's format."""
-        return self.folder / f"{self.key}.arrow"
+@contextlib.contextmanager
+def bounded(folder: str | None) -> Iterator[None]:
+    """Afterwards the folder of --cache takes no more than its share of the disk.
 
-    def head(self) -> Head | None:
-        """What is known besides the rows; None when they are not there, or were damaged since."""
+    What was not used for longest goes first; what the block has used stays.
+    """
+    since = time.time() - 1  # file systems round
+    try:
+        yield
+    finally:
+        if folder:
+            with contextlib.suppress(OSError):  # a folder that cannot be written stays as it is
+                _evict(Path(folder), since)
+
+
+def _evict(cache: Path, since: float) -> None:
+    found = [path for name in (ROWS, OBJECTS) for path in (cache / name).glob("[!.]*")]
+    known = sorted(
+        (path.stat().st_atime, path.stat().st_size, path)
+        for path in found
+        if path.suffix != ".json"
+    )
+    more = sum(size for _, size, _ in known) - SHARE * shutil.disk_usage(cache).total
+    for last, size, path in known:
+        if more <= 0 or last >= since:
+            break
+        path.with_suffix(".json").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        more -= size
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well, and is gone when it fails."""
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with unfinished.open("w+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # so that no other process sweeps it away
         try:
-            head = decode((self.folder / f"{self.key}.json").read_bytes(), Head, uri=self.name)
-            whole = opening.sha256(self.rows, self.name) == head.sha256
-        except (OSError, DataError):
-            return None
-        if not whole:
-            return None
-        log.event("data.cached", f"{self.name}: its rows were in --cache.", file=self.name)
-        return head
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[BinaryIO]:
-        """A file for the rows, which `keep` makes theirs; gone when the block fails.
-
-        Raises:
-            OSError: The disk is full.
-        """
-        path = self.folder / f".{self.key}.{secrets.token_hex(4)}"
-        with path.open("w+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # so that no other process sweeps it away
-            try:
-                yield file
-                file.flush()
-                path.replace(self.rows)
-            finally:
-                path.unlink(missing_ok=True)
-
-    def keep(self, **known: Any) -> None:
-        """Says that the rows are complete; `known` is what `Head` has besides the hash."""
-        body = encode(Head(sha256=opening.sha256(self.rows, self.name), **known))
-        path = self.folder / f"{self.key}.{secrets.token_hex(4)}.new"
-        path.write_bytes(body)
-        path.replace(self.folder / f"{self.key}.json")
+            yield file
+            file.flush()
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from job.config import DataOptions
 from job.data import labels, quality, sizing, splits
+from job.data.cache import bounded
 from job.data.dataset import Classes, Dataset, Labelled, Part, Published, Split, Tabular
 from job.data.files.listing import Found, copies, find, is_table
 from job.data.findings import WORDS, Finding
@@ -73,7 +74,8 @@ def load(
         StoreError: S3 or the disk kept failing.
     """
     _check_allowed(reading.allow)
-    dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe, like, opener)
+    with bounded(reading.cache):
+        dataset = _load(uri, test_uri, validation_split, scratch, reading, recipe, like, opener)
     return quality.checked(dataset, reading)
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,14 +86,8 @@ class Place(Protocol):
         """As `np.flatnonzero`; raises as `array`."""
         ...
 
-    def table(self, tables: Iterable[Any], name: str, file: Any = None) -> Any:
-        """One Arrow table of several with the same columns, at least one; raises as `array`.
-
-        Args:
-            tables: Its rows, some at a time.
-            name: As of `array`.
-            file: Opens the file that a stream writes them to; None for one without a name.
-        """
+    def table(self, tables: Iterable[Any], name: str) -> Any:
+        """One Arrow table of several with the same columns, at least one; raises as `array`."""
         ...
 
     def column(self, chunks: Iterable[Any], kind: Any, name: str) -> Any:
@@ -129,7 +123,7 @@ class Memory:
         """As `Place.where`."""
         return np.flatnonzero(mask)
 
-    def table(self, tables: Iterable[Any], name: str, file: Any = None) -> Any:  # noqa: ARG002
+    def table(self, tables: Iterable[Any], name: str) -> Any:  # noqa: ARG002
         """As `Place.table`."""
         import pyarrow as pa
 
@@ -154,11 +148,13 @@ class Disk:
 
     Attributes:
         folder: Where they are made.
-        cache: The folder of --cache, which keeps the rows of tables; None for none.
+        cache: The folder of --cache, which keeps the rows of files; None for none.
+        into: The file of the one array or table that is made; None for files without names.
     """
 
     folder: Path
     cache: Path | None = None
+    into: BinaryIO | None = None
     streamed = True
     threads = 2
 
@@ -168,7 +164,7 @@ class Disk:
         if not size:
             return np.empty(shape, dtype)
         self.expect_room(size, name)
-        with self._disk(name), tempfile.TemporaryFile(dir=self.folder) as file:
+        with self.full(name), self._file() as file:
             os.posix_fallocate(file.fileno(), 0, size)  # else a full disk ends the process later
             return np.memmap(file, dtype, "r+", shape=shape)
 
@@ -196,14 +192,13 @@ class Disk:
             at += len(block)
         return found
 
-    def table(self, tables: Iterable[Any], name: str, file: Any = None) -> Any:
+    def table(self, tables: Iterable[Any], name: str) -> Any:
         """As `Place.table`."""
         import pyarrow as pa
 
         rest = iter(tables)
         first = next(rest)
-        folder = self.folder if file is None else self.cache
-        with self._disk(name, folder), file or tempfile.TemporaryFile(dir=folder) as opened:
+        with self.full(name), self._file() as opened:
             with pa.ipc.new_file(opened, first.schema) as writer:
                 for table in itertools.chain([first], rest):
                     writer.write_table(table)
@@ -235,13 +230,25 @@ class Disk:
             raise self._full(name, f"{free / 2**30:.1f} GiB free, and {size / 2**30:.1f} needed")
 
     @contextlib.contextmanager
-    def _disk(self, name: str, folder: Path | None = None) -> Iterator[None]:
+    def full(self, name: str, folder: Path | None = None) -> Iterator[None]:
+        """Maps the errors of a disk without room in the block; the folder is by default its own.
+
+        Raises:
+            StoreError: It has none.
+        """
         try:
             yield
         except OSError as exc:
             if exc.errno not in SPENT:
                 raise
             raise self._full(name, str(exc.strerror), folder) from exc
+
+    def _file(self) -> contextlib.AbstractContextManager[Any]:
+        if self.into is not None:
+            self.into.truncate(0)  # of a file that is read again
+            self.into.seek(0)
+            return contextlib.nullcontext(self.into)
+        return tempfile.TemporaryFile(dir=self.folder)
 
     def _full(self, name: str, received: str, folder: Path | None = None) -> StoreError:
         return StoreError(

@@ -93,27 +93,41 @@ def test_scratch_on_a_disk_with_bad_days(bench, small_disk):
 
 
 @pytest.mark.parametrize(
-    ("name", "received"),
+    ("name", "cached", "received"),
     [
-        ("t.parquet", "GiB free"),  # before anything is read
-        ("t.csv.gz", "No space left on device"),  # its rows are not known before
+        ("t.parquet", False, "GiB free"),  # before anything is read
+        ("t.csv.gz", False, "No space left on device"),  # its rows are not known before
+        ("t.parquet", True, "No space left on device"),
+        ("t.npz", True, "GiB free"),
     ],
 )
-def test_a_stream_of_more_rows_than_the_disk_holds(name, received, small_disk, tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / name
+def test_a_stream_of_more_rows_than_the_disk_holds(
+    name, cached, received, small_disk, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("data")
+    path = folder / name
     values = np.arange(400_000) % 1000 / 8
     table = pa.table({f"x{i}": values + i for i in range(10)} | {"y": ["a", "b"] * 200_000})
     if path.suffix == ".parquet":
         pa.parquet.write_table(table, path)
+    elif path.suffix == ".npz":
+        x = np.column_stack([values] * 20).astype(np.float32)
+        np.savez_compressed(path, x_train=x, y_train=np.arange(len(x)) % 2)
     else:
         with pa.CompressedOutputStream(str(path), "gzip") as out:
             pa.csv.write_csv(table, out)
     done = subprocess.run(
-        [*small_disk.enter, PROGRAM, "data", path, "--all", "--label=y", "--feed=stream"],
+        [
+            *small_disk.enter, PROGRAM, "data", path, "--all", "--feed=stream",
+            *(["--label=y"] if path.suffix != ".npz" else []),
+            *([f"--cache={small_disk.path}/cache"] if cached else []),
+        ],
         capture_output=True, text=True, check=False,
-        env=os.environ | {"TMPDIR": str(small_disk.path)},
+        env=os.environ | {"TMPDIR": str(folder if cached else small_disk.path)},
     )  # fmt: skip
     assert done.returncode == 74, done.stdout + done.stderr
     assert "room for its rows" in failure(done)["message"]
     assert received in failure(done)["message"]
-    assert list(small_disk.seen.iterdir()) == []
+    assert list(small_disk.seen.iterdir()) == ([small_disk.seen / "cache"] if cached else [])
+    assert not [path for path in small_disk.seen.rglob("*") if path.is_file()]
+    assert list(folder.iterdir()) == [path]

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -112,6 +113,12 @@ def size(stream: BinaryIO) -> int:
     found = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     return found
+
+
+def used(path: Path) -> None:
+    """Notes the time at which a file in a cache was of use, where that can be written."""
+    with contextlib.suppress(OSError):
+        os.utime(path, (time.time(), path.stat().st_mtime))
 
 
 def sha256(path: Source, name: str) -> str:

@@ -16,6 +16,9 @@ from job.storage import Entry, Store, replaced
 DOWNLOADS = 16
 """Objects fetched at once; there may be many small ones."""
 
+OBJECTS = "objects"
+"""Where they go, below scratch."""
+
 SCHEMES = {"s3", "s3a", "s3n"}
 
 PROGRESS_SECONDS = 5.0
@@ -37,7 +40,7 @@ def fetch(store: Store, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
         AccessDenied: An object may not be read.
         StoreError: Storage kept failing, the disk is full, or an object is not what was listed.
     """
-    root, place = store.uri, scratch / "objects"
+    root, place = store.uri, scratch / OBJECTS
     with opening.reading(str(place)):
         place.mkdir(parents=True, exist_ok=True)
         there = {path.name.partition(".")[0]: path for path in place.iterdir()}
@@ -47,7 +50,10 @@ def fetch(store: Store, wanted: Sequence[Entry], scratch: Path) -> list[Path]:
         with opening.reading(
             str(place)
         ):  # the hash in its name tells a file that was damaged since
-            return path is not None and path.suffix == f".{_content_of(path)}"
+            if path is None or path.suffix != f".{_content_of(path)}":
+                return False
+            opening.used(path)
+            return True
 
     def one(entry: Entry) -> Path:
         unfinished = place / f".{_object_name(root, entry)}.{secrets.token_hex(4)}"

@@ -41,6 +41,7 @@ class StoredArray:
         dtype: As in the file, byte order included.
         shape: At least one row and one element in each.
         fortran_order: The first axis varies fastest.
+        member: Its name in the file, if that has several.
 
     Raises:
         DataError: The header announces nothing that could be rows.
@@ -51,6 +52,7 @@ class StoredArray:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran_order: bool = False
+    member: str = ""
 
     def __post_init__(self) -> None:
         good = all(1 <= size < 2**63 for size in self.shape) and self.dtype.itemsize >= 1
@@ -107,7 +109,7 @@ class StoredArray:
         )
 
 
-def announce(stream: BinaryIO, name: str) -> StoredArray:
+def announce(stream: BinaryIO, name: str, member: str = "") -> StoredArray:
     """Reads the header of an .npy file.
 
     Raises:
@@ -135,4 +137,5 @@ def announce(stream: BinaryIO, name: str) -> StoredArray:
         dtype=dtype,
         shape=shape,
         fortran_order=fortran_order and len(shape) > 1,
+        member=member,
     )

@@ -58,7 +58,7 @@ def read(found: Found, part: Part, place: Place = MEMORY) -> Labelled:
     images, label = found.sources(keys, flying=place.streamed)
     images_name, label_name = found.names(keys)
     with opening.opened(images, images_name) as stream:
-        x = values.read(announce(opening.unpacked(stream), images_name), place)
+        x = values.read(announce(opening.unpacked(stream), images_name), place, images)
     with opening.opened(label, label_name) as stream:
         y = labels.read(announce(opening.unpacked(stream), label_name))
     return Labelled(name=f"{found.uri.rstrip('/')}/{PREFIX[part]}-*", x=x, labels=y)

@@ -1,6 +1,7 @@
 """Images (PNG, JPEG, WebP, BMP, GIF, TIFF and more) → uint8 pixels, through Pillow."""
 
 import contextlib
+import hashlib
 import io
 import struct
 import warnings
@@ -9,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data import hashing
+from job.data import cache, hashing
 from job.data.files import opening
 from job.data.files.opening import Source
 from job.data.files.ranges import Remote
@@ -103,8 +104,21 @@ def shape_of(known: Sequence[Header], size: tuple[int, ...]) -> tuple[int, ...]:
     return size if all(header.grey for header in known) else (*size, 3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What is known of decoded images besides their pixels; see `Pixels`."""
+
+    shape: tuple[int, ...]
+    damaged: tuple[tuple[int, str], ...]
+    resized: int
+
+
 def pixels(
-    paths: Sequence[Source], names: Sequence[str], shape: tuple[int, ...], place: Place = MEMORY
+    paths: Sequence[Source],
+    names: Sequence[str],
+    shape: tuple[int, ...],
+    place: Place = MEMORY,
+    hashes: NDArray[np.uint64] | None = None,
 ) -> Pixels:
     """Decodes images and resizes those of another size.
 
@@ -113,24 +127,42 @@ def pixels(
         names: How messages call them.
         shape: (height, width) for grey levels, or (height, width, 3).
         place: Where they go.
+        hashes: Of their headers, where the pixels may be kept in --cache.
 
     Raises:
         DataError: They do not fit into memory.
         AccessDenied, StoreError: As `opening.opened`; the disk has no room for them.
     """
-    x = place.array((len(paths), *shape), np.uint8, str(names[0]))
 
-    def one(row: int) -> bool:
-        x[row], resized = _decoded(paths[row], names[row], shape)
-        return resized
+    def made(place: Place) -> tuple[NDArray[np.uint8], Decoded]:
+        x = place.array((len(paths), *shape), np.uint8, str(names[0]))
 
-    results = _each(one, list(range(len(paths))), _threads(paths))
-    damaged = {row: done for row, done in enumerate(results) if isinstance(done, Damaged)}
-    kept = [row for row in range(len(x)) if row not in damaged]
-    for to, row in enumerate(kept):
-        if to != row:
-            x[to] = x[row]
-    return Pixels(x=x[: len(kept)], damaged=damaged, resized=results.count(True))
+        def one(row: int) -> bool:
+            x[row], resized = _decoded(paths[row], names[row], shape)
+            return resized
+
+        results = _each(one, list(range(len(paths))), _threads(paths))
+        damaged = {row: str(done) for row, done in enumerate(results) if isinstance(done, Damaged)}
+        kept = [row for row in range(len(x)) if row not in damaged]
+        for to, row in enumerate(kept):
+            if to != row:
+                x[to] = x[row]
+        x = x[: len(kept)]
+        return x, Decoded(
+            shape=x.shape, damaged=tuple(damaged.items()), resized=results.count(True)
+        )
+
+    def mapped(file: BinaryIO, known: Decoded) -> NDArray[np.uint8]:
+        return np.memmap(file, np.uint8, "r", shape=known.shape)
+
+    if hashes is None:
+        x, known = made(place)
+    else:
+        content = hashlib.sha256(hashes.tobytes()).hexdigest
+        how = ("pixels", shape)
+        x, known = cache.kept(place, content, str(names[0]), how, Decoded, made, mapped)
+    damaged = {row: Damaged(why) for row, why in known.damaged}
+    return Pixels(x=x, damaged=damaged, resized=known.resized)
 
 
 def _threads(paths: Sequence[Source]) -> int:

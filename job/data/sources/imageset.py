@@ -148,7 +148,13 @@ def read(
                 f"{source.uri}: expected images to {part} on. Received: none of {len(files)}.",
                 hint="Give more images, another --test-split, or a --test-data of your own.",
             )
-        decoded = images.pixels([paths[i] for i in at], [names[i] for i in at], shape, place)
+        decoded = images.pixels(
+            [paths[i] for i in at],
+            [names[i] for i in at],
+            shape,
+            place,
+            np.array([h.hash for i in at if isinstance(h := headers[i], Header)], np.uint64),
+        )
         bad |= {at[row]: why for row, why in decoded.damaged.items()}
         resized += decoded.resized
         done.append((decoded.x, np.delete(chosen, list(decoded.damaged))))

@@ -70,7 +70,7 @@ def read(uri: str, path: Source, part: Part, place: Place = MEMORY) -> Labelled:
                 else f"Add {x_key} and {y_key} to it, or name a test set with --test-data.",
             )
         with _array(archive, uri, x_key) as array:
-            x = values.read(array, place)
+            x = values.read(array, place, path)
         with _array(archive, uri, y_key) as array:
             y = labels.read(array)
     return Labelled(name=f"{uri}: {x_key}", x=x, labels=y)
@@ -100,7 +100,7 @@ def rows(uri: str, path: Source) -> Iterator[StoredArray]:
 def _array(archive: zipfile.ZipFile, uri: str, key: str) -> Iterator[StoredArray]:
     member = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
     with archive.open(member) as stream:
-        yield arrays.announce(stream, f"{uri}: {key}")  # type: ignore[arg-type]
+        yield arrays.announce(stream, f"{uri}: {key}", key)  # type: ignore[arg-type]
 
 
 def _keys(archive: zipfile.ZipFile) -> list[str]:

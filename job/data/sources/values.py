@@ -1,11 +1,15 @@
 """Numbers as the model takes them: uint8 as it is, anything else as finite float32."""
 
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import cache
 from job.data.dataset import Inputs
+from job.data.files.opening import Source
 from job.data.place import MEMORY, Place
 from job.data.sources.arrays import StoredArray
 from job.errors import DataError
@@ -14,8 +18,21 @@ UINT8 = np.dtype(np.uint8)
 FLOAT32 = np.dtype(np.float32)
 
 
-def read(array: StoredArray, place: Place = MEMORY) -> Inputs:
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What is known of an array besides its elements."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read(array: StoredArray, place: Place = MEMORY, source: Source | None = None) -> Inputs:
     """Reads an array of input rows into its place, converting block by block.
+
+    Args:
+        array: The array, of which the header was read.
+        place: Where the rows go.
+        source: The file, where its rows may be kept in --cache.
 
     Raises:
         StoreError: The disk has no room for it.
@@ -29,10 +46,24 @@ def read(array: StoredArray, place: Place = MEMORY) -> Inputs:
             hint="If each row is one number, save x.reshape(-1, 1).",
         )
     dtype = UINT8 if array.dtype == UINT8 else FLOAT32
-    x: Inputs = place.array(array.shape, dtype, array.name)
-    for first, block in array.blocks():
-        x[first : first + len(block)] = convert(block, dtype, first=first, name=array.name)
-    return x
+
+    def made(place: Place) -> tuple[Inputs, Form]:
+        x: Inputs = place.array(array.shape, dtype, array.name)
+        for first, block in array.blocks():
+            x[first : first + len(block)] = convert(block, dtype, first=first, name=array.name)
+        return x, Form(dtype=dtype.str, shape=array.shape)
+
+    if source is None:
+        return made(place)[0]
+    content = partial(cache.content, source, array.name)
+    how = ("array", array.member)
+    return cache.kept(place, content, array.name, how, Form, made, mapped)[0]
+
+
+def mapped(file: BinaryIO, form: Form) -> Inputs:
+    """The array in a file, memory-mapped."""
+    found: Inputs = np.memmap(file, form.dtype, "r", shape=form.shape)
+    return found
 
 
 def check_kind(array: StoredArray) -> None:

@@ -5,7 +5,8 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from job.config.csv import Csv
-from job.data.cache import Cached
+from job.data import cache
 from job.data.files import layout, opening
 from job.data.files.listing import Found
 from job.data.files.opening import Source
@@ -108,41 +109,41 @@ def _expect_tables(found: Found, keys: tuple[str, ...]) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What is known of a file besides its rows; see `Part`."""
+
+    written: tuple[str, ...]
+    index: tuple[str, ...]
+    delimiter: str
+    findings: tuple[Finding, ...]
+
+
 def _passed(
     key: str, path: Source, name: str, said: Csv, known: frozenset[str], place: Place
 ) -> Part:
     """A file that passes through memory block by block."""
     added = _partition(key, name)
-    cached = None
-    if place.cache:
-        cached = Cached.of(place.cache, path, name, said, sorted(known), sorted(added.items()))
-        head = cached.head()
-        if head:
-            return Part(
-                name=name,
-                table=mapped(cached.rows),
-                written=head.written,
-                index=head.index,
-                delimiter=head.delimiter,
-                findings=head.findings,
-            )
-    typed, quoted = csvtext.NUMBERS, True
-    while True:
-        parts = _parts(key, path, name, said, known, typed=typed, quoted=quoted, strict=True)
-        try:
-            return _settled(parts, added, name, place, cached)
-        except csvtext.Misread as again:
-            typed, quoted = again.typed, again.quoted
+
+    def read(place: Place) -> tuple[Any, Beside]:
+        typed, quoted = csvtext.NUMBERS, True
+        while True:
+            parts = _parts(key, path, name, said, known, typed=typed, quoted=quoted, strict=True)
+            try:
+                return _settled(parts, added, name, place)
+            except csvtext.Misread as again:
+                typed, quoted = again.typed, again.quoted
+
+    how = name, said, sorted(known), sorted(added.items())
+    content = partial(cache.content, path, name)
+    table, beside = cache.kept(place, content, name, how, Beside, read, lambda f, _: mapped(f))
+    return Part(name=name, table=table, **vars(beside))
 
 
 def _settled(
-    parts: Iterator[Part],
-    added: dict[str, str | None],
-    name: str,
-    place: Place,
-    cached: Cached | None,
-) -> Part:
-    """One part of those of a file, in its place or in the cache."""
+    parts: Iterator[Part], added: dict[str, str | None], name: str, place: Place
+) -> tuple[Any, Beside]:
+    """The rows of the parts of a file, in their place, and what is known besides."""
     first = next(parts)
     findings = list(first.findings)
 
@@ -152,16 +153,12 @@ def _settled(
             findings.extend(part.findings)
             yield _extended(part.table, added)
 
-    table = place.table(tables(), name, cached.writing() if cached else None)
-    part = replace(first, table=table, findings=tuple(findings))
-    if cached:
-        cached.keep(
-            written=part.written,
-            index=part.index,
-            delimiter=part.delimiter,
-            findings=part.findings,
-        )
-    return part
+    return place.table(tables(), name), Beside(
+        written=first.written,
+        index=first.index,
+        delimiter=first.delimiter,
+        findings=tuple(findings),
+    )
 
 
 def _part(key: str, path: Source, name: str, said: Csv, known: frozenset[str]) -> Part:

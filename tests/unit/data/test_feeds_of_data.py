@@ -2,6 +2,8 @@
 
 import gzip
 import itertools
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +19,7 @@ from data_files import arrays, load, refused, write_idx, write_npz
 from PIL import Image
 from proxy import Fault
 
-from job.data import hashing, place, splits
+from job.data import cache, hashing, place, splits
 from job.data.files import ranges
 from job.data.place import Disk
 from job.data.table import fit, frame, split
@@ -184,6 +186,20 @@ def images(folder):
     return folder
 
 
+def written_or_drawn(folder, kind):
+    """What --data names, of a table, of arrays or of images, and the other options."""
+    rng = np.random.default_rng(0)
+    if kind == "npz":
+        x, y = rng.normal(size=(900, 6, 5)), rng.integers(0, 3, 900)
+        return write_npz(folder / "rows.npz", x_train=x, y_train=y), {}
+    if kind == "idx":
+        return write_idx(folder / "idx", arrays(9000), packed=True), {}
+    if kind == "images":
+        return images(folder / "animals"), {}
+    (folder / "data").mkdir()
+    return written(folder / "data", kind), {"label": LABELS.get(kind, "y")}
+
+
 @pytest.fixture
 def small_ranges(monkeypatch):
     for name, size in (("MOST_BYTES", 20_000), ("LEAST_BYTES", 1000), ("BUDGET_BYTES", 160_000)):
@@ -213,20 +229,7 @@ def flaky(s3, monkeypatch):
 @pytest.mark.usefixtures("small_ranges")
 @pytest.mark.parametrize("kind", [*KINDS, "npz", "idx", "images"])
 def test_a_stream_from_s3_is_read_in_flight(kind, tmp_path, s3, s3_uri, flaky):
-    rng, more = np.random.default_rng(0), {}
-    if kind == "npz":
-        path = write_npz(
-            tmp_path / "rows.npz",
-            x_train=rng.normal(size=(900, 6, 5)),
-            y_train=rng.integers(0, 3, 900),
-        )
-    elif kind == "idx":
-        path = write_idx(tmp_path / "idx", arrays(9000), packed=True)
-    elif kind == "images":
-        path = images(tmp_path / "animals")
-    else:
-        (tmp_path / "data").mkdir()
-        path, more = written(tmp_path / "data", kind), {"label": LABELS.get(kind, "y")}
+    path, more = written_or_drawn(tmp_path, kind)
     one = load(path, feed="memory", **more)
     other = load(put(s3, s3_uri, path), feed="stream", **more)  # its scratch folder cannot be made
     same(one, replace(other, findings=one.findings))
@@ -332,32 +335,75 @@ def test_folds_are_the_same_where_keys_do_not_fit_into_memory(tmp_path, shift):
     assert one.dtype == other.dtype
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "parts"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "parts", "npz", "idx", "images"])
 def test_a_file_that_passed_in_is_not_read_again(tmp_path, caplog, kind):
-    (tmp_path / "data").mkdir()
-    uri, cache = written(tmp_path / "data", kind), tmp_path / "cache"
+    (uri, more), cache = written_or_drawn(tmp_path, kind), tmp_path / "cache"
 
     def again():
         caplog.clear()
         with caplog.at_level("INFO"):
-            found = load(uri, label="y", feed="stream", cache=str(cache))
+            found = load(uri, feed="stream", cache=str(cache), **more)
         return found, sum("in --cache" in line for line in caplog.messages)
 
     (one, none), (other, every) = again(), again()
-    same(load(uri, label="y", feed="memory"), one)
-    same(load(uri, label="y", feed="memory"), other)
-    files = 2 if kind == "parts" else 1
+    same(load(uri, feed="memory", **more), one)
+    same(load(uri, feed="memory", **more), other)
+    files = 2 if kind in ("parts", "idx", "images") else 1
     assert (none, every) == (0, files)
 
     (cache / "rows" / f".{'0' * 32}.1234").write_bytes(b"of a process that was killed")
-    rows = min((cache / "rows").glob("*.arrow"))
+    rows = min((cache / "rows").glob("*.rows"))
     body = bytearray(rows.read_bytes())
     body[len(body) // 2] ^= 1
     rows.write_bytes(body)
     mended, hits = again()
     assert (mended.digest, hits) == (one.digest, files - 1)
     assert again()[1] == files
-    assert {path.suffix for path in (cache / "rows").iterdir()} == {".arrow", ".json"}
+    assert {path.suffix for path in (cache / "rows").iterdir()} == {".rows", ".json"}
+
+
+def test_the_cache_keeps_what_was_used_last(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    data = {}
+    for kind in ("csv", "npz", "parts"):
+        (tmp_path / kind).mkdir()
+        data[kind] = written_or_drawn(tmp_path / kind, kind)
+
+    def files():
+        return set((folder / "rows").glob("*"))
+
+    def read(kind):
+        for path in files():
+            os.utime(path, (path.stat().st_atime - 60, 0))
+        path, more = data[kind]
+        load(path, feed="stream", cache=str(folder), **more)
+
+    (folder / "objects").mkdir(parents=True)
+    stale = folder / "objects" / "of.old"
+    stale.write_bytes(bytes(1000))
+    os.utime(stale, (0, 0))
+    read("npz")
+    first = files()
+    read("csv")
+    both = files()
+    read("npz")
+    assert files() == both > first
+    assert stale.exists()
+
+    def size(some):
+        return sum(path.stat().st_size for path in some if path.suffix == ".rows")
+
+    monkeypatch.setattr(cache, "SHARE", size(both) / shutil.disk_usage(folder).total)
+    read("npz")
+    assert files() == both
+    assert not stale.exists()
+    read("parts")
+    assert files() > first
+    assert not files() & (both - first)  # what was not used for longest
+    monkeypatch.setattr(cache, "SHARE", 0)
+    read("parts")
+    assert not files() & both
+    assert len(files()) == 4  # what this run has used stays
 
 
 def test_another_way_to_read_a_file_is_another_one_in_the_cache(tmp_path):
