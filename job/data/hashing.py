@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.data.place import BLOCK_ROWS
+from job.data.place import BLOCK_ROWS, MEMORY, Place
 
 Hashes = NDArray[np.uint64]
 
-CACHED = 1 << 14
-"""Rows that are mixed at once: what the processor's cache holds."""
+SLOTS, MOST_BITS = 16, 26
+"""Places for each test row where training rows are looked for, and bits of the number of all."""
 
 
 def number(text: str) -> float:
@@ -68,20 +68,30 @@ def add(
         meaning: The number that a text stands for; NaN for none.
         out: Take them out again.
     """
-    salt = _text(name.encode())
-    for start, values in _values(array, meaning):
-        present = values != 0
-        values += salt
-        found = mixed(values)
-        found *= present
+    change = np.subtract if out else np.add
+    for start, found in _values(array, _text(name.encode()), meaning):
         sums = total[start : start + len(found)]
-        (np.subtract if out else np.add)(sums, found, out=sums)
+        change(sums, found, out=sums)
 
 
 def mix(total: Hashes) -> None:
     """Mixes sums into the hashes of their rows, in place."""
+    spare = np.empty(min(len(total), BLOCK_ROWS), np.uint64)
     for start in range(0, len(total), BLOCK_ROWS):
-        total[start : start + BLOCK_ROWS] = mixed(total[start : start + BLOCK_ROWS])
+        part = total[start : start + BLOCK_ROWS]
+        shifted = spare[: len(part)]
+        part ^= np.right_shift(part, np.uint64(30), out=shifted)
+        part *= np.uint64(0xBF58476D1CE4E5B9)
+        part ^= np.right_shift(part, np.uint64(27), out=shifted)
+        part *= np.uint64(0x94D049BB133111EB)
+        part ^= np.right_shift(part, np.uint64(31), out=shifted)
+
+
+def mixed(z: Hashes) -> Hashes:
+    """(n,) the same bits, mixed; a fresh array."""
+    found = z.copy()
+    mix(found)
+    return found
 
 
 def contents(items: list[bytes]) -> Hashes:
@@ -100,10 +110,29 @@ def held_out(hashes: Hashes, share: float) -> NDArray[np.bool_]:
     return hashes < np.uint64(int(share * 2**64))
 
 
-def duplicates(known: Hashes, test: Hashes) -> int:
-    """How many test rows also occur among the training rows, whose hashes are sorted."""
+def duplicates(train: Hashes, test: Hashes, place: Place = MEMORY) -> int:
+    """How many test rows also occur among the training rows.
+
+    Only the training rows that share their first bits with a test row are sorted, in their place.
+    """
+    if not len(train) or not len(test):
+        return 0
+    bits = min((SLOTS * len(test)).bit_length(), MOST_BITS)
+
+    def slot(hashes: Hashes) -> NDArray[np.int64]:
+        return (hashes >> np.uint64(64 - bits)).view(np.int64)
+
+    taken = np.zeros(1 << bits, np.bool_)
+    for start in range(0, len(test), BLOCK_ROWS):
+        taken[slot(test[start : start + BLOCK_ROWS])] = True
+    near = np.empty(len(train), np.bool_)
+    for start in range(0, len(train), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        np.take(taken, slot(train[rows]), out=near[rows], mode="clip")
+    known = place.taken(train, place.where(near, "duplicates"), "duplicates")
     if not len(known):
         return 0
+    known.sort()
     count = 0
     for start in range(0, len(test), BLOCK_ROWS):
         block = test[start : start + BLOCK_ROWS]
@@ -112,8 +141,10 @@ def duplicates(known: Hashes, test: Hashes) -> int:
     return count
 
 
-def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, Hashes]]:
-    """The first row of each block, and (n,) never 0 but for missing values; a fresh array."""
+def _values(
+    array: Any, salt: np.uint64, meaning: Callable[[str], float]
+) -> Iterator[tuple[int, Hashes]]:
+    """The first row of each block, and (n,) hashes of its values with a column's; 0 for missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -125,7 +156,7 @@ def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, 
         one = array.num_chunks == 1
         array = array.chunk(0) if one else array.unify_dictionaries().combine_chunks()
     if pa.types.is_dictionary(array.type):
-        table = np.append(_texts(array.dictionary, meaning), np.uint64(0))
+        table = np.append(_salted(_texts(array.dictionary, meaning), salt), np.uint64(0))
         array = array.indices
         for start in range(0, len(array), BLOCK_ROWS):
             codes = pc.fill_null(array.slice(start, BLOCK_ROWS), len(table) - 1)
@@ -137,9 +168,9 @@ def _values(array: Any, meaning: Callable[[str], float]) -> Iterator[tuple[int, 
             block = block.cast(pa.int64())
         floats = block.cast(pa.float64(), safe=False)  # NumPy has NaN for null
         if isinstance(floats, pa.ChunkedArray):
-            yield start, _numeric(floats.to_numpy())
+            yield start, _salted(_numeric(floats.to_numpy()), salt)
         else:
-            yield start, _numeric(floats.to_numpy(zero_copy_only=False))
+            yield start, _salted(_numeric(floats.to_numpy(zero_copy_only=False)), salt)
 
 
 def _texts(distinct: Any, meaning: Callable[[str], float]) -> Hashes:
@@ -154,26 +185,27 @@ def _texts(distinct: Any, meaning: Callable[[str], float]) -> Hashes:
 
 def _numeric(floats: NDArray[np.float64]) -> Hashes:
     """(n,) never 0 but for NaN."""
-    bits = (floats + 0.0).view(np.uint64)  # -0.0 becomes 0.0
-    bits ^= np.uint64(0x9E3779B97F4A7C15)
-    hashes = mixed(bits)
+    hashes = (floats + 0.0).view(np.uint64)  # -0.0 becomes 0.0
+    hashes ^= np.uint64(0x9E3779B97F4A7C15)
+    mix(hashes)
     hashes |= np.uint64(1)
-    return np.multiply(hashes, ~np.isnan(floats), out=hashes)
+    return _without(hashes, np.isnan(floats))
+
+
+def _salted(values: Hashes, salt: np.uint64) -> Hashes:
+    """(n,) the same with a column's; 0 where they are."""
+    missing = values == 0
+    values += salt
+    mix(values)
+    return _without(values, missing)
+
+
+def _without(hashes: Hashes, missing: NDArray[np.bool_]) -> Hashes:
+    if missing.any():
+        hashes[missing] = 0
+    return hashes
 
 
 def _text(data: Any) -> np.uint64:
     digest = hashlib.blake2b(data, digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "little") | 1)
-
-
-def mixed(z: Hashes) -> Hashes:
-    """(n,) the same bits, mixed; a fresh array."""
-    mixed = np.empty(len(z), np.uint64)
-    for first in range(0, len(z), CACHED):
-        part = z[first : first + CACHED]
-        part = part ^ (part >> np.uint64(30))
-        part *= np.uint64(0xBF58476D1CE4E5B9)
-        part ^= part >> np.uint64(27)
-        part *= np.uint64(0x94D049BB133111EB)
-        mixed[first : first + CACHED] = part ^ (part >> np.uint64(31))
-    return mixed

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from job.data import memory
 from job.errors import StoreError
+from job.process.cores import cores
 
 SPENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a disk without room answers."""
@@ -100,7 +101,11 @@ class Memory:
 
     streamed = False
     cache: Path | None = None
-    threads = 4
+
+    @property
+    def threads(self) -> int:
+        """As `Place.threads`: more than the cores would wait for each other's Python."""
+        return min(4, cores())
 
     def array(self, shape: tuple[int, ...], dtype: Any, name: str) -> NDArray[Any]:
         """As `Place.array`."""

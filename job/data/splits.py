@@ -52,12 +52,13 @@ def stratified(y: NDArray[np.int32], share: float, name: str, place: Place = MEM
     """
     each = counts(y, int(y.max()) + 1)
     held = np.minimum((each * share + 0.5).astype(np.int64), np.maximum(each - 1, 0))
+    small = np.min_scalar_type(len(each))  # NumPy counts numbers of 16 bits, and sorts larger ones
     out = np.empty(len(y), np.bool_)
     before = np.zeros(len(each), np.int64)  # rows of each class, in the blocks before
     for start in range(0, len(y), BLOCK_ROWS):
         block = y[start : start + BLOCK_ROWS]
         here = np.bincount(block, minlength=len(each))
-        order = np.argsort(block, kind="stable")
+        order = np.argsort(block.astype(small), kind="stable")
         rank = np.arange(len(block)) + np.repeat(before - (np.cumsum(here) - here), here)
         out[start + order] = rank >= np.repeat(each - held, here)
         before += here

@@ -14,6 +14,7 @@ from typing import Literal
 
 from job.config import Device
 from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
+from job.process.cores import cores
 from job.process.log import WARNING, event
 
 FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
@@ -254,7 +255,7 @@ def _gpu(xla: bool, *, insist: bool, count: int | None) -> DeviceInfo | None:
     return DeviceInfo(
         kind="gpu",
         name=proof.name,
-        cores=_cores(),
+        cores=cores(),
         driver=proof.driver,
         cuda=proof.cuda,
         compute_capability=proof.compute_capability,
@@ -270,7 +271,7 @@ def _cpu(count: int) -> DeviceInfo:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.split(":", 1)[1] for line in lines if line.startswith("model name")), "")
     return DeviceInfo(
-        kind="cpu", name=name.strip() or os.uname().machine, cores=_cores(), count=count
+        kind="cpu", name=name.strip() or os.uname().machine, cores=cores(), count=count
     )
 
 
@@ -281,20 +282,14 @@ def _split(count: int) -> None:
     (cpu,) = tf.config.list_physical_devices("CPU")
     if len(tf.config.get_logical_device_configuration(cpu) or ()) == count:
         return
-    if count > _cores():
+    if count > cores():
         raise DeviceUnavailable(
-            f"--devices: expected at most {_cores()}, one for each processor core. "
+            f"--devices: expected at most {cores()}, one for each processor core. "
             f"Received: {count}.",
             hint="Ask for fewer --devices; those of a CPU are virtual and no faster than one.",
         )
     parts = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, parts)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cause(exc: Exception) -> str:

@@ -100,11 +100,7 @@ def _may_name_images(found: Found, reading: DataOptions) -> bool:
         from job.data.table import reader
 
         with reader.arrow_errors(name):
-            blocks = reader.batches(key, path, name, reading.dialect, reading.named())
-            first = next((table for table, *_ in blocks if table.num_rows), None)
-            if first is None:
-                return False
-            first = first.slice(0, SAMPLE_ROWS)
+            first = reader.texts(key, path, name, SAMPLE_ROWS)
             columns = dict(zip(first.column_names, first.columns, strict=True))
             return _column(columns, reading) is not None
     with opening.opened(path, name) as stream:

@@ -15,7 +15,7 @@ from job.data.schema import MISSING_INTEGER, MISSING_TEXT, Column, Schema
 from job.data.table import kinds, words
 from job.data.table.frame import Frame, blocks
 
-WINDOW = 1 << 20
+WINDOW = 1 << 21
 """Values that are brought into form at once."""
 
 Raw = dict[str, NDArray[Any]]

@@ -20,7 +20,7 @@ from job.data.findings import Finding, sentence
 from job.data.place import BLOCK_ROWS, MEMORY, Place
 from job.data.schema import Column, Kind, Schema
 from job.data.table import dates, words
-from job.data.table.frame import Frame, blocks, taken
+from job.data.table.frame import FIRST, Frame, blocks, taken
 from job.data.table.kinds import FEW, Typed, bounds, coded
 from job.errors import DataError, UsageError
 
@@ -156,6 +156,9 @@ def useless(name: str, seen: Any, reading: DataOptions, place: Place) -> Finding
     if pa.types.is_floating(seen.type) and not whole:
         constant = not seen.null_count and _is_constant(present)
         return Finding(code="constant-column", column=name) if constant else None
+    named = bool(IDENTIFIER.match(name) or IDENTIFIER_IN_CAPITALS.match(name))
+    if not named and _repeats(present):
+        return None
     count = distinct(present, place)
     if count + bool(seen.null_count) < 2:
         if count and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
@@ -168,7 +171,6 @@ def useless(name: str, seen: Any, reading: DataOptions, place: Place) -> Finding
         return Finding(code="free-text", column=name, count=count, of=len(present))
     if not whole:
         return None
-    named = bool(IDENTIFIER.match(name) or IDENTIFIER_IN_CAPITALS.match(name))
     identifier = Finding(code="identifier", column=name, count=count, of=len(present))
     if named and count > len(present) / 2:
         return identifier
@@ -298,6 +300,16 @@ def _different(blocks: Iterable[NDArray[Any]], count: int, place: Place) -> int:
     return 1 + sum(int(np.count_nonzero(each[1:] != each[:-1])) for each in steps)
 
 
+def _repeats(present: Any) -> bool:
+    """Whether the first values say that others repeat them, and are not all the same."""
+    first = present.slice(0, FIRST)
+    if pa.types.is_dictionary(present.type):
+        chunks = present.chunks if isinstance(present, pa.ChunkedArray) else [present]
+        texts = sum(len(chunk.dictionary) for chunk in chunks)
+        return 2 * texts <= len(present) and distinct(first) > 1
+    return 1 < distinct(first) < len(first)
+
+
 def _present(seen: Any, place: Place) -> Any:
     """The values that are not missing."""
     if not place.streamed or not seen.null_count:
@@ -343,6 +355,8 @@ def _kind(seen: Any, place: Place) -> Kind:
     # Whole numbers become floats where some are missing.
     if pa.types.is_floating(seen.type) and not (seen.null_count and _is_whole(present)):
         return "number"
+    if distinct(present.slice(0, FIRST)) > FEW:
+        return "number"  # and all need not be counted
     return "category" if distinct(present, place) <= FEW else "number"
 
 

@@ -179,7 +179,7 @@ def _codes(name: str, raw: Any) -> tuple[Finding, ...]:
     code = pc.match_substring_regex(texts.dictionary, CODE)
     if not pc.any(code).as_py():
         return ()
-    rows = _counts(texts)
+    rows = counts(texts)
     count = int(rows[code.to_numpy(zero_copy_only=False)].sum())
     of = int(rows.sum())
     widths = pc.unique(pc.utf8_length(texts.dictionary))
@@ -280,8 +280,11 @@ def coded(raw: Any) -> Any:
         if found.num_chunks == 0:
             return pa.array([], raw.type).dictionary_encode()
         if found.num_chunks == 1:
-            return found.chunk(0)
-        found = found.unify_dictionaries().combine_chunks()
+            found = found.chunk(0)
+        else:
+            found = found.unify_dictionaries().combine_chunks()
+    if found.dictionary.null_count:  # which a file may have for a text
+        found = found.cast(found.type.value_type).dictionary_encode()
     return found
 
 
@@ -459,7 +462,7 @@ def _of_texts(
 ) -> Typed:
     coded = _coded(raw, parsing)
     texts = coded.dictionary
-    rows = _counts(coded)
+    rows = counts(coded)
     empty = _is_in(texts, ("", *parsing.missing))
     sign = _is_in(texts, SIGNS) & ~empty
     present = ~empty & ~sign
@@ -601,7 +604,8 @@ def _coded(raw: Any, parsing: Parsing) -> Any:
     return pa.DictionaryArray.from_arrays(again.indices.take(found.indices), again.dictionary)
 
 
-def _counts(coded: Any) -> NDArray[np.int64]:
+def counts(coded: Any) -> NDArray[np.int64]:
+    """(texts,) how often each text of a dictionary array occurs."""
     at = coded.indices.drop_null().to_numpy(zero_copy_only=False)
     return np.bincount(at, minlength=len(coded.dictionary))
 

@@ -184,23 +184,27 @@ def _coded(
                 hint="Write longer ones as text.",
             )
     kind = raw.type
-    if kinds.is_text(kind):
-        kind = pa.string()
-    elif pa.types.is_floating(kind):
+    if pa.types.is_floating(kind):
         filled = (block for block in blocks(raw) if block.null_count < len(block))
         kind = pa.int64() if all(map(kinds.is_whole, filled)) else pa.string()
     indices = place.array((len(raw),), np.int32, frame.name)
     at: dict[str, int] = {}
     start = empty = 0
     for block in blocks(raw):
-        values = block if block.type == kind else block.cast(kind, safe=False)
-        empty += values.null_count
         if kinds.is_text(raw.type):
-            empty += int(pc.sum(pc.equal(values, "")).as_py() or 0)
+            values = kinds.coded(block)
+            blank = pc.equal(values.dictionary, "").to_numpy(zero_copy_only=False)
+            empty += int(kinds.counts(values)[blank].sum())
+        else:
+            values = block if block.type == kind else block.cast(kind, safe=False)
+        empty += values.null_count
         coded = kinds.as_text(values, parsing)
-        found = [at.setdefault(text, len(at)) for text in coded.dictionary.to_pylist()]
-        codes = pc.fill_null(coded.indices, len(found)).to_numpy(zero_copy_only=False)
-        indices[start : start + len(block)] = np.array([*found, -1], np.int32)[codes]
+        used = coded.indices.unique().drop_null()  # a dictionary may have more
+        texts = coded.dictionary.take(used).to_pylist()
+        table = np.full(len(coded.dictionary) + 1, -1, np.int32)
+        table[used.to_numpy()] = [at.setdefault(text, len(at)) for text in texts]
+        codes = pc.fill_null(coded.indices, len(coded.dictionary))
+        indices[start : start + len(block)] = table[codes.to_numpy(zero_copy_only=False)]
         start += len(block)
     return list(at), indices, empty
 

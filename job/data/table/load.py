@@ -192,7 +192,7 @@ def _load(
         fit_rows=fit_at,
         validation_rows=validation_rows,
         test=Split(x=test_x, y=test_y),
-        duplicates=_duplicates(train_twins, test_twins, place),
+        duplicates=hashing.duplicates(train_twins, test_twins, place),
         held_out_of=len(frame) if split_by else None,
         findings=merged(findings),
         table=Tabular(schema=schema, source=source, keys=train_twins if keys is None else keys),
@@ -524,14 +524,6 @@ def _hashes(
             hashing.add(total, name, arrays[name], meaning=hashing.no_number)
     hashing.mix(total)
     return total
-
-
-def _duplicates(train: hashing.Hashes, test: hashing.Hashes, place: Place) -> int:
-    """How many test rows also occur among the training rows, whose order stays as it is."""
-    known = place.array(train.shape, train.dtype, "duplicates")
-    known[...] = train
-    known.sort()
-    return hashing.duplicates(known, test)
 
 
 def _digest(

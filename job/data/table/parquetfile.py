@@ -1,5 +1,6 @@
 """Parquet and Arrow files → columns of text, int64, float64, bool, dates and times."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,28 @@ def batches(path: Source, name: str) -> Iterator[Part]:
                 yield ready
         except (pa.ArrowException, *DAMAGE) as exc:
             raise _damage(exc, file, name, first) from exc
+
+
+def texts(path: Source, name: str, count: int) -> Part:
+    """The columns of text, of the first rows; so many at most.
+
+    Raises:
+        DataError: As `table`.
+    """
+    file = None
+    with opening.opened(path, name) as stream:
+        try:
+            file = parquet.ParquetFile(
+                stream, page_checksum_verification=True, buffer_size=1 << 16, pre_buffer=False
+            )
+            fields = [each for each in file.schema_arrow if not pa.types.is_primitive(each.type)]
+            names = [each.name for each in fields]
+            batches = list(itertools.islice(file.iter_batches(count, columns=names), bool(names)))
+            read = pa.Table.from_batches(batches, pa.schema(fields))
+            read.validate(full=True)
+            return _part(read, name, frozenset())
+        except (pa.ArrowException, *DAMAGE) as exc:
+            raise _damage(exc, file, name) from exc
 
 
 def arrow_table(path: Source, name: str) -> Part:

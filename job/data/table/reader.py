@@ -174,6 +174,14 @@ def _part(key: str, path: Source, name: str, said: Csv, known: frozenset[str]) -
     return csvtext.table(path, name, said, known)
 
 
+def texts(key: str, path: Source, name: str, count: int) -> Any:
+    """The first rows of a Parquet or Arrow file, so many at most, at least in columns of text."""
+    with opening.reading(name):
+        if _ending(key) in ("parquet", "pq"):
+            return parquetfile.texts(path, name, count).table
+        return parquetfile.arrow_table(path, name).table.slice(0, count)
+
+
 def batches(
     key: str, path: Source, name: str, said: Csv, known: frozenset[str]
 ) -> Iterator[tuple[Any, dict[str, str], tuple[str, ...], tuple[Finding, ...]]]:

@@ -28,8 +28,6 @@ from job.errors import DataError
 
 FEW = 50
 """Different rows from which on equal rows stay on one side."""
-THREADS = 4
-"""Blocks of rows hashed at once."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -175,7 +173,7 @@ class Known:
             for column_name, array in columns.items():
                 hashing.add(part, column_name, array.slice(start, len(part)))
 
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(place.threads) as pool:
             list(pool.map(one, range(0, rows, BLOCK_ROWS)))
         return cls(columns=columns, total=total, place=place, name=name)
 

@@ -146,6 +146,17 @@ def test_the_hash_of_a_row_is_the_same_in_every_version():
     assert row_hashes(again).tolist() == hashes.tolist()
 
 
+@pytest.mark.parametrize("rows", [(0, 5), (5, 0), (40, 60), (3000, 700)])
+def test_duplicates_are_counted_exactly(rows):
+    rng = np.random.default_rng(0)
+    train, test = (hashing.mixed(rng.integers(0, 2000, n).astype(np.uint64)) for n in rows)
+    train[: len(test) // 2] = test[: len(train)][: len(test) // 2] + np.uint64(1)  # neighbours
+    order = train.copy()
+    expected = sum(value in set(train.tolist()) for value in test.tolist())
+    assert hashing.duplicates(train, test) == expected
+    assert (train == order).all()
+
+
 GOLDEN = ["ee2ffda3466cb853", "63d170776935773f", "eae98eb260e6b29e"]
 
 

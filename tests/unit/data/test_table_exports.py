@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 from data_files import refused
@@ -368,3 +369,27 @@ def test_letters_and_accents_are_one_however_they_are_coded(tmp_path):
 def test_one_is_singular(code, one):
     finding = Finding(code=code, column="c", count=1, of=400, values=("x",))
     assert one in sentence(finding)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_a_dictionary_may_hold_more_texts_than_occur_and_a_missing_one(tmp_path, ending):
+    texts = pa.array(["never", "b", None, "a", " b"])
+    n = 60
+    codes = pa.array([(1, 3, 4)[i % 3] for i in range(n - 1)] + [None], pa.int32())
+    colours = pa.array([(1, 2, 3)[i // 2 % 3] for i in range(n)], pa.int32())
+    table = {
+        "y": pa.DictionaryArray.from_arrays(codes, texts),
+        "colour": pa.DictionaryArray.from_arrays(colours, texts),
+        "x": pa.array([i % 7 + i / 100 for i in range(n)]),
+    }
+    if ending == "parquet":  # whose texts are all there
+        table = {name: c.cast(pa.string()) if name != "x" else c for name, c in table.items()}
+        pa.parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    else:
+        pa.feather.write_feather(pa.table(table), str(tmp_path / "t.feather"))
+    dataset = load(tmp_path / f"t.{ending}", label="y")
+    assert dataset.classes == ("a", "b")
+    assert len(dataset.train) + len(dataset.test) == n - 1
+    columns = {column.name: column for column in dataset.schema.columns}
+    assert columns["colour"].categories == ("a", "b")
+    assert columns["colour"].has_missing
