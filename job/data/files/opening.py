@@ -118,7 +118,7 @@ def size(stream: BinaryIO) -> int:
 def used(path: Path) -> None:
     """Notes the time at which a file in a cache was of use, where that can be written."""
     with contextlib.suppress(OSError):
-        os.utime(path, (time.time(), path.stat().st_mtime))
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def sha256(path: Source, name: str) -> str:
