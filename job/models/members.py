@@ -39,6 +39,7 @@ def side_by_side(
     average: float,
     parts: Sequence[Any] = (),
     overtrained: bool = False,
+    repeated: float = 0.0,
 ) -> Any:
     """Compiled `Members` of a network; see there.
 
@@ -50,6 +51,7 @@ def side_by_side(
         average: As of `Members`.
         parts: As of `Members`.
         overtrained: As of `Members`.
+        repeated: As of `Members`.
     """
     model = members_class()(
         network,
@@ -58,6 +60,7 @@ def side_by_side(
         class_weights=class_weights(dataset) if config.training.class_weights else None,
         average=average,
         overtrained=overtrained,
+        repeated=repeated,
     )
     model.compile(optimizer=loss_scaled(optimizer, config), loss=None, jit_compile=False)
     return model
@@ -150,6 +153,8 @@ def members_class() -> Any:
             average: Momentum of the moving average of the weights, and of the statistics of batch
                 normalisation, which is what is validated and published; 0 for none.
             overtrained: Whether members go on beyond their lowest loss; see `job.training.best`.
+            repeated: The share of rows to come that are expected to equal rows of training; see
+                there, too.
 
         A batch is (x, (y, fold)), fold: (rows,) int32, a number or what stands in its place.
         """
@@ -163,9 +168,10 @@ def members_class() -> Any:
             class_weights: NDArray[np.float32] | None = None,
             average: float = 0.0,
             overtrained: bool = False,
+            repeated: float = 0.0,
         ):
             super().__init__(name=network.name)
-            self.overtrained = overtrained
+            self.overtrained, self.repeated = overtrained, repeated
             self.network = network
             self.members = network.outputs[0].shape[1]
             self.folds = folds

@@ -18,7 +18,7 @@ from job.data.schema import Schema
 from job.models import inputs
 from job.models.members import expect_room, side_by_side
 
-BINS, ROWS_PER_BIN = 24, 30
+BINS, ROWS_PER_BIN = 24, 10
 """Bins of a number, at most, and rows for each of them, at least."""
 
 SAMPLE = 1 << 19
@@ -126,7 +126,19 @@ def build(config: Config, dataset: Dataset) -> Any:
         dataset,
         average=MOMENTUM,
         overtrained=members > 1 and len(dataset.fit_rows) >= FEW,
+        repeated=0.0 if config.data.group or members == 1 else repeated(dataset),
     )
+
+
+def repeated(dataset: Dataset) -> float:
+    """The share of training rows that others equal, in their class, too; keys are of equal rows."""
+    rows = _some(dataset.fit_rows)
+    y = dataset.train.y[rows]
+    _, first, group, count = np.unique(
+        dataset.keys()[rows], return_index=True, return_inverse=True, return_counts=True
+    )
+    count[group[y != y[first[group]]]] = 1  # equal rows of several classes cannot be learned
+    return float((count[group] > 1).mean())
 
 
 def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: int) -> Any:

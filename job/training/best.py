@@ -20,7 +20,11 @@ NEVER = float(np.finfo(np.float32).max)
 
 
 class Best:
-    """Follows the validation loss of each member.
+    """Follows the loss of each member on rows to come.
+
+    That is its validation loss; but a share of those rows, `Members.repeated`, will equal rows
+    that it was trained on, and on these its loss is that of training. Folds keep equal rows
+    together, so that validation does not see it.
 
     The best weights are those with the lowest loss. Where `Members.overtrained`, a member goes on
     to STRETCH times that epoch, and they are the last ones whose loss was at most SLACK above it:
@@ -58,7 +62,10 @@ class Best:
 
     def epoch_ended(self, logs: Mapping[str, Any]) -> None:
         """Keeps the weights of those that are better than ever; who is done stays done."""
-        loss = np.asarray(logs["val_member_loss"], np.float32)
+        held_out, trained = (
+            np.asarray(logs[name], np.float32) for name in ("val_member_loss", "member_loss")
+        )
+        loss = held_out + np.float32(self._model.repeated) * (trained - held_out)
         going = self._going()
         better = going & (loss < self._loss - LEAST)
         epoch = self._lowest + self._wait + 1

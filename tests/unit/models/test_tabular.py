@@ -30,7 +30,7 @@ def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
 def test_few_rows_have_few_bins(rows):
     found = tabular.bins(np.arange(rows, dtype=np.float32)[:, None])
     assert np.isfinite(found.scale).all()
-    assert found.low.shape[1] <= 2
+    assert found.low.shape[1] <= max(2, rows // tabular.ROWS_PER_BIN)
 
 
 def test_the_network_of_a_table_wants_a_table():
@@ -75,3 +75,16 @@ def test_a_rare_class_has_fewer_folds_and_the_plan_says_so():
     settled = plan.decide(options, rare, gpu=False)
     assert members.folds(settled.config, rare) == 4
     assert "4 folds in turn, not 5" in settled.reasons[0]
+
+
+def test_rows_count_as_repeated_where_equal_ones_are_of_one_class():
+    dataset = tiny.corners(240, 0)
+    x, y = dataset.train.x.copy(), dataset.train.y.copy()
+    (first, *others), (second, other) = np.flatnonzero(y == 0)[:4], np.flatnonzero(y == 1)[:2]
+    x[others], x[other] = x[first], x[second]
+    assert tabular.repeated(dataset) == 0
+    same = dataclasses.replace(dataset.train, x=x)
+    assert tabular.repeated(dataclasses.replace(dataset, train=same)) == 6 / len(y)
+    y[other] = 0
+    contrary = dataclasses.replace(same, y=y)
+    assert tabular.repeated(dataclasses.replace(dataset, train=contrary)) == 4 / len(y)

@@ -205,8 +205,8 @@ class Weights:
 
     members, active = 2, np.ones(2, np.float32)
 
-    def __init__(self, *, overtrained):
-        self.overtrained, self.epoch = overtrained, 0
+    def __init__(self, *, overtrained=False, repeated=0.0):
+        self.overtrained, self.repeated, self.epoch = overtrained, repeated, 0
 
     def candidate(self):
         return [np.full(2, self.epoch)]
@@ -221,13 +221,23 @@ def test_members_that_are_averaged_go_on_beyond_their_lowest_loss(overtrained, e
     best = Best(model, 2)
     for losses in ((3, 3), (1, 2), (1.05, 1), (1.1, 1.01), (1.2, 1.09), (1.3, 1.2), (1, 1)):
         model.epoch += 1
-        best.epoch_ended({"val_member_loss": losses})
+        best.epoch_ended({"val_member_loss": losses, "member_loss": (9, 9)})
         if best.done:
             break
     assert model.epoch == epochs
     again = Best(model, 2)
     again.put_back(best.arrays())
     assert again.done
+    assert best.arrays()["best/0"].tolist() == kept
+
+
+@pytest.mark.parametrize(("repeated", "kept"), [(0.0, [1, 1]), (0.25, [1, 3]), (0.5, [3, 3])])
+def test_rows_that_will_equal_training_rows_count_by_the_training_loss(repeated, kept):
+    model = Weights(repeated=repeated)
+    best = Best(model, None)
+    for held_out, trained in ((1.0, (0.8, 1.0)), (1.1, (0.7, 0.8)), (1.2, (0.4, 0.3))):
+        model.epoch += 1
+        best.epoch_ended({"val_member_loss": (held_out, held_out), "member_loss": trained})
     assert best.arrays()["best/0"].tolist() == kept
 
 
