@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import os
 import secrets
 import shutil
 import time
@@ -137,8 +138,12 @@ def _evict(cache: Path, since: float) -> None:
 def _written(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its name when the block ends well, and is gone when it fails."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with unfinished.open("w+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # so that no other process sweeps it away
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(unfinished.open("w+b"))
+        fcntl.flock(file, fcntl.LOCK_EX)  # so that nobody else sweeps it away
+        while not os.fstat(file.fileno()).st_nlink:  # as somebody did before it was locked
+            file = stack.enter_context(unfinished.open("w+b"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield file
             file.flush()

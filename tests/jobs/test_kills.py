@@ -7,9 +7,8 @@ import os
 import random
 import signal
 
-import kill
 import pytest
-from kill import Kill, expect_promises
+from kill import Kill, killed
 from proxy import Fault
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
@@ -24,29 +23,6 @@ WRITES = (
 )
 
 pytestmark = pytest.mark.timeout(1200)  # many processes, one after the other
-
-
-def killed(bench: kill.Bench, run_id: str, kills: list[Kill]) -> int:
-    """Kills one run again and again, lets it end, and counts the kills that came in time."""
-    count = 0
-    for each in kills:
-        ended = bench.train(run_id, each)
-        bench.look()
-        assert len(bench.versions(run_id)) <= 1
-        if ended.code == 0:
-            break
-        expected = 143 if each.signal == TERM else -KILL
-        assert ended.code == expected, f"{each}: {ended}"
-        assert "Traceback" not in ended.errors, f"{each}: {ended}"
-        if each.signal == TERM:
-            assert ended.seconds < 10, f"{each}: {ended}"
-            assert ended.said["run_id"] == run_id, f"{each}: {ended.said}"
-        count += 1
-    else:
-        ended = bench.train(run_id)
-    assert ended.code == 0, ended
-    expect_promises(bench, run_id)
-    return count
 
 
 def test_killed_at_each_write_of_publishing(bench):

@@ -8,8 +8,11 @@ from pathlib import Path
 import kill
 import numpy as np
 import proxy as proxies
+import pyarrow as pa
 import pytest
-from kill import Kill, expect_promises
+from kill import Kill, expect_promises, killed
+from proxy import Fault
+from pyarrow import parquet
 
 RESERVED = 5 << 30
 """RLIMIT_DATA, from which the job decides to stream. It counts what is reserved and never touched,
@@ -122,3 +125,61 @@ def test_killed_in_the_pass_and_in_training_it_ends_with_the_same_bits(large):
     assert ended.code == 0, ended
     assert "run.resumed" in {event[kill.EVENT] for event in ended.events}
     expect_promises(bench, "killed")
+
+
+PARTS, PART_ROWS = 4, 150_000
+"""Of a table whose training rows take several windows of a stream."""
+
+
+@pytest.fixture(scope="module")
+def table(s3, tmp_path_factory):
+    """A table in S3, and what a run that nobody disturbs makes of it."""
+    folder = tmp_path_factory.mktemp("table")
+    for part in range(PARTS):
+        rng = np.random.default_rng(part)
+        x = rng.normal(size=(PART_ROWS, 16)).astype(np.float32)
+        columns = {f"x{i}": x[:, i] for i in range(16)} | {"y": np.where(x[:, 0] > 0, "yes", "no")}
+        parquet.write_table(pa.table(columns), folder / f"part-{part}.parquet")
+        key = f"table/part-{part}.parquet"
+        s3.client().upload_file(str(folder / f"part-{part}.parquet"), s3.bucket, key)
+    options = (
+        f"--data=s3://{s3.bucket}/table", "--label=y", "--feed=stream", "--model=mlp",
+        "--epochs=12", "--hidden=8", "--batch-size=2000", "--dropout=0.1", "--device=cpu",
+        "--checkpoint-every=0.2",
+    )  # fmt: skip
+    with proxies.serve(s3.env) as proxy:
+        made = kill.Bench(proxy, s3.client(), f"s3://{s3.bucket}/streams", "table", folder, options)
+        ended = made.train("whole")
+        assert ended.code == 0, ended.errors
+        made.whole = made.bits("whole")
+        yield made
+
+
+def test_killed_a_dozen_times_a_stream_ends_with_the_same_bits(table):
+    def at(put, fault=Fault.CUT, method="PUT", count=1):
+        return Kill(signal=signal.SIGKILL, put=put, fault=fault, method=method, count=count)
+
+    def after(event, count=1, delay=0.0):
+        return Kill(signal=signal.SIGKILL, event=event, count=count, delay=delay)
+
+    cache = table.folder / "cache"
+    in_the_pass = [at(f"part-{i}.parquet", method="GET", count=i + 2) for i in range(PARTS - 1)]
+    for each in in_the_pass:
+        assert table.train("swept", each).code == -signal.SIGKILL
+    table.options += [f"--cache={cache}"]
+    into_the_cache = at("part-3.parquet", method="GET", count=5)
+    assert table.train("swept", into_the_cache).code == -signal.SIGKILL
+    kills = [
+        after("data.loaded"),
+        after("network.planned"),
+        at("/checkpoint-a"),
+        at("/checkpoint-b"),
+        at("/checkpoint-a", Fault.SWALLOW),
+        after("epoch.ended", delay=0.02),
+        after("checkpoint.saved", count=2),
+        after("evaluated"),
+        at("/manifest.json"),
+    ]
+    assert killed(table, "swept", kills) == len(kills)
+    kept = sorted(path.suffix for path in (cache / "rows").iterdir())
+    assert kept == [".json"] * PARTS + [".rows"] * PARTS

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import secrets
+import signal
 import subprocess
 import threading
 import time
@@ -365,3 +366,26 @@ def expect_promises(bench: Bench, run_id: str) -> None:
     assert bench.moves(run_id) == 1
     assert bench.bits(run_id) == bench.whole
     assert not [key for key in bench.keys(f"runs/{run_id}/") if "checkpoint" in key]
+
+
+def killed(bench: Bench, run_id: str, kills: Sequence[Kill]) -> int:
+    """Kills one run again and again, lets it end, and counts the kills that came in time."""
+    count = 0
+    for each in kills:
+        ended = bench.train(run_id, each)
+        bench.look()
+        assert len(bench.versions(run_id)) <= 1
+        if ended.code == 0:
+            break
+        expected = 143 if each.signal == signal.SIGTERM else -signal.SIGKILL
+        assert ended.code == expected, f"{each}: {ended}"
+        assert "Traceback" not in ended.errors, f"{each}: {ended}"
+        if each.signal == signal.SIGTERM:
+            assert ended.seconds < 10, f"{each}: {ended}"
+            assert ended.said["run_id"] == run_id, f"{each}: {ended.said}"
+        count += 1
+    else:
+        ended = bench.train(run_id)
+    assert ended.code == 0, ended
+    expect_promises(bench, run_id)
+    return count

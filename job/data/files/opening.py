@@ -149,15 +149,48 @@ def unpacked(stream: BinaryIO, name: str = "") -> BinaryIO:
     if start == b"\xfd7zXZ\0":
         return cast(BinaryIO, lzma.LZMAFile(stream))
     if start.startswith(b"\x28\xb5\x2f\xfd"):
-        import pyarrow as pa
-
-        return io.BytesIO(pa.CompressedInputStream(pa.PythonFile(stream), "zstd").read())
+        return cast(BinaryIO, io.BufferedReader(_Zstandard(stream)))
     if start.startswith(b"PK\3\4"):
         archive = zipfile.ZipFile(stream)
         member = _member(archive, name)
         if member is not None:
             return cast(BinaryIO, archive.open(member))
     return stream
+
+
+class _Zstandard(io.RawIOBase):
+    """What is packed with Zstandard; seeks to the beginning only."""
+
+    def __init__(self, stream: BinaryIO):
+        self._packed = stream
+        self._streams: list[Any] = []  # one that is dropped closes the file
+        self.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        import pyarrow as pa
+
+        if offset or whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("Expected the beginning.")
+        self._packed.seek(0)
+        packed = pa.PythonFile(self._packed, "r")
+        self._streams.append(pa.CompressedInputStream(packed, "zstd"))
+        return 0
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            found = self._streams[-1].read(len(buffer))
+        except OSError as exc:
+            if exc.errno is not None:
+                raise
+            raise EOFError(str(exc)) from exc  # as of the other packers
+        buffer[: len(found)] = found
+        return len(found)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:

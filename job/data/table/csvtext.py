@@ -1,6 +1,7 @@
 """Delimited text files → columns of text; in large files plain numbers have their types."""
 
 import codecs
+import collections
 import csv
 import io
 import re
@@ -24,6 +25,9 @@ from job.errors import DataError
 
 BLOCK_BYTES = 8 << 20
 """Parsed at once; a row must fit."""
+
+PART_BYTES = 1 << 14
+"""Of the head, unpacked at once: what comes before damage is counted so exactly."""
 
 SLOW_ROWS = 65_536
 
@@ -126,7 +130,7 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
     Raises:
         DataError: It is empty, or binary.
     """
-    head = stream.read(dialect.HEAD_BYTES)
+    head = _head(stream, name)
     cut_off = len(head) == dialect.HEAD_BYTES
     encoding, mark = dialect.encoding_of(head, said.encoding)
     head = head[mark:]
@@ -160,6 +164,19 @@ def opened(stream: BinaryIO, name: str, said: Csv, known: frozenset[str]) -> tup
     return found, Body(head[start:], rest, padded)
 
 
+def _head(stream: BinaryIO, name: str) -> bytes:
+    parts: list[bytes] = []
+    left = dialect.HEAD_BYTES
+    try:
+        while part := stream.read(min(left, PART_BYTES)):
+            parts.append(part)
+            left -= len(part)
+    except opening.UNPACKING as exc:
+        lines = sum(part.count(b"\n") for part in parts)
+        raise opening.damaged(f"{name}: after {lines:,} lines", exc) from exc
+    return b"".join(parts)
+
+
 def table(path: Source, name: str, said: Csv, known: frozenset[str]) -> Part:
     """All rows of a file; missing values are null.
 
@@ -184,6 +201,9 @@ def table(path: Source, name: str, said: Csv, known: frozenset[str]) -> Part:
                     read = pa.Table.from_batches(list(_slow(found, body, name)))
                 else:
                     read = _fast(found, body, types)
+            except opening.UNPACKING:
+                collections.deque(batches(path, name, said, known), 0)  # names the rows before
+                raise
             except pa.ArrowInvalid as exc:
                 if types:
                     typed = ()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -30,7 +30,7 @@ def table(path: Source, name: str) -> Any:
     """
     with opening.opened(path, name) as packed:
         stream = opening.unpacked(packed, name)
-        first = stream.read(4096).decode(errors="replace").lstrip("\ufeff \t\r\n")
+        first = _first(stream, name)
         stream.seek(0)
         if not _is_lines(first):
             try:
@@ -51,12 +51,7 @@ def batches(path: Source, name: str) -> Iterator[Any]:
         DataError: As `table`.
     """
     with opening.opened(path, name) as packed:
-        first = (
-            opening.unpacked(packed, name)
-            .read(4096)
-            .decode(errors="replace")
-            .lstrip("\ufeff \t\r\n")
-        )
+        first = _first(opening.unpacked(packed, name), name)
     if not _is_lines(first):
         yield from table(path, name).to_batches(BATCH_ROWS)
         return
@@ -75,6 +70,13 @@ def batches(path: Source, name: str) -> Iterator[Any]:
             yield _of_rows(rows, keys).to_batches()[0]
 
 
+def _first(stream: BinaryIO, name: str) -> str:
+    try:
+        return stream.read(4096).decode(errors="replace").lstrip("\ufeff \t\r\n")
+    except opening.UNPACKING as exc:
+        raise opening.damaged(f"{name}: after 0 lines", exc) from exc
+
+
 def _is_lines(first: str) -> bool:
     """Whether a file begins with a whole object on its first line, and goes on."""
     line, end, _ = first.partition("\n")
@@ -84,8 +86,8 @@ def _is_lines(first: str) -> bool:
         return False
 
 
-def _lines(stream: Any, name: str) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES), b"")):
+def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(_read(stream, name)):
         bare = line.strip(b"\xef\xbb\xbf \t\r\n")
         if not bare:
             continue
@@ -97,6 +99,17 @@ def _lines(stream: Any, name: str) -> Iterator[tuple[int, Row]]:
         if not isinstance(found, dict) or not found:
             raise _bad(where, f"{line[:80]!r}")
         yield number, _row(found, where)
+
+
+def _read(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines of a stream; where one cannot be unpacked, how many came before is known."""
+    number = 0
+    try:
+        while line := stream.readline(LINE_BYTES):
+            yield line
+            number += 1
+    except opening.UNPACKING as exc:
+        raise opening.damaged(f"{name}: after {number:,} lines", exc) from exc
 
 
 def _document(document: Any, name: str) -> list[Row]:

@@ -1,7 +1,9 @@
 """The same data read into memory and onto the disk: one digest, one schema, one split."""
 
+import bz2
 import gzip
 import itertools
+import lzma
 import os
 import shutil
 import subprocess
@@ -95,6 +97,11 @@ def written(folder, kind):
         lines = (f'{{"said": "{row["said"]}", "y": "{row["y"]}"}}\n' for row in rows)
         (folder / "t.jsonl").write_text("".join(lines))
         return folder / "t.jsonl"
+    if kind == "jsonl.zst":
+        plain = written(folder, "jsonl")
+        with pa.CompressedOutputStream(str(folder / "t.jsonl.zst"), "zstd") as out:
+            out.write(plain.read_bytes())
+        return folder / "t.jsonl.zst"
     (folder / "windows.csv").write_bytes(
         "titel;größe\n".encode("cp1252")
         + b"".join(b"stra\xdfe %d;%d\n" % (i % 7, i % 2) for i in range(99))
@@ -102,7 +109,7 @@ def written(folder, kind):
     return folder / "windows.csv"
 
 
-KINDS = ["parquet", "csv", "csv.gz", "csv.zst", "parts", "jsonl", "windows", "quotes"]
+KINDS = ["parquet", "csv", "csv.gz", "csv.zst", "parts", "jsonl", "jsonl.zst", "windows", "quotes"]
 LABELS = {"windows": "größe"}
 
 
@@ -233,7 +240,7 @@ def test_a_stream_from_s3_is_read_in_flight(kind, tmp_path, s3, s3_uri, flaky):
     one = load(path, feed="memory", **more)
     other = load(put(s3, s3_uri, path), feed="stream", **more)  # its scratch folder cannot be made
     same(one, replace(other, findings=one.findings))
-    assert len(flaky) > (kind not in ("jsonl", "windows"))
+    assert len(flaky) > (not kind.startswith(("jsonl", "windows")))
 
 
 @pytest.mark.slow
@@ -414,11 +421,28 @@ def test_another_way_to_read_a_file_is_another_one_in_the_cache(tmp_path):
     same(load(uri, label="y", feed="memory", csv=("missing=red",)), other)
 
 
-def test_a_part_that_was_cut_off_is_named_with_the_rows_before_it(tmp_path):
-    lines = "".join(f"{i / 7:.6f},{i % 99},{'yn'[i % 2]}\n" for i in range(1_000_000))
-    body = gzip.compress(("x,count,y\n" + lines).encode(), 1)
-    (tmp_path / "1.csv.gz").write_bytes(body)
-    (tmp_path / "2.csv.gz").write_bytes(body[: len(body) * 9 // 10])
-    with refused(DataError, "2.csv.gz: after ", ",", " rows: expected an undamaged file"):
-        load(tmp_path, label="y", feed="stream", cache=str(tmp_path / "cache"))
-    assert not [path for path in (tmp_path / "cache" / "rows").iterdir() if path.name[0] == "."]
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst"])
+def test_a_part_that_was_cut_off_is_named_with_the_rows_before_it(tmp_path, kind, packing):
+    rows = ((f"{i * 7919 % 1000003 / 7:.6f}", i % 99, "yn"[i % 2]) for i in range(20_000))
+    if kind == "csv":
+        text = "x,count,y\n" + "".join(f"{x},{n},{y}\n" for x, n, y in rows)
+    else:
+        text = "".join(f'{{"x": {x}, "count": {n}, "y": "{y}"}}\n' for x, n, y in rows)
+    if packing == "zst":
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as out:
+            out.write(text.encode())
+        body = sink.getvalue().to_pybytes()
+    else:
+        body = {"gz": gzip, "bz2": bz2, "xz": lzma}[packing].compress(text.encode())
+    (tmp_path / f"1.{kind}.{packing}").write_bytes(body)
+    (tmp_path / f"2.{kind}.{packing}").write_bytes(body[: len(body) * 9 // 10])
+    said = []
+    for feed in ("memory", "stream"):
+        with pytest.raises(DataError, match=r"2\..*: after [\d,]+ (rows|lines): ") as caught:
+            load(tmp_path, label="y", feed=feed, cache=str(tmp_path / "cache"))
+        said.append(caught.value.message)
+    assert said[0] == said[1]
+    kept = [path.name for path in (tmp_path / "cache" / "rows").iterdir()]
+    assert len([name for name in kept if name[0] == "."]) == 0
