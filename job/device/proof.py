@@ -30,6 +30,17 @@ that its optimiser made."""
 NOISE = (b"I0000", b"WARNING: All log messages before absl", b"failed call to cuInit")
 
 
+class _Unused:
+    """Finds no package of UNUSED, whichever thread looks for it: as if it were not installed.
+
+    None in `sys.modules` would do for Python, but Cython's imports, as of pyarrow, give it on.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002
+        if name in UNUSED:
+            raise ModuleNotFoundError(f"{name} is not used here.", name=name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
     """What the manifest tells about the device.
@@ -94,14 +105,15 @@ def import_libraries() -> bool:
     first = "tensorflow" not in sys.modules
     if first:
         event("import.started", "Importing TensorFlow, which takes some seconds.")
-    # Atomic, since another thread may import one of them to read data.
-    hidden = [name for name in UNUSED if first and sys.modules.setdefault(name, None) is None]  # type: ignore[arg-type]
+    unused = _Unused()
+    if first:
+        sys.meta_path.insert(0, unused)
     try:
         with _quiet():
             importlib.import_module("keras")
     finally:
-        for name in hidden:
-            del sys.modules[name]
+        if first:
+            sys.meta_path.remove(unused)
     return first
 
 

@@ -140,3 +140,25 @@ def test_other_errors_pass():
 def test_peak_memory_is_that_of_a_process_with_tensorflow():
     assert 100 < device.peak_memory_mb() < 100_000
     assert HAS_GPU or device.gpu_peak_memory_mb() is None
+
+
+IMPORTED = """
+import sys, threading, time
+import pyarrow as pa
+from job import device
+importing = threading.Thread(target=device.import_libraries)
+importing.start()
+while "tensorflow" not in sys.modules:
+    time.sleep(0.01)
+assert pa.array([1, 2]).to_pylist() == [1, 2]
+importing.join()
+assert "keras" in sys.modules
+assert not {"pandas", "matplotlib", "sklearn"} & {*sys.modules}
+import matplotlib
+"""
+
+
+@pytest.mark.slow
+def test_data_is_read_while_keras_is_imported_without_what_is_unused():
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
