@@ -20,8 +20,12 @@ from job.process.log import WARNING, event
 FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
 
-UNUSED = ("matplotlib", "pandas", "sklearn")
-"""Packages that Keras imports where they are installed, for what the job never calls: a second."""
+UNUSED = ("matplotlib", "sklearn")
+"""Packages that Keras imports where they are installed, for what the job never calls.
+
+Not pandas: pyarrow looks for it, too, in the thread that reads a table, and fails on a None in its
+place.
+"""
 
 SPENT = ("Dst tensor is not initialized", "Cannot parse tensor from proto")
 """TensorFlow's other words for spent memory: for a table on a GPU, and for a constant of a graph

@@ -21,6 +21,17 @@ def test_cpu_is_described_and_has_no_gpu():
     assert tf.config.get_visible_devices("GPU") == []
 
 
+def test_a_table_is_read_while_keras_is_imported():
+    lines = (
+        "import sys",
+        "from job.device import proof",
+        "sys.modules.update(dict.fromkeys(proof.UNUSED))",  # as during the import
+        "import pyarrow as pa, pyarrow.compute as pc",
+        "assert pc.equal(pa.array(['']), '').to_pylist() == [True]",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
 @pytest.mark.parametrize("variable", proof.FORBIDDEN)
 def test_a_variable_that_cuts_training_short_is_refused(variable, monkeypatch):
     monkeypatch.setenv(variable, "1")
