@@ -3,6 +3,7 @@
 A code is what `--allow` takes. Those in HOLDING keep a new version from being promoted.
 """
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -227,6 +228,10 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     # Columns.
     "constant-column": _left_out("it has one value in all training rows"),
     "empty-column": _left_out("it has no values"),
+    "nearly-empty": lambda f: (
+        f"{_name(f)} is left out: it has no name and {f.count:,} values in {f.of:,} rows, as where "
+        f"text before it holds delimiters; `--category {shlex.quote(f.column)}` keeps it."
+    ),
     "huge-numbers": _left_out("its numbers are too large to tell apart as floating-point numbers"),
     "identifier": _left_out("it looks like an identifier ({count} different values)"),
     "unique-numbers": lambda f: (
@@ -281,6 +286,10 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     "similar-labels": lambda f: (
         "Labels that differ only in capitals, blanks or zeros in front are classes of their own: "
         f"{_some(f)}."
+    ),
+    "missing-as-class": lambda f: (
+        f"The label {f.column[:SHOWN]!r} is a class, in {f.count:,} of {f.of:,} rows; "
+        f"`--csv missing={shlex.quote(f.column[:SHOWN])}` takes it as a missing value."
     ),
     "lost-class": lambda f: (
         f"No training row has the label {f.column[:SHOWN]!r}: its {_rows(f.count)} on the test "

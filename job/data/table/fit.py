@@ -35,6 +35,12 @@ IDENTIFIER = re.compile(
 )
 IDENTIFIER_IN_CAPITALS = re.compile(r".*[a-z](Id|ID|Key|No|Number)$")
 
+NAMELESS = re.compile(r"(unnamed_|Unnamed: )\d+(_\d+)?")
+"""Columns without a name, and how pandas names them."""
+
+NEARLY_EMPTY = 0.02
+"""Share of rows with a value up to which a column without a name is none."""
+
 COMMON = 5
 """Most frequent values that the schema remembers."""
 
@@ -151,6 +157,10 @@ def useless(name: str, seen: Any, reading: DataOptions, place: Place) -> Finding
         reading: What the user said of the columns.
         place: Where its values are sorted.
     """
+    told = name in (*reading.number, *reading.category, *reading.texts)
+    there, total = len(seen) - seen.null_count, len(seen)
+    if NAMELESS.fullmatch(name) and 0 < there <= NEARLY_EMPTY * total and not told:
+        return Finding(code="nearly-empty", column=name, count=there, of=total)
     present = _present(seen, place)
     whole = _is_whole(present)
     if pa.types.is_floating(seen.type) and not whole:
@@ -164,7 +174,6 @@ def useless(name: str, seen: Any, reading: DataOptions, place: Place) -> Finding
         if count and pa.types.is_floating(seen.type) and abs(present[0].as_py()) >= 2**53:
             return Finding(code="huge-numbers", column=name)
         return Finding(code="constant-column" if count else "empty-column", column=name)
-    told = name in (*reading.number, *reading.category, *reading.texts)
     if told or len(present) < ENOUGH:
         return None
     if pa.types.is_dictionary(seen.type) and count > len(present) / 2:

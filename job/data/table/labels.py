@@ -83,7 +83,7 @@ def read(frame: Frame, label: str, missing: tuple[str, ...], place: Place = MEMO
         values=values,
         codes=place.taken(table, indices, frame.name),
         blank=max(len(indices) - int(rows.sum()) - empty, 0),
-        findings=_similar(values),
+        findings=(*_similar(values), *_signs(texts, rows)),
     )
 
 
@@ -105,7 +105,7 @@ def parsing(schema: Schema, classes: Classes, missing: tuple[str, ...]) -> Parsi
 
     The first one took blanks as part of a label, and more signs as missing in text files.
     """
-    if schema.hash_version > 1:
+    if any(column.parsing.trimmed for column in schema.columns):
         return Parsing(missing=missing, trimmed=True)
     signs = tuple(sign for sign in EMPTY_SIGNS if sign not in classes)
     return Parsing(missing=(*missing, *signs), trimmed=False)
@@ -139,6 +139,19 @@ def known(
         if code == -2
     )
     return codes, lost
+
+
+def advice(strangers: list[str], classes: Classes) -> str:
+    """What to do about labels none of which is a class."""
+
+    def bare(label: int | str) -> str:
+        return re.sub(r"""[\s.,;:'"]+""", "", str(label)).casefold()
+
+    alike = {bare(name): name for name in classes}
+    pairs = [f"{s[:40]!r} as {str(alike[bare(s)])[:40]!r}" for s in strangers if bare(s) in alike]
+    if not pairs:
+        return "Check that the rows are of the same table."
+    return f"Write them as the training rows have them: {', '.join(pairs[:5])}."
 
 
 def check_rows(frame: Frame, label: str, classes: Classes, y: NDArray[np.int32]) -> None:
@@ -246,6 +259,16 @@ def _refuse_quantity(frame: Frame, label: str, texts: Any, rows: NDArray[np.int6
             hint=f"{other}Put the quantity into classes first, with pandas: "
             f"df['{name}'] = pandas.qcut(df['{name}'], 3, labels=['low', 'middle', 'high']).",
         )
+
+
+def _signs(texts: list[str], rows: NDArray[np.int64]) -> tuple[Finding, ...]:
+    """Labels that stand for a missing value elsewhere."""
+    of = int(rows.sum())
+    return tuple(
+        Finding(code="missing-as-class", column=text, count=int(count), of=of)
+        for text, count in zip(texts, rows, strict=True)
+        if text in kinds.SIGNS and count
+    )
 
 
 def _similar(values: Classes) -> tuple[Finding, ...]:

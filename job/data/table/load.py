@@ -409,7 +409,7 @@ def _labelled(
             f"{frame.name}: expected labels that occur in the training rows: "
             f"{', '.join(map(str, classes[:5]))}. Received: {lost[0].column[:80]!r} and no other "
             "one that does.",
-            hint="Check that the rows are of the same table.",
+            hint=labels.advice([each.column for each in lost], classes),
         )
     return (
         (frame if len(kept) == len(frame) else frame.take(kept, place)),

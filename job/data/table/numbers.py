@@ -26,6 +26,8 @@ UNIT = rf"^[^A-Za-z]*\d[.,]? ?(?P<unit>{LETTER}+[23]?)$"
 """A number and what it counts, such as 5 km, 90m2 or 36.6 °C."""
 FEW, MOSTLY = 10, 0.5
 """Different texts from which on, and rows of which a part, must have a unit to make it one."""
+SYMBOLS = r"[ACFJKLNSTVW]|[KMGT]B|[KM]G|[CKM]M|ML|CC|HP|PS|[KM]W|HZ|DB|AM|PM|HR"
+"""Units of one or two capitals; others behind whole numbers make codes: 10234X, 940xx."""
 SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 MINUS_BEHIND = r"^(\d[\d.,' ]*?) ?-$"
 """A negative number as some programs print it: 12-."""
@@ -162,6 +164,10 @@ def _unit(bare: Any, counts: NDArray[np.int64]) -> str:
     if set(found) <= SCALES.keys():
         return MAGNITUDES
     most = max(found, key=lambda name: found[name])
+    if re.fullmatch("[A-Z]{1,2}|xx+|X+", most) and not re.fullmatch(SYMBOLS, most):
+        code = pc.match_substring_regex(bare, rf"^\d+{most}$").to_numpy(zero_copy_only=False)
+        if counts[code].sum() == found[most]:
+            return ""
     return most if found[most] > MOSTLY * counts.sum() else ""
 
 

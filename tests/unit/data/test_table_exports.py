@@ -246,6 +246,8 @@ UNITS = {
     "5K": ([f"{i}.5K" if i % 3 else f"{i}M" for i in range(40)], 13_500.0, ["13.5K", "13500"]),
     "5 km": ([f"{i}.5 km" for i in range(40)], 13.5, ["13.5 km", "13.5km"]),
     "90m2": ([f"{i}m2" for i in range(40)], 13.0, ["13m2"]),
+    "35mm": ([f"{i}MM" for i in range(40)], 13.0, ["13MM"]),
+    "20 X": ([f"{i}.5X" for i in range(40)], 13.5, ["13.5X"]),
     "36.6 °C": ([f"{i}.6 °C" for i in range(40)], 13.6, ["13.6 °C"]),
 }
 
@@ -272,6 +274,9 @@ def test_numbers_with_something_behind_them(tmp_path, what):
         [f"{i}.5 {unit}" for i in range(8) for unit in ("km", "mi")],  # which one?
         ["36 months", "60 months"],  # few values are categories
         [f"{i}th" if i % 10 > 3 else f"{i}st" for i in range(40)],
+        [f"{10234 + i}X" for i in range(40)],  # codes
+        [f"{i}AB" for i in range(40)],
+        [f"{i}xx" for i in range(940, 980)],  # masked
     ],
 )
 def test_what_has_no_one_unit_is_a_category(tmp_path, values):
@@ -393,3 +398,52 @@ def test_a_dictionary_may_hold_more_texts_than_occur_and_a_missing_one(tmp_path,
     columns = {column.name: column for column in dataset.schema.columns}
     assert columns["colour"].categories == ("a", "b")
     assert columns["colour"].has_missing
+
+
+def test_labels_of_test_rows_are_trimmed_and_those_with_a_point_are_named(tmp_path):
+    """As in the two files of the census income data."""
+    train = [f"{i % 7}.5, {('<=50K', '>50K')[i % 2]}" for i in range(80)]
+    path = text(tmp_path, ["age, income", *train], "adult.csv")
+
+    def tested(lines):
+        return data.load(
+            str(path),
+            test_uri=str(text(tmp_path, ["age, income", *lines], "test.csv")),
+            validation_split=0.2,
+            scratch=tmp_path,
+            reading=DataOptions(label="income"),
+        )
+
+    assert len(tested(train[:20]).test) == 20
+    with pytest.raises(DataError, match=r"Received: '[<>=]*50K\.'") as caught:
+        tested([f"{line}." for line in train[:20]])
+    assert "'<=50K.' as '<=50K', '>50K.' as '>50K'" in caught.value.hint
+
+
+@pytest.mark.parametrize("header", ["v1,v2,,,", "v1,v2,Unnamed: 2,Unnamed: 3,Unnamed: 4"])
+def test_text_that_spills_into_columns_without_names_is_learned_from(tmp_path, header):
+    """As in the file of spam messages, whose commas some program took for delimiters."""
+    rng = random.Random(0)
+    lines = []
+    for i in range(300):
+        label, some = rng.choice([("spam", "win cash prize"), ("ham", "home tea soon")])
+        words = " ".join(rng.choices(some.split(), k=4))
+        rest = " bye,GE" if i % 100 == 7 else ","
+        lines.append(f"{label},{words} {i},{rest},")
+    path = text(tmp_path, [header, *lines])
+    dataset = load(path, label="v1")
+    assert [(c.name, c.kind) for c in dataset.schema.columns] == [("v2", "text")]
+    found = {f.column: (f.count, f.of) for f in dataset.findings if f.code == "nearly-empty"}
+    assert len(found) == 2
+    assert all(0 < count <= 3 for count, _ in found.values())
+
+
+def test_a_label_that_means_missing_elsewhere_is_warned_of(tmp_path):
+    lines = [f"{i / 7:.3f},{('yes', 'no', 'NA')[i % 3]}" for i in range(120)]
+    path = text(tmp_path, ["rain,bought", *lines])
+    dataset = load(path)
+    assert dataset.classes == ("NA", "no", "yes")
+    [told_of] = [f for f in dataset.findings if f.code == "missing-as-class"]
+    assert (told_of.column, told_of.count, told_of.of) == ("NA", 40, 120)
+    assert "`--csv missing=NA`" in sentence(told_of)
+    assert load(path, csv=("missing=NA",)).classes == ("no", "yes")
