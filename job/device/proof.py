@@ -21,10 +21,9 @@ FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
 
 UNUSED = ("matplotlib", "sklearn")
-"""Packages that Keras imports where they are installed, for what the job never calls.
+"""Packages that Keras imports where they are installed, for what the job never calls: a second.
 
-Not pandas: pyarrow looks for it, too, in the thread that reads a table, and fails on a None in its
-place.
+Not pandas: pyarrow looks for it, too, in the thread that reads a table, and fails on a None.
 """
 
 SPENT = ("Dst tensor is not initialized", "Cannot parse tensor from proto")
@@ -32,17 +31,6 @@ SPENT = ("Dst tensor is not initialized", "Cannot parse tensor from proto")
 that its optimiser made."""
 
 NOISE = (b"I0000", b"WARNING: All log messages before absl", b"failed call to cuInit")
-
-
-class _Unused:
-    """Finds no package of UNUSED, whichever thread looks for it: as if it were not installed.
-
-    None in `sys.modules` would do for Python, but Cython's imports, as of pyarrow, give it on.
-    """
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002
-        if name in UNUSED:
-            raise ModuleNotFoundError(f"{name} is not used here.", name=name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +97,13 @@ def import_libraries() -> bool:
     first = "tensorflow" not in sys.modules
     if first:
         event("import.started", "Importing TensorFlow, which takes some seconds.")
-    unused = _Unused()
-    if first:
-        sys.meta_path.insert(0, unused)
+    hidden = [name for name in UNUSED if first and sys.modules.setdefault(name, None) is None]  # type: ignore[arg-type]
     try:
         with _quiet():
             importlib.import_module("keras")
     finally:
-        if first:
-            sys.meta_path.remove(unused)
+        for name in hidden:
+            del sys.modules[name]
     return first
 
 
