@@ -78,9 +78,9 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 def limit() -> int:
     """Bytes that this process can have at best."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    own, _ = resource.getrlimit(resource.RLIMIT_DATA)  # `ulimit -d`
-    limits = [physical, *_cgroup_limits()]
-    return min(limits if own == resource.RLIM_INFINITY else [*limits, own])
+    own = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
+    set_ones = (each for each in own if each != resource.RLIM_INFINITY)  # `ulimit -d` and -v
+    return min(physical, *_cgroup_limits(), *set_ones)
 
 
 def _cgroup_limits() -> Iterator[int]:

@@ -21,6 +21,9 @@ PER_VALUE, PER_TEXT, KEPT = 25, 5, 12
 """Of a Parquet file: bytes of memory for a value, and for an unpacked byte where that is more, and
 bytes on the disk for a value at least."""
 
+FEWEST = 2
+"""Bytes of memory for a byte of another table, at least, packed or not."""
+
 PER_BYTE = {"table": 6, "packed table": 30, "array": 2, "packed array": 10}
 """Bytes of memory for a byte of another file; of what is packed by experience."""
 
@@ -36,18 +39,20 @@ class Size:
 
     Attributes:
         needed: Bytes of memory, about; 0 for the embedded data.
+        least: Bytes of memory without which it cannot be read into it; 0 where that is not known.
         allowed: Bytes of memory that it may take.
         kept: Bytes on the disk at least, when its rows lie there.
         streamed: Whether they do.
     """
 
     needed: int
+    least: int
     allowed: int
     kept: int
     streamed: bool
 
 
-IN_MEMORY = Size(needed=0, allowed=0, kept=0, streamed=False)
+IN_MEMORY = Size(needed=0, least=0, allowed=0, kept=0, streamed=False)
 
 
 def of(reading: DataOptions, *data: Found | None) -> Size:
@@ -58,10 +63,10 @@ def of(reading: DataOptions, *data: Found | None) -> Size:
         data: The files of the data and of its test set; None for none and for the embedded data.
     """
     sizes = [_of(found, reading) for found in data if found is not None]
-    needed, kept = sum(size for size, _ in sizes), sum(least for _, least in sizes)
+    needed, least, kept = (sum(each) for each in zip(*sizes, strict=True)) if sizes else (0, 0, 0)
     allowed = int(SHARE * memory.limit())
     streamed = reading.feed == "stream" or (reading.feed == "auto" and needed > allowed)
-    return Size(needed=needed, allowed=allowed, kept=kept, streamed=streamed)
+    return Size(needed=needed, least=least, allowed=allowed, kept=kept, streamed=streamed)
 
 
 def place(size: Size, name: str, cache: str | None) -> Place:
@@ -73,38 +78,48 @@ def place(size: Size, name: str, cache: str | None) -> Place:
         cache: The folder that keeps the rows of streamed tables.
 
     Raises:
+        DataError: They cannot fit into memory.
         StoreError: The disk evidently has no room for them.
     """
     if not size.streamed:
+        if size.least > memory.limit():
+            raise DataError(
+                f"{name}: expected a table that fits into memory "
+                f"({memory.limit() / 2**30:.1f} GiB). "
+                f"Received: one that takes {size.least / 2**30:.1f} GiB or more.",
+                hint="Use --feed stream, which keeps the rows on the disk, or a machine with more "
+                "memory.",
+            )
         return MEMORY
     disk = Disk(folder=Path(tempfile.gettempdir()), cache=Path(cache) if cache else None)
     disk.expect_room(size.kept, name)
     return disk
 
 
-def _of(found: Found, reading: DataOptions) -> tuple[int, int]:
-    """Bytes of memory that files take, about, and bytes on the disk at least."""
+def _of(found: Found, reading: DataOptions) -> tuple[int, int, int]:
+    """Bytes of memory that files take, about and at least, and bytes on the disk at least."""
     if found.single and found.uri.endswith(".npz"):
         [path] = found.sources(found.keys)
         if unpacked := _unpacked(path, found.uri):
-            return PER_BYTE["array"] * unpacked, unpacked
+            return PER_BYTE["array"] * unpacked, 0, unpacked
     table = is_table(found, reading.label)
     sizes = [_size(file, table=table) for file in found.files.values()]
-    return sum(size for size, _ in sizes), sum(least for _, least in sizes)
+    needed, least, kept = (sum(each) for each in zip(*sizes, strict=True))
+    return needed, least, kept
 
 
-def _size(file: File, *, table: bool) -> tuple[int, int]:
-    """Bytes of memory, about, and bytes on the disk at least."""
+def _size(file: File, *, table: bool) -> tuple[int, int, int]:
+    """As `_of`."""
     size = file.size()
-    if table:
-        known = _parquet(file.path) if file.path else None
-        if known is not None:
-            values, unpacked = known
-            return max(PER_VALUE * values, PER_TEXT * unpacked), KEPT * values
-        kind = "packed table" if PACKED_TABLE.fullmatch(file.name) else "table"
-    else:
+    if not table:  # the readers of arrays and images know their sizes
         kind = "packed array" if PACKED_ARRAY.fullmatch(file.name) else "array"
-    return PER_BYTE[kind] * size, size
+        return PER_BYTE[kind] * size, 0, size
+    known = _parquet(file.path) if file.path else None
+    if known is not None:
+        values, unpacked = known
+        return max(PER_VALUE * values, PER_TEXT * unpacked), PER_VALUE * values, KEPT * values
+    kind = "packed table" if PACKED_TABLE.fullmatch(file.name) else "table"
+    return PER_BYTE[kind] * size, FEWEST * size, size
 
 
 def _unpacked(path: Source, name: str) -> int:

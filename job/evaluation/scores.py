@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.config.gate import Metric
+from job.data.place import BLOCK_ROWS
 
 LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 
@@ -142,8 +143,11 @@ def better_by(metric: str, ours: float, theirs: float) -> float:
 
 def confusion_matrix(y: Indices, predicted: Indices, classes: int) -> NDArray[np.int64]:
     """(classes, classes): rows by [true class, predicted class]."""
-    cells = y.astype(np.int64) * classes + predicted
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    found = np.zeros(classes**2, np.int64)
+    for start in range(0, len(y), BLOCK_ROWS):
+        some = slice(start, start + BLOCK_ROWS)
+        found += np.bincount(y[some].astype(np.int64) * classes + predicted[some], None, classes**2)
+    return found.reshape(classes, classes)
 
 
 def losses(probabilities: Probabilities, y: Indices) -> NDArray[np.float64]:

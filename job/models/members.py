@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data import memory
 from job.data.dataset import Dataset
+from job.data.place import counts
 from job.errors import UsageError
 
 HELD_OUT, TRAINED, REPORTED = -1, -2, -3
@@ -75,8 +76,8 @@ def folds(config: Config, dataset: Dataset) -> int:
 
 def rarest(dataset: Dataset) -> int:
     """Rows of the smallest class that members train on or hold out in turn; of those with some."""
-    counts = np.bincount(dataset.train.y[dataset.fit_rows])
-    return int(counts[counts > 0].min())
+    found = counts(dataset.train.y, len(dataset.classes), dataset.fit_rows)
+    return int(found[found > 0].min())
 
 
 def loss_scaled(optimizer: Any, config: Config) -> Any:
@@ -93,9 +94,9 @@ def class_weights(dataset: Dataset) -> NDArray[np.float32]:
     Source: scikit-learn's `class_weight="balanced"`, after King and Zeng, "Logistic Regression in
     Rare Events Data", 2001.
     """
-    counts = np.bincount(dataset.train.y[dataset.fit_rows], minlength=len(dataset.classes))
+    found = counts(dataset.train.y, len(dataset.classes), dataset.fit_rows)
     weights: NDArray[np.float32] = np.asarray(
-        counts.sum() / (len(counts) * np.maximum(counts, 1)), np.float32
+        found.sum() / (len(found) * np.maximum(found, 1)), np.float32
     )
     return weights
 

@@ -9,6 +9,7 @@ import numpy as np
 from job.config import OPTIONS, flag
 from job.data.dataset import Dataset
 from job.data.findings import sentence, without_cells
+from job.data.place import counts
 from job.evaluation import curves
 from job.evaluation.scores import TITLES
 from job.record import Record
@@ -146,7 +147,7 @@ def _warnings(record: Record) -> Sequence[str]:
 
 def _shares(dataset: Dataset) -> Sequence[tuple[int | str, float, float]]:
     """The classes with the most training rows: their shares of the training and test rows."""
-    test = np.bincount(dataset.test.y, minlength=len(dataset.classes)) / len(dataset.test)
+    test = counts(dataset.test.y, len(dataset.classes)) / len(dataset.test)
     most = np.argsort(-dataset.shares, kind="stable")[:_COLUMN_ROWS]
     return [(dataset.classes[i], float(dataset.shares[i]), float(test[i])) for i in most]
 

@@ -18,6 +18,7 @@ from job.config.csv import Csv
 from job.data.findings import FEW as SHOWN
 from job.data.findings import Finding
 from job.data.place import MEMORY, Place
+from job.data.place import counts as occurring
 from job.data.schema import MAGNITUDES, Column, Parsing
 from job.data.table import dates, numbers
 from job.data.table.frame import FIRST, blocks
@@ -607,7 +608,7 @@ def _coded(raw: Any, parsing: Parsing) -> Any:
 def counts(coded: Any) -> NDArray[np.int64]:
     """(texts,) how often each text of a dictionary array occurs."""
     at = coded.indices.drop_null().to_numpy(zero_copy_only=False)
-    return np.bincount(at, minlength=len(coded.dictionary))
+    return occurring(at, len(coded.dictionary))
 
 
 def _is_in(texts: Any, signs: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc, parquet
 
-from job.data import memory
+from job.data import memory, sizing
 from job.data.files import opening
 from job.data.files.opening import Source
 from job.data.table import dialect, kinds
@@ -121,6 +121,9 @@ def arrow_table(path: Source, name: str) -> Part:
 def _damage(exc: Exception, file: Any, name: str, first: int = 0) -> Exception:
     if isinstance(exc, OSError) and exc.errno not in opening.DECODERS:
         return exc
+    values = file.metadata.num_rows * file.metadata.num_columns if file else 0
+    if isinstance(exc, MemoryError) and 2 * sizing.PER_VALUE * values > memory.limit():
+        return exc  # no damage that announces too much, but too little memory
     return DataError(
         f"{name}: {_culprit(file, first)}expected an undamaged Parquet file. "
         f"Received: {' '.join(str(exc).split())[:300]}",
