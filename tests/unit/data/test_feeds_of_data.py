@@ -300,6 +300,29 @@ def test_what_does_not_fit_into_memory_goes_to_the_disk(gigabytes, files, stream
     assert done.stdout == f"{streamed}\n", done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("feed", "code", "words"),
+    [
+        ("memory", 65, ("t.parquet: expected a table that fits into memory (1.0 GiB)",
+                                  "one that takes 1.4 GiB or more", "--feed stream")),
+        ("auto", 0, ()),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_fit_into_memory_is_rejected(tmp_path, feed, code, words):
+    ones = pa.array(np.ones(6_000_000, np.int8))
+    table = pa.table({f"x{i}": ones for i in range(9)} | {"y": pa.array(np.arange(6_000_000) % 2)})
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    limited = ("prlimit", f"--data={1 << 30}", sys.executable, "-m", "job", "data")
+    options = ("--label=y", f"--feed={feed}")
+    done = subprocess.run(
+        [*limited, tmp_path / "t.parquet", *options], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    for each in words:
+        assert each in done.stderr
+
+
 def test_a_table_is_not_tested_on_the_embedded_images(tmp_path):
     with refused(DataError, "mnist: expected a table"):
         load(written(tmp_path, "parquet"), "mnist", label="y")
