@@ -282,6 +282,8 @@ def _delimiter(lines: list[str], known: frozenset[str], quote: str) -> str:
         if ranked > rank:
             best, rank = delimiter, ranked
     tabs = best == "\t" and len({len(fields) for _, fields in _rows(lines, "\t", False, quote)}) > 1
+    if best == "\t" and not rank[0]:  # or columns that blanks align, but for a tab
+        tabs |= all(re.search(r"\S {2,}\S", line) for line in lines if line.strip())
     if rank[3] < 2 or (not rank[0] and rank[1] < 0.6) or tabs:  # some lines with two tabs for one
         rows = [fields for _, fields in _trimmed(_rows(lines, " ", True, quote))]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)

@@ -267,7 +267,7 @@ def _signs(texts: list[str], rows: NDArray[np.int64]) -> tuple[Finding, ...]:
     return tuple(
         Finding(code="missing-as-class", column=text, count=int(count), of=of)
         for text, count in zip(texts, rows, strict=True)
-        if text in kinds.SIGNS and count
+        if text in kinds.SIGNS and count and not (text == "-" and "+" in texts)
     )
 
 

@@ -447,3 +447,18 @@ def test_a_label_that_means_missing_elsewhere_is_warned_of(tmp_path):
     assert (told_of.column, told_of.count, told_of.of) == ("NA", 40, 120)
     assert "`--csv missing=NA`" in sentence(told_of)
     assert load(path, csv=("missing=NA",)).classes == ("no", "yes")
+
+
+def test_columns_that_blanks_align_may_have_a_tab_before_the_last(tmp_path):
+    """As in the file of cars and their fuel."""
+    lines = [
+        f"{i % 40 + 9:.1f}   {4 + i % 2 * 4}   {i % 50 + 90:.1f}      {('95.00', '?')[i % 9 == 0]}"
+        f'      1  {i % 3 + 1}\t"ford pinto {i % 20}"'
+        for i in range(120)
+    ]
+    dataset = load(text(tmp_path, lines, "auto.data"), label="x5")
+    assert dataset.classes == (1, 2, 3)
+    assert [c.name for c in dataset.schema.columns] == ["x0", "x1", "x2", "x3", "x6"]
+    tabbed = [f"{i % 7}\ta  few  words {i % 5}\t{'yes' if i % 2 else 'no'}" for i in range(120)]
+    dataset = load(text(tmp_path, ["n\twords\tbought", *tabbed], "t.tsv"))
+    assert [c.name for c in dataset.schema.columns] == ["n", "words"]
