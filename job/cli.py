@@ -7,13 +7,14 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from job.commands.app import load
 from job.config import envvar, flag
-from job.errors import DeviceOutOfMemory, JobError, UsageError
+from job.errors import DeviceOutOfMemory, JobError, Preempted, UsageError
 from job.process import environment, log, shutdown, stdio, termination
 
 LOG_SECONDS = 1
@@ -27,7 +28,7 @@ def main() -> None:
     stdio.reopen()
     arguments = sys.argv[1:]
     note = _early(arguments, "termination_log")
-    shutdown.install(lambda error: _write(note, termination.failed(error.exit_code, error)))
+    shutdown.install(partial(_last_words, note))
     stream = sys.stdout if arguments[:1] == ["train"] else sys.stderr
     form = _early(arguments, "log_format")
     if form not in ("json", "text"):
@@ -73,6 +74,13 @@ def _run(arguments: list[str], note: str | None) -> int:
         _write(note, termination.failed(code, error))
         logged.join()
     return code
+
+
+def _last_words(note: str | None, error: JobError) -> None:
+    """What a thread says that ends the process; after a signal only the message, which is sure."""
+    _write(note, termination.failed(error.exit_code, error))
+    if not isinstance(error, Preempted):
+        _log_failure(error, None)
 
 
 def _variables() -> set[str]:

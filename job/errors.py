@@ -9,6 +9,7 @@ JobError
 ├── TrainingDiverged     70   lower the learning rate or clean the data
 ├── DeviceOutOfMemory    71   smaller batches, less data or a larger device
 ├── StoreError           74   try again when the storage is back
+├── PeerLost             75   nothing: the Job starts the workers again
 ├── AccessDenied         77   fix the credentials or the store
 ├── Interrupted         130   nothing: the user pressed Ctrl-C
 └── Preempted           143   nothing: the Job starts another pod
@@ -94,6 +95,13 @@ class StoreError(JobError):
 
     exit_code = 74
     rule = "Count"
+
+
+class PeerLost(JobError):
+    """Another host of the training was lost, cannot be reached, or has failed."""
+
+    exit_code = 75
+    rule = "Ignore"
 
 
 class AccessDenied(JobError):

@@ -44,6 +44,29 @@ def run_started(config: Config, run: "Identity") -> None:
     )
 
 
+def run_followed(config: Config, run: "Identity", index: int) -> None:
+    """Another host than worker 0 begins; every following event has its number."""
+    log.bind({"worker": index})
+    _bind(run)
+    event(
+        "run.followed",
+        f"Worker {index} trains {config.model_name} along on {config.data.data}; worker 0 "
+        "publishes.",
+        model=config.model_name,
+        worker=index,
+    )
+
+
+def peers_met(hosts: int) -> None:
+    """All hosts are there, with the same version and options."""
+    event("peers.met", f"{hosts} hosts train together.", hosts=hosts)
+
+
+def following_ended(index: int) -> None:
+    """Worker 0 has ended well."""
+    event("run.ended", f"Worker {index} is done: worker 0 has ended well.", exit_code=0)
+
+
 def run_continued(run: "Identity") -> None:
     """The job resumes an unfinished run in place of its own; every following event names that."""
     _bind(run)
@@ -424,3 +447,6 @@ WATCH = Watch(
     checkpoint=report,
 )
 """Logs what happens in training."""
+
+FOLLOWING = Watch(member_dropped=member_dropped)
+"""Of other hosts than worker 0, whose log has the rest."""

@@ -1,6 +1,7 @@
 """One experiment: read the data, train on it, and score the test rows; nothing is published."""
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -36,9 +37,13 @@ from job.storage import Open, Store, open_store
 from job.storage.patient import Patient
 from job.training import free_text
 from job.training.checkpoint import Checkpoints, Notice
-from job.training.devices import Speedup
+from job.training.devices import ALONE, Speedup
 from job.training.free_text import Trial
+from job.training.state import State, shared
 from job.versions import library_versions
+
+if TYPE_CHECKING:
+    from job.device.peers import Peers
 
 SCORED_ROWS = 20_000
 """Training rows on which the fit is measured."""
@@ -166,6 +171,7 @@ def prepare(
     read: Callable[[], Dataset],
     clock: Clock,
     imported: Callable[[bool], None] = lambda _: None,
+    peers: "Peers | None" = None,
 ) -> tuple[device.DeviceInfo, Dataset]:
     """Reads the data while the libraries are imported, and proves the device.
 
@@ -175,6 +181,7 @@ def prepare(
         clock: Gets the seconds of both.
         imported: Called before anything is made with the libraries, with whether they were
             imported just now.
+        peers: Other hosts that train along; they are connected.
     """
     with clock.phase("import"):
         threads = ThreadPoolExecutor(2)  # this one stays free to hear signals
@@ -189,6 +196,7 @@ def prepare(
             xla=config.training.xla,
             repeatable=not plan.convolves(config),
             devices=config.training.devices,
+            peers=peers,
         )
     with clock.phase("read"):  # what is left of it after the import
         return info, reading.result()
@@ -203,6 +211,7 @@ def train_and_score(
     load: Load | None = None,
     saves: Saves | None = None,
     watch: Watch = QUIET,
+    peers: "Peers | None" = None,
 ) -> Fit:
     """Trains a model and scores it on the test rows; the device must be prepared.
 
@@ -215,6 +224,7 @@ def train_and_score(
             it there are none but those that the options name.
         saves: Where training resumes and is saved; by default nowhere.
         watch: Called while training goes on.
+        peers: Hosts that train along, of which this is worker 0; see `train_along`.
 
     Raises:
         UsageError: The run was begun with other options or other data.
@@ -254,33 +264,14 @@ def train_and_score(
         advice += (_several_devices(info.count, config),)
     decided = replace(decided, reasons=(*decided.reasons, *advice))
     watch.planned(decided)
-    epochs = config.training.epochs or 0
-    memory = partial(
-        device.foreign_errors,
-        batch_size=config.training.batch_size or 0,
-        data_bytes=dataset.nbytes,
-        image_size=dataset.shape[:2] if plan.are_images(dataset) else (),
+    if peers:
+        peers.agree(config.flat())
+        shared(state, peers)
+        _expect_same_data(dataset, peers)
+    memory = partial(_memory, config, dataset)
+    fitted = _fitted(
+        config, dataset, info, clock, state, watch=watch, checkpoints=checkpoints, peers=peers
     )
-
-    with clock.phase("build"), memory():
-        strategy = device.strategy(info)
-        plain = models.build(config, dataset) if info.count > 1 else None
-        with device.scope(strategy):
-            network = models.build(config, dataset)
-    with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
-        fitted = training.fit(
-            network,
-            dataset,
-            config,
-            callbacks=[progress.callback(advance)],
-            on_epoch=partial(watch.epoch_ended, epochs=epochs),
-            should_stop=shutdown.requested,
-            resume=state,
-            due=checkpoints.due if checkpoints else lambda: False,
-            save=checkpoints.save if checkpoints else lambda _: None,
-            on_drop=watch.member_dropped,
-            plain=plain,
-        )
     if fitted.speedup:
         watch.sped_up(fitted.speedup)
     clock.add("trace", fitted.trace_seconds)
@@ -322,6 +313,100 @@ def train_and_score(
         time_limited=fitted.time_limited,
         notes=notes,
         chosen=frozenset(name for name, value in config.flat().items() if value != given[name]),
+    )
+
+
+def train_along(
+    config: Config,
+    dataset: Dataset,
+    info: device.DeviceInfo,
+    peers: "Peers",
+    *,
+    clock: Clock,
+    load: Load,
+    watch: Watch = QUIET,
+) -> None:
+    """Trains on another host than worker 0, which decides and keeps the result.
+
+    Args:
+        config: The options.
+        dataset: The data.
+        info: The devices.
+        peers: The hosts.
+        clock: Gets the seconds of each phase.
+        load: As of `train_and_score`.
+        watch: Called while training goes on.
+
+    Raises:
+        DataError: The hosts have different data.
+        TrainingDiverged, DeviceOutOfMemory: Training failed.
+        Preempted: A signal came to one of the hosts, and the state was saved.
+        PeerLost: One of them was lost.
+    """
+    decided = Config.recorded(peers.agree())
+    state = shared(None, peers)
+    dataset = _with_text(decided.data.text or (), config, dataset, load)
+    _expect_same_data(dataset, peers)
+    _fitted(decided, dataset, info, clock, state, watch=watch, peers=peers)
+
+
+def _expect_same_data(dataset: Dataset, peers: "Peers") -> None:
+    def short(value: object) -> str:
+        return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+
+    facts = {
+        "digest": dataset.digest[:12],
+        "classes": [*dataset.classes] if len(dataset.classes) < 10 else short(dataset.classes),
+        "schema": short(dataset.table and dataset.table.schema),
+        "rows": len(dataset.train) + len(dataset.test),
+        "split": short((dataset.fit_rows.tolist(), dataset.validation_rows.tolist())),
+    }
+    peers.expect_same("the same data", facts, DataError)
+
+
+def _fitted(
+    config: Config,
+    dataset: Dataset,
+    info: device.DeviceInfo,
+    clock: Clock,
+    state: State | None,
+    *,
+    watch: Watch,
+    checkpoints: Checkpoints | None = None,
+    peers: "Peers | None" = None,
+) -> training.Fitted:
+    """Builds and trains the network of a closed configuration."""
+    epochs, memory = config.training.epochs or 0, partial(_memory, config, dataset)
+    with peers.training() if peers else contextlib.nullcontext():
+        with clock.phase("build"), memory():
+            strategy = device.strategy(info, peers)
+            several = strategy.num_replicas_in_sync > 1
+            first = peers is None or peers.index == 0
+            plain = models.build(config, dataset) if several and first else None
+            with device.scope(strategy):
+                network = models.build(config, dataset)
+        with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
+            return training.fit(
+                network,
+                dataset,
+                config,
+                callbacks=[progress.callback(advance)],
+                on_epoch=partial(watch.epoch_ended, epochs=epochs),
+                should_stop=shutdown.requested,
+                resume=state,
+                due=checkpoints.due if checkpoints else lambda: False,
+                save=checkpoints.save if checkpoints else lambda _: None,
+                on_drop=watch.member_dropped,
+                plain=plain,
+                peers=peers or ALONE,
+            )
+
+
+def _memory(config: Config, dataset: Dataset) -> contextlib.AbstractContextManager[None]:
+    return device.foreign_errors(
+        batch_size=config.training.batch_size or 0,
+        data_bytes=dataset.nbytes,
+        image_size=dataset.shape[:2] if plan.are_images(dataset) else (),
     )
 
 

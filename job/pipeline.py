@@ -1,12 +1,15 @@
 """The job's story: check, read, fit, evaluate, gate, export, report, publish."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from job import device, events, export
 from job.config import Config
+from job.data.schema import Recipe
 from job.drift import changes
+from job.errors import PeerLost
 from job.experiment import (
     Load,
     Saves,
@@ -15,6 +18,7 @@ from job.experiment import (
     loading,
     mistake_occlusions,
     prepare,
+    train_along,
     train_and_score,
 )
 from job.gate import contest
@@ -28,11 +32,19 @@ from job.registry.runs import Identity
 from job.report import artifacts, page
 from job.storage import Access, open_store, use
 from job.storage.patient import Patient
-from job.training.checkpoint import discard
+from job.training.checkpoint import discard, is_finished
+from job.versions import library_versions
+
+if TYPE_CHECKING:
+    from job.device.peers import Peers
 
 
-def run(config: Config) -> Outcome:
+def run(config: Config, peers: "Peers | None" = None) -> Outcome:
     """Trains, evaluates and publishes one model, unless nothing has changed.
+
+    Args:
+        config: The options.
+        peers: Hosts that train along, of which this is worker 0; see `follow`.
 
     Raises:
         JobError: An end that somebody acts on; see `job.errors`.
@@ -62,7 +74,8 @@ def run(config: Config) -> Outcome:
             closed = resumed(config, published.manifest.config)
             expect_same_source(config, published.manifest, store.at, partial(load, closed))
         else:
-            made, challenger = make(config, versions, load, this, folder / "version", clock)
+            peers = _met(config, versions, this, recipe, peers)
+            made, challenger = make(config, versions, load, this, folder / "version", clock, peers)
             with clock.phase("publish"):
                 published = publish.publish(
                     versions, folder / "version", made.draft(), made.version
@@ -78,6 +91,61 @@ def run(config: Config) -> Outcome:
     )
 
 
+def follow(config: Config, peers: "Peers") -> None:
+    """Trains along on another host than worker 0, and waits for its end.
+
+    Raises:
+        Finished: Worker 0 has ended well, with a version or without need of one.
+        JobError: As `run`, on whichever host; or a host was lost.
+    """
+    clock, options = Clock(), config.publishing
+    own = Identity.of(options)
+    events.run_followed(config, own, peers.index)
+    use(Access.of(config.data, options))
+    store = Patient(open_store(options.store), options.store_timeout, events.report)
+    try:
+        welcome = peers.meet(_facts(config))
+    except PeerLost:
+        if _is_done(config, Versions(store, config.model_name), own, store):
+            return
+        raise
+    recipe = welcome["recipe"] and Recipe(**welcome["recipe"])
+    with scratch() as folder:
+        load = loading(store, folder, recipe)
+        info, dataset = prepare(config, partial(load, config), clock, peers=peers)
+        events.device_ready(info)
+        train_along(config, dataset, info, peers, clock=clock, load=load, watch=events.FOLLOWING)
+        peers.result()
+
+
+def _met(
+    config: Config,
+    versions: Versions,
+    this: Identity,
+    recipe: Recipe | None,
+    peers: "Peers | None",
+) -> "Peers | None":
+    """The other hosts, once all are there; None where a finished training needs none of them."""
+    if peers is None or is_finished(versions.store, f"{versions.name}/runs/{this.run_id}"):
+        return None
+    peers.meet(_facts(config), {"recipe": recipe and asdict(recipe), "run_id": this.run_id})
+    events.peers_met(peers.hosts)
+    return peers
+
+
+def _facts(config: Config) -> dict[str, object]:
+    """What must be equal on all hosts before they train together."""
+    versions = {f"version of {name}": value for name, value in library_versions().items()}
+    return {**versions, "name": config.model_name, **config.model_options()}
+
+
+def _is_done(config: Config, versions: Versions, own: Identity, store: Patient) -> bool:
+    """Whether worker 0 has ended before this host could reach it: it is not started again."""
+    if runs.is_published(versions, own):
+        return True
+    return bool(config.publishing.skip_unchanged and recognized(versions, config, store.at)[1])
+
+
 def make(
     config: Config,
     versions: Versions,
@@ -85,17 +153,27 @@ def make(
     this: Identity,
     folder: Path,
     clock: Clock,
+    peers: "Peers | None" = None,
 ) -> tuple[Record, contest.Challenger]:
     """From data to a folder that is ready to be published, and the model as the gate sees it."""
     folder.mkdir()
     with export.Check() as check:
-        info, dataset = prepare(config, partial(load, config), clock, imported=check.start)
+        info, dataset = prepare(
+            config, partial(load, config), clock, imported=check.start, peers=peers
+        )
         events.device_ready(info)
         events.data_loaded(dataset)
         events.data_changed(*changes.since_champion(versions, dataset))
         saves = Saves(store=versions.store, name=versions.name, run_id=this.run_id)
         fit = train_and_score(
-            config, dataset, info, clock=clock, load=load, saves=saves, watch=events.WATCH
+            config,
+            dataset,
+            info,
+            clock=clock,
+            load=load,
+            saves=saves,
+            watch=events.WATCH,
+            peers=peers,
         )
         events.evaluated(fit.metrics)
         made, challenger = record(fit, versions, this, folder, clock, check)

@@ -1,5 +1,7 @@
 """train: the main job."""
 
+import contextlib
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from job.config.options import from_config
 from job.errors import GateRejected
 
 if TYPE_CHECKING:
+    from job.device.peers import Peers
     from job.record import Outcome
     from job.registry.verdict import Verdict
 
@@ -27,11 +30,30 @@ if TYPE_CHECKING:
 def train(**values: Any) -> Mapping[str, object]:
     """Train, evaluate and publish a model: the main job."""
     from job import events, pipeline
+    from job.device.topology import topology
     from job.track import prometheus
 
     config = Config.of(**values)
     prometheus.check(config.process.metrics_file)
-    outcome = pipeline.run(config)
+    hosts = topology(config.training, os.environ)
+    if hosts is None:
+        return _train(config)
+    from job.device.peers import Finished, Peers
+
+    with Peers(hosts, config.training.peer_timeout) as peers:
+        if peers.index == 0:
+            return _train(config, peers)
+        with contextlib.suppress(Finished):
+            pipeline.follow(config, peers)
+    events.following_ended(peers.index)
+    return {"outcome": "followed", "worker": peers.index}
+
+
+def _train(config: Config, peers: "Peers | None" = None) -> Mapping[str, object]:
+    from job import events, pipeline
+    from job.track import prometheus
+
+    outcome = pipeline.run(config, peers)
     events.figures_failed(prometheus.report(config.process, outcome))
     verdict = outcome.verdict
     rejected = verdict and not verdict.promote and not config.gate.rejection_ok

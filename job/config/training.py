@@ -116,10 +116,32 @@ class TrainingOptions(Options):
     )
     devices: str = option(
         "1",
-        "How many GPUs of this machine train together, each on its share of every batch; a number "
+        "How many GPUs of a machine train together, each on its share of every batch; a number "
         "or all.",
         expects="a whole number of at least 1, or all",
         valid=lambda v: v == "all" or (v.isascii() and v.isdigit() and int(v) > 0),
+        makes_model=False,
+    )
+    hosts: int | None = option(
+        None,
+        "How many hosts train together, each with --devices of its own; by default those of "
+        "TF_CONFIG, or 1.",
+        **AT_LEAST_1,
+        makes_model=False,
+    )
+    peer_address: str | None = option(
+        None,
+        "Address of each of several hosts, NAME or NAME:PORT, with {index} in place of its number; "
+        "not needed with TF_CONFIG.",
+        expects="an address with {index} in it",
+        valid=lambda v: "{index}" in v,
+        makes_model=False,
+    )
+    peer_timeout: float = option(
+        60.0,
+        "Seconds until a host that cannot be reached, or gives no sign of life, ends all hosts.",
+        expects="a number of at least 1",
+        valid=lambda v: 1 <= v < float("inf"),
         makes_model=False,
     )
     xla: bool = option(True, "Compile training with XLA.")

@@ -6,6 +6,7 @@ import os
 import re
 import site
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ class Proof:
     compute_capability: str | None
 
 
-def prove(*, xla: bool, count: int | None = 1) -> Proof:
+def prove(
+    *, xla: bool, count: int | None = 1, chosen: Callable[[int], None] | None = None
+) -> Proof:
     """Multiplies small integers on each GPU that is used and compares with the CPU's product.
 
     Products of small integers are exact in TF32 as well, so any difference is a fault.
@@ -50,6 +53,7 @@ def prove(*, xla: bool, count: int | None = 1) -> Proof:
     Args:
         xla: Also through XLA's compiler, which needs more of the driver and the libraries.
         count: How many are used; None for all.
+        chosen: Called before the first product with how many there are.
 
     Raises:
         DeviceUnavailable: Fewer GPUs, or one that does not work; the message says why.
@@ -75,6 +79,8 @@ def prove(*, xla: bool, count: int | None = 1) -> Proof:
     tf.config.set_visible_devices(used, "GPU")
     for each in used:
         tf.config.experimental.set_memory_growth(each, True)
+    if chosen:
+        chosen(len(used))
     for number in range(len(used)):
         _expect_work(tf, number, name if len(used) == 1 else f"{name} {number}", capability, xla)
     return Proof(

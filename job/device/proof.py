@@ -8,14 +8,18 @@ import resource
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from job.config import Device
 from job.errors import DeviceOutOfMemory, DeviceUnavailable, UsageError
 from job.process.cores import cores
 from job.process.log import WARNING, event
+
+if TYPE_CHECKING:
+    from job.device.peers import Peers
 
 FORBIDDEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 """Keras cuts training short when these are set, with a mere warning."""
@@ -44,7 +48,8 @@ class DeviceInfo:
         driver: Version of the NVIDIA driver, when it is known.
         cuda: CUDA version that TensorFlow was built with; GPU only.
         compute_capability: As "9.0"; GPU only.
-        count: Devices of this kind that train together.
+        count: Devices of this kind that train together, of all hosts.
+        hosts: How many hosts they are in.
     """
 
     kind: Literal["cpu", "gpu"]
@@ -54,17 +59,20 @@ class DeviceInfo:
     cuda: str | None = None
     compute_capability: str | None = None
     count: int = 1
+    hosts: int = 1
 
     @property
     def title(self) -> str:
         """What people read: the name, and how many there are."""
-        return self.name if self.count == 1 else f"{self.count} × {self.name}"
+        where = f" on {self.hosts} hosts" if self.hosts > 1 else ""
+        return self.name if self.count == 1 else f"{self.count} × {self.name}{where}"
 
     @property
     def identity(self) -> str:
         """What the bits of a model depend on: sums are split among devices and cores."""
         one = self.name if self.kind == "gpu" else f"{self.name}, {self.cores} cores"
-        return one if self.count == 1 else f"{self.count} × {one}"
+        where = f" on {self.hosts} hosts" if self.hosts > 1 else ""
+        return one if self.count == 1 else f"{self.count} × {one}{where}"
 
 
 def configure_environment() -> None:
@@ -113,7 +121,12 @@ def may_have_gpu() -> bool:
 
 
 def prepare(
-    device: Device, *, xla: bool = True, repeatable: bool = True, devices: str = "1"
+    device: Device,
+    *,
+    xla: bool = True,
+    repeatable: bool = True,
+    devices: str = "1",
+    peers: "Peers | None" = None,
 ) -> DeviceInfo:
     """Chooses and proves the devices.
 
@@ -124,9 +137,11 @@ def prepare(
         repeatable: Ask XLA for programs that give the same bits each time on a GPU. Convolutions
             are ten times slower that way.
         devices: How many, or `all` GPUs. So many of a CPU are virtual ones that share its cores.
+        peers: Other hosts that train along, with as many devices each; they are connected.
 
     Raises:
-        DeviceUnavailable: `gpu` or more than one was asked for, and so many do not work.
+        DeviceUnavailable: `gpu` or more than one was asked for, and so many do not work; or the
+            hosts have different ones.
         UsageError: A variable is set that would cut training short.
     """
     import_libraries()
@@ -138,12 +153,14 @@ def prepare(
         gpu.ask_for_repeatable()
     count = None if devices == "all" else int(devices)
     with _quiet():
-        insist = device == "gpu" or (count or 1) > 1
-        info = _gpu(xla, insist=insist, count=count) if device != "cpu" else None
+        insist = device == "gpu" or (count or 1) > 1 or peers is not None
+        info = _gpu(xla, insist, count, peers) if device != "cpu" else None
         if info is None:
             tf.config.set_visible_devices([], "GPU")
             info = _cpu(count or 1)
-    return info
+            if peers:
+                peers.connect("cpu", info.count)
+    return replace(info, count=info.count * peers.hosts, hosts=peers.hosts) if peers else info
 
 
 def repeats(info: DeviceInfo, *, xla: bool) -> bool:
@@ -243,11 +260,12 @@ def _quiet() -> Iterator[None]:
                     os.write(2, line)
 
 
-def _gpu(xla: bool, *, insist: bool, count: int | None) -> DeviceInfo | None:
+def _gpu(xla: bool, insist: bool, count: int | None, peers: "Peers | None") -> DeviceInfo | None:
     from job.device import gpu
 
     try:
-        proof = gpu.prove(xla=xla, count=count)
+        connect = partial(peers.connect, "gpu") if peers else None
+        proof = gpu.prove(xla=xla, count=count, chosen=connect)
     except DeviceUnavailable as error:
         if insist:
             raise

@@ -1,24 +1,33 @@
-"""strategy: what trains a model on several devices at once, TensorFlow's MirroredStrategy."""
+"""strategy: TensorFlow's strategy for several devices, a MirroredStrategy on one host."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from job.device.proof import DeviceInfo
 
+if TYPE_CHECKING:
+    from job.device.peers import Peers
 
-def strategy(info: DeviceInfo) -> Any:
+
+def strategy(info: DeviceInfo, peers: "Peers | None" = None) -> Any:
     """A `tf.distribute.Strategy` over the devices that `prepare` has proved.
+
+    Args:
+        info: The devices.
+        peers: Other hosts that train along.
 
     Returns:
         TensorFlow's default one, which adds nothing, for one device.
     """
     import tensorflow as tf
 
-    if info.count == 1:
+    if peers:
+        return peers.strategy
+    if info.count == info.hosts:
         return tf.distribute.get_strategy()
     return tf.distribute.MirroredStrategy(
-        [f"{info.kind.upper()}:{i}" for i in range(info.count)],
+        [f"{info.kind.upper()}:{i}" for i in range(info.count // info.hosts)],
         # Parts of one processor have one memory.
         tf.distribute.ReductionToOneDevice() if info.kind == "cpu" else None,
     )

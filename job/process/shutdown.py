@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import NoReturn
 
 from job.errors import DataError, Interrupted, JobError, Preempted, StoreError
 
@@ -40,6 +41,7 @@ _pending: Stop | None = None
 _heard = False
 _deferred = False
 _notes: dict[str, object] = {}
+_last_words: Callable[[JobError], None] | None = None
 
 
 def install(last_words: Callable[[JobError], None]) -> None:
@@ -51,14 +53,27 @@ def install(last_words: Callable[[JobError], None]) -> None:
     Args:
         last_words: Tells of an end that this thread had to make; is called in a thread.
     """
+    global _last_words
+    _last_words = last_words
     # C tells the descriptor of a signal at once, whatever the main thread does.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader, last_words), daemon=True).start()
+    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     signal.signal(signal.SIGTERM, _handle)
     signal.signal(signal.SIGINT, _handle)
     signal.signal(signal.SIGALRM, _overdue)
+
+
+def end(error: JobError) -> NoReturn:
+    """Ends the process from a thread, where the main one hangs."""
+    try:
+        if _last_words:
+            words = threading.Thread(target=_last_words, args=(error,), daemon=True)
+            words.start()
+            words.join(LAST_WORDS)
+    finally:
+        os._exit(error.exit_code)
 
 
 @contextlib.contextmanager
@@ -150,17 +165,11 @@ def _handle(number: int, _: FrameType | None) -> None:
         os._exit(_pending.error.exit_code)
 
 
-def _watch(reader: int, last_words: Callable[[JobError], None]) -> None:
+def _watch(reader: int) -> None:
     while signal.SIGTERM not in os.read(reader, 64):
         pass
     time.sleep(LIMIT)
-    end = Stop(Preempted, "SIGTERM").error
-    try:
-        words = threading.Thread(target=last_words, args=(end,), daemon=True)
-        words.start()
-        words.join(LAST_WORDS)
-    finally:
-        os._exit(end.exit_code)
+    end(Stop(Preempted, "SIGTERM").error)
 
 
 def _advice() -> str:

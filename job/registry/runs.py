@@ -107,6 +107,11 @@ def check(versions: Versions, own: Identity) -> tuple[Identity, Published | None
     return (replace(run, source=published.manifest.source) if published else run), published
 
 
+def is_published(versions: Versions, own: Identity) -> bool:
+    """Whether the run that the job works on has a version; writes nothing."""
+    return publish.published_by(versions, _resumed_by(versions, own).run_id) is not None
+
+
 def begin(versions: Versions, own: Identity, *, resume: bool) -> Identity:
     """Records a run before it trains.
 

@@ -28,6 +28,7 @@ class Loop:
         xla: Compile the program with XLA.
         between: Called between two blocks with the steps done so far and the metrics.
         change: (x, draws) → the x of a batch, where the feed draws numbers; else None.
+        peers: Hosts that train along; all run the same blocks, by the clock of one.
 
     Attributes:
         steps: Steps of a pass.
@@ -43,12 +44,14 @@ class Loop:
         xla: bool,
         between: Callable[[int, dict[str, Any]], None],
         change: Callable[[Any, Any], Any] | None = None,
+        peers: devices.Peers = devices.ALONE,
     ):
         self.steps = feed.steps
         self.passes = 0
         self.first_step = 0
         self._feed = feed
         self._between = between
+        self._peers = peers
         self._block = 1  # the first blocks measure
         self._strategy = model.distribute_strategy
         self._placed: tuple[Any, Any] = None, None
@@ -69,13 +72,14 @@ class Loop:
         while True:
             if step == window.first_step + window.steps < self.steps:
                 window = self._feed.window(self.passes, step)
-            stop = min(window.first_step + window.steps, step + self._block)
+            block = self._peers.agree(self._block)
+            stop = min(window.first_step + window.steps, step + block)
             begin = time.perf_counter()
             logs = self._run(window, step, stop)
             seconds = time.perf_counter() - begin
-            if stop - step == self._block:  # one that was cut short tells little
-                fitting = int(self._block * BLOCK_SECONDS / seconds)
-                self._block = max(1, min(fitting, GROWTH * self._block))
+            if stop - step == block:  # one that was cut short tells little
+                fitting = int(block * BLOCK_SECONDS / seconds)
+                self._block = max(1, min(fitting, GROWTH * block))
             if stop == self.steps:
                 self.passes += 1
                 return logs

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import Preempted, TrainingDiverged
+from job.training import devices
 from job.training.best import Best
 from job.training.state import (
     EpochResult,
@@ -186,6 +187,7 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
         due: Whether it is time to save.
         save: Gets the state.
         should_stop: Whether the run is to stop.
+        peers: Hosts that train along, and come to the same decisions.
     """
 
     def __init__(
@@ -199,11 +201,13 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
         due: Callable[[], bool],
         save: Callable[[State], object],
         should_stop: Callable[[], bool],
+        peers: devices.Peers,
     ) -> None:
         super().__init__()
         self._stopper, self._results, self._deadline = stopper, results, deadline
         self._seconds, self._resume = seconds, resume
         self._due, self._save, self._should_stop = due, save, should_stop
+        self._peers = peers
         self._step = 0
         self._metrics: dict[str, NDArray[Any]] = {}
 
@@ -227,7 +231,7 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self._resume and self._resume.position.step:
-            put_back_metrics(self.model, self._resume)
+            put_back_metrics(self.model, self._resume, self._peers)
         self._resume = None
 
     def on_train_batch_end(self, step: int, logs: Logs = None) -> None:
@@ -246,8 +250,11 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
     def _safe_point(self) -> None:
         stopping = self._should_stop()
         if stopping or self._due():
+            self._metrics = devices.gathered(self.model, self._metrics, self._peers)
             state = self.state()
-            if state.finite:  # else the next block reports it, and the last one saved stays
+            if self._peers.agree(
+                state.finite
+            ):  # else the next block reports it, and the last one saved stays
                 self._save(state)
         if stopping:
             raise Preempted(

@@ -262,6 +262,17 @@ class Checkpoints:
         return place
 
 
+def is_finished(store: Store, folder: str) -> bool:
+    """Whether the newest checkpoint of a run is that of its end; damaged ones do not count."""
+    found = []
+    for slot in SLOTS:
+        with contextlib.suppress(DataNotFound, DataError):
+            key = f"{folder}/{slot}"
+            found.append(unpack(store.read(key)[0], uri=f"{store.uri}/{key}")[0])
+    newest = max(found, key=lambda header: header.sequence, default=None)
+    return newest is not None and newest.position.finished
+
+
 def discard(store: Store, folder: str) -> None:
     """Removes the checkpoints of a run that has published, where the store's policy allows it."""
     with contextlib.suppress(JobError), store.within(PATIENCE):

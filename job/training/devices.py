@@ -6,12 +6,51 @@ masks for the whole batch, and batch normalisation takes the statistics of all p
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from job.models.members import as_members
+
+
+class Peers(Protocol):
+    """The hosts that train together; see `job.device.peers`."""
+
+    index: int
+    hosts: int
+
+    def agree(self, value: Any) -> Any:
+        """What worker 0 gives."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether one of them says so."""
+
+    def gather(self, value: bytes) -> list[bytes]:
+        """What all give, on worker 0."""
+
+
+class Alone:
+    """One host, which agrees with itself."""
+
+    index, hosts = 0, 1
+
+    def agree(self, value: Any) -> Any:
+        """The value."""
+        return value
+
+    def any(self, flag: bool) -> bool:
+        """The flag."""
+        return flag
+
+    def gather(self, value: bytes) -> list[bytes]:
+        """The value, alone."""
+        return [value]
+
+
+ALONE = Alone()
 
 _part: ContextVar["Part | None"] = ContextVar("part", default=None)
 """What the device computes whose step is being traced."""
@@ -133,12 +172,36 @@ def _dropped(layer: Any, inputs: Any, training: bool = False) -> Any:
 
 
 def summands(variable: Any) -> list[Any]:
-    """The variables of a metric: one on each device, whose sum it is, or itself."""
+    """The variables of a metric: one on each device of this host, or itself."""
+    return list(variable.value.values) if _is_sum(variable) else [variable.value]
+
+
+def gathered(model: Any, values: Mapping[str, Any], peers: Peers) -> dict[str, Any]:
+    """The metrics' variables with the summands of all hosts; on worker 0 only.
+
+    Args:
+        model: Whose metrics they are.
+        values: Of this host, as `metric_values` gives them.
+        peers: The hosts.
+    """
+    from safetensors.numpy import load, save
+
+    hosts = [load(each) for each in peers.gather(save(dict(values)))]
+    found = dict(values)
+    for variable, name in zip(model.metrics_variables, values, strict=False):
+        if _is_sum(variable) and len(hosts) > 1:
+            own = [host[name].reshape(-1, *variable.shape) for host in hosts]
+            found[name] = np.concatenate(own)
+    return found
+
+
+def _is_sum(variable: Any) -> bool:
+    """Whether each device has a summand of the variable."""
     import tensorflow as tf
 
     value = variable.value
     apart = getattr(value, "synchronization", None) == tf.VariableSynchronization.ON_READ
-    return list(value.values) if apart and hasattr(value, "values") else [value]
+    return apart and hasattr(value, "values")
 
 
 def train_step(model: Any) -> Callable[[Any], object]:

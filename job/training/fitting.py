@@ -65,7 +65,7 @@ class Fitted:
         kept_epoch: The epoch whose weights the model has, from 1; None where each of several
             members has one of its own.
         network: Rows → (rows, classes): what is evaluated and published. The model itself, or the
-            average of its members.
+            average of its members; None on other hosts than worker 0.
         validation: How it does on rows that it was not trained on; None without such rows.
         time_limited: Steps done when the time limit ended training; None when it did not.
         trace_seconds: Turning Python into a graph.
@@ -120,6 +120,7 @@ def fit(
     save: Callable[[State], object] = lambda _: None,
     on_drop: Callable[[int, int], None] = lambda _member, _left: None,
     plain: Any = None,
+    peers: devices.Peers = devices.ALONE,
 ) -> Fitted:
     """Trains a model that a module of `job.models` built, in place.
 
@@ -137,6 +138,7 @@ def fit(
         on_drop: Gets the number of a member that diverged, from 0, and how many are left.
         plain: The same model on one device, where the other one is on several: it gets the
             trained weights, and its network is the one that is published.
+        peers: Hosts that train along; worker 0 decides, saves, and needs `plain`.
 
     Raises:
         TrainingDiverged: The loss, the validation loss or the weights are not finite.
@@ -158,7 +160,12 @@ def fit(
         return spent + time.perf_counter() - began
 
     def over(more: float) -> bool:
-        return limit is not None and seconds() + more > limit
+        return limit is not None and bool(peers.agree(seconds() + more > limit))
+
+    def saved(state: State) -> None:
+        if peers.index == 0:
+            save(state)
+        peers.agree(None)  # nobody goes on, or ends, before that
 
     fold = _folds(many, dataset, config)
     turns = many and many.folds
@@ -175,9 +182,10 @@ def fit(
         deadline,
         seconds=seconds,
         resume=resume,
-        due=due,
-        save=save,
-        should_stop=should_stop,
+        due=lambda: bool(peers.agree(due())),
+        save=saved,
+        should_stop=lambda: peers.any(should_stop()),
+        peers=peers,
     )
     chain = keras.callbacks.CallbackList(
         [
@@ -195,9 +203,9 @@ def fit(
     )
     y = (dataset.train.y, fold) if many else dataset.train.y
     training, validating = _feeds(model, dataset.train.x, y, dataset, held, config)
-    loops = [_train_loop(model, training, dataset, config, chain)]
+    loops = [_train_loop(model, training, dataset, config, chain, peers)]
     if validating:
-        loops.append(_validation_loop(model, validating, config, chain))
+        loops.append(_validation_loop(model, validating, config, chain, peers))
     chain.params["steps"] = loops[0].steps
 
     finished = resume is not None and resume.position.finished
@@ -227,11 +235,13 @@ def fit(
         _keras_fit(model, loops, config, chain, first=epochs if idle else begun)
     ended = time.perf_counter()
     last = saving.state(finished=True)  # also of a finished run: early stopping has chosen by now
-    save(last)
+    saved(last)
     if plain is not None:
         put_back_weights(plain, last)
     later = results[begun + 1 :] or results[begun:] or results
-    network, validation = finish(model if plain is None else plain, dataset, fold)
+    network, validation = None, None
+    if peers.index == 0:
+        network, validation = finish(model if plain is None else plain, dataset, fold)
     best_epoch = min(results, key=_rank).epoch
     if many and many.members > 1:
         kept_epoch = None
@@ -401,13 +411,15 @@ def _feeds(
     )
 
 
-def _train_loop(model: Any, feed: Feed, dataset: Dataset, config: Config, chain: Any) -> Loop:
+def _train_loop(
+    model: Any, feed: Feed, dataset: Dataset, config: Config, chain: Any, peers: devices.Peers
+) -> Loop:
     def between(step: int, logs: dict[str, Any]) -> None:
         # Keras itself calls these around a whole pass only.
         chain.on_train_batch_end(step - 1, logs)
         chain.on_train_batch_begin(step)
 
-    return _loop(model, feed, dataset, config, between)
+    return _loop(model, feed, dataset, config, between, peers)
 
 
 def _rate(
@@ -440,6 +452,7 @@ def _loop(
     dataset: Dataset,
     config: Config,
     between: Callable[[int, dict[str, Any]], None],
+    peers: devices.Peers = devices.ALONE,
 ) -> Loop:
     augmentation = _augmentation(config)
     return Loop(
@@ -451,6 +464,7 @@ def _loop(
         xla=_xla(model, config),
         between=between,
         change=augmentation.change if augmentation else None,
+        peers=peers,
     )
 
 
@@ -481,12 +495,14 @@ def _weighted(model: Any, weights: NDArray[np.float32]) -> Callable[[Any], objec
     return step
 
 
-def _validation_loop(model: Any, feed: Feed, config: Config, chain: Any) -> Loop:
+def _validation_loop(
+    model: Any, feed: Feed, config: Config, chain: Any, peers: devices.Peers
+) -> Loop:
     def between(step: int, logs: dict[str, Any]) -> None:
         chain.on_test_batch_end(step - 1, logs)
         chain.on_test_batch_begin(step)
 
-    return Loop(model, model.test_step, feed, xla=_xla(model, config), between=between)
+    return Loop(model, model.test_step, feed, xla=_xla(model, config), between=between, peers=peers)
 
 
 def _no_rows(model: Any, steps: int) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import DataError
+from job.storage.documents import decode, encode
 from job.training import devices
 from job.training.best import Best
 
@@ -124,6 +125,18 @@ def metric_values(model: Any) -> dict[str, NDArray[Any]]:
     return found
 
 
+def shared(state: State | None, peers: Any) -> State | None:
+    """The state that worker 0 has, on all hosts."""
+    from safetensors.numpy import load, save
+
+    text = peers.agree(encode(state.position).decode() if state else None)
+    arrays = peers.agree_bytes(save(dict(state.arrays)) if state else b"")
+    if text is None:
+        return None
+    position = decode(text.encode(), Position, uri="The state of worker 0")
+    return State(position=position, arrays=load(arrays))
+
+
 def put_back(model: Any, state: State) -> None:
     """Assigns every variable of the model and of its optimizer.
 
@@ -134,15 +147,17 @@ def put_back(model: Any, state: State) -> None:
     _assign("optimizer", model.optimizer.variables, state)
 
 
-def put_back_metrics(model: Any, state: State) -> None:
+def put_back_metrics(model: Any, state: State, peers: devices.Peers) -> None:
     """Assigns the metrics' variables; Keras resets them when an epoch begins."""
     for number, variable in enumerate(model.metrics_variables):
         own, shape = devices.summands(variable), tuple(variable.shape)
         array = _expected(f"metrics/{number}", shape, state)
         each = list(array.reshape(-1, *shape))
-        if len(each) != len(own):  # the run was on another number of devices
-            each = [array.reshape(-1, *shape).sum(axis=0), *[np.zeros(shape)] * (len(own) - 1)]
-        for summand, value in zip(own, each, strict=True):
+        count = len(own) * peers.hosts
+        if len(each) != count:  # the run was on another number of devices
+            each = [array.reshape(-1, *shape).sum(axis=0), *[np.zeros(shape)] * (count - 1)]
+        first = len(own) * peers.index
+        for summand, value in zip(own, each[first : first + len(own)], strict=True):
             summand.assign(value)
 
 
