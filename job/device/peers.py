@@ -37,6 +37,8 @@ LONGEST_END = 5.0
 """Seconds until a host ends that hangs in a sum while another one is lost."""
 LONGEST_HELLO = 1 << 20
 """Bytes of a first message."""
+LAST_READ = 2.0
+"""Seconds for which a host waits at its end until the others have read of it."""
 PAUSE = 0.2
 """Seconds between two tries to reach a host."""
 AGAIN = (
@@ -93,11 +95,17 @@ class Peers:
         if self.index == 0 and not isinstance(exc, Preempted | PeerLost):
             self._wait_for_all()  # who comes late is sent the end, too
         self._ended.set()
+        links = [*self._links.values()]
         self._send_end(exc)
-        for link in self._links.values():
+        for link in links:
             link.close()
         if self._server:
+            with contextlib.suppress(OSError):
+                self._server.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
             self._server.close()
+        late = time.monotonic() + LAST_READ
+        for link in links:
+            link.closed.wait(max(0, late - time.monotonic()))
 
     def meet(self, facts: Mapping[str, object], welcome: object = None) -> Any:
         """Waits for all hosts, and compares what they say of themselves.
@@ -277,11 +285,10 @@ class Peers:
             kind, content = link.read(LONGEST_HELLO)
             link.hello = json.loads(content)
             number = int(link.hello.pop("index"))
-        except (OSError, ValueError, KeyError, AttributeError):
-            link.close()  # not one of us
-            return
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            kind, number = b"", 0
         if kind != DATA or not 0 < number < self.hosts:
-            link.close()
+            connection.close()  # not one of us
             return
         with self._changed:
             before = self._links.get(number)
@@ -326,13 +333,15 @@ class Peers:
                 break
             if kind == DATA:
                 link.inbox.put(content)
+        link.forget()
         with self._changed:
             current = self._links.get(number) is link
+            needed = current and self._together and not self._ended.is_set()
+            if needed and isinstance(end, JobError):
+                self._fail(end)
             if current and self.index == 0:
                 del self._links[number]
         link.inbox.put(end)
-        if isinstance(end, JobError) and current and self._together and not self._ended.is_set():
-            self._fail(end)
 
     def _fail(self, error: JobError) -> None:
         """A host is lost: this one ends, at the next agreement or, where it hangs, by a thread."""
@@ -395,6 +404,7 @@ class _Link:
     Attributes:
         hello: What it said of itself.
         inbox: What it sent, and last an exception.
+        closed: Set once nothing more is read.
     """
 
     def __init__(self, connection: socket.socket, timeout: float):
@@ -402,6 +412,7 @@ class _Link:
         connection.settimeout(SILENCE * timeout)
         self.hello: dict[str, Any] = {}
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.closed = threading.Event()
         self._connection = connection
         self._sending = threading.Lock()
 
@@ -433,6 +444,11 @@ class _Link:
         """Lets the other host read what was sent to it."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
+
+    def forget(self) -> None:
+        """Closes the connection; nothing more is read."""
+        self._connection.close()
+        self.closed.set()
 
 
 def expect_same(
