@@ -61,8 +61,18 @@ def combinations() -> list[Manifest]:
 
 
 def test_the_tree_has_the_promised_parts() -> None:
-    assert COMPONENTS == ["cpu", "kueue", "s3-keys", "schedule", "scratch", "seaweedfs", "spot"]
-    assert OVERLAYS == ["local", "production", "scheduled"]
+    components = [
+        "cpu",
+        "kueue",
+        "multi-host",
+        "s3-keys",
+        "schedule",
+        "scratch",
+        "seaweedfs",
+        "spot",
+    ]
+    assert COMPONENTS == components
+    assert OVERLAYS == ["local", "multi-host", "production", "scheduled"]
     assert set(CHANGED) == set(PATCHES)
 
 
@@ -412,3 +422,38 @@ def test_the_alerts_are_rules_on_the_figures_of_this_job() -> None:
     assert f'cronjob="{scheduled}"' in nothing
     (pattern,) = re.findall(r'job_name=~"([^"]+)"', failed)
     assert re.fullmatch(pattern, f"{scheduled}-29474280")
+
+
+def test_the_number_of_hosts_is_one_number(tmp_path: Path) -> None:
+    """`overlays/multi-host` with eight in place of two, under a name prefix."""
+    hosts = 8
+    overlay = yaml.safe_load((K8S / "overlays/multi-host/kustomization.yaml").read_text())
+    patch = overlay["patches"][0]["patch"]
+    assert patch.count("value: 2 ") == 1
+    folder = write_overlay(
+        tmp_path.resolve() / "eight",
+        [K8S / "overlays/production"],
+        ["multi-host"],
+        namePrefix="mine-",
+        patches=[overlay["patches"][0] | {"patch": patch.replace("value: 2 ", f"value: {hosts} ")}],
+        replacements=overlay["replacements"],
+    )
+    manifests = render(folder)
+    spec = find(manifests, "Job")["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["completions"] == spec["parallelism"] == hosts
+    environment = {each["name"]: each.get("value") for each in train_container(manifests)["env"]}
+    assert environment["MLP_JOB_HOSTS"] == str(hosts)
+    service = find(manifests, "Service")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    name = service["metadata"]["name"]
+    assert name == spec["template"]["spec"]["subdomain"] == environment["K8S_JOB_PEERS"]
+    assert environment["MLP_JOB_PEER_ADDRESS"] == "$(K8S_JOB_NAME)-{index}.$(K8S_JOB_PEERS)"
+    labels = spec["template"]["metadata"]["labels"].items()
+    policy = find(manifests, "NetworkPolicy", "mine-mlp-job-peers")["spec"]
+    own = policy["podSelector"]
+    assert policy["ingress"] == [{"from": [{"podSelector": own}]}]
+    assert policy["egress"] == [{"to": [{"podSelector": own}]}]
+    assert service["spec"]["selector"].items() <= labels
+    assert own["matchLabels"].items() <= labels
