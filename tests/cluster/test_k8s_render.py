@@ -71,7 +71,7 @@ def test_the_tree_has_the_promised_parts() -> None:
         "seaweedfs",
         "spot",
     ]
-    assert COMPONENTS == components
+    assert components == COMPONENTS
     assert OVERLAYS == ["local", "multi-host", "production", "scheduled"]
     assert set(CHANGED) == set(PATCHES)
 
