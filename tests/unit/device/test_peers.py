@@ -90,6 +90,7 @@ def test_worker_0_that_needs_nobody_ends_the_others(addresses):
     assert [type(end) for end in ends[1:]] == [Finished] * 2
 
 
+@pytest.mark.slow  # waits for who is not there
 def test_one_that_is_not_there_or_not_one_of_us_is_named(addresses):
     def stranger(_):
         host, port = Topology(index=0, addresses=addresses).meeting
