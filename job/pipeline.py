@@ -1,15 +1,13 @@
 """The job's story: check, read, fit, evaluate, gate, export, report, publish."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job import device, events, export
 from job.config import Config
-from job.data.schema import Recipe
 from job.drift import changes
-from job.errors import PeerLost
 from job.experiment import (
     Load,
     Saves,
@@ -18,9 +16,9 @@ from job.experiment import (
     loading,
     mistake_occlusions,
     prepare,
-    train_along,
     train_and_score,
 )
+from job.follow import met
 from job.gate import contest
 from job.models.plan import resumed
 from job.process.scratch import scratch
@@ -32,8 +30,7 @@ from job.registry.runs import Identity
 from job.report import artifacts, page
 from job.storage import Access, open_store, use
 from job.storage.patient import Patient
-from job.training.checkpoint import discard, is_finished
-from job.versions import library_versions
+from job.training.checkpoint import discard
 
 if TYPE_CHECKING:
     from job.device.peers import Peers
@@ -44,7 +41,7 @@ def run(config: Config, peers: "Peers | None" = None) -> Outcome:
 
     Args:
         config: The options.
-        peers: Hosts that train along, of which this is worker 0; see `follow`.
+        peers: Hosts that train along, of which this is worker 0; see `job.follow`.
 
     Raises:
         JobError: An end that somebody acts on; see `job.errors`.
@@ -74,7 +71,7 @@ def run(config: Config, peers: "Peers | None" = None) -> Outcome:
             closed = resumed(config, published.manifest.config)
             expect_same_source(config, published.manifest, store.at, partial(load, closed))
         else:
-            peers = _met(config, versions, this, recipe, peers)
+            peers = met(config, versions, this, recipe, peers)
             made, challenger = make(config, versions, load, this, folder / "version", clock, peers)
             with clock.phase("publish"):
                 published = publish.publish(
@@ -89,61 +86,6 @@ def run(config: Config, peers: "Peers | None" = None) -> Outcome:
     return Outcome(
         run_id=this.run_id, manifest=published.manifest, verdict=verdict, seconds=clock.seconds
     )
-
-
-def follow(config: Config, peers: "Peers") -> None:
-    """Trains along on another host than worker 0, and waits for its end.
-
-    Raises:
-        Finished: Worker 0 has ended well, with a version or without need of one.
-        JobError: As `run`, on whichever host; or a host was lost.
-    """
-    clock, options = Clock(), config.publishing
-    own = Identity.of(options)
-    events.run_followed(config, own, peers.index)
-    use(Access.of(config.data, options))
-    store = Patient(open_store(options.store), options.store_timeout, events.report)
-    try:
-        welcome = peers.meet(_facts(config))
-    except PeerLost:
-        if _is_done(config, Versions(store, config.model_name), own, store):
-            return
-        raise
-    recipe = welcome["recipe"] and Recipe(**welcome["recipe"])
-    with scratch() as folder:
-        load = loading(store, folder, recipe)
-        info, dataset = prepare(config, partial(load, config), clock, peers=peers)
-        events.device_ready(info)
-        train_along(config, dataset, info, peers, clock=clock, load=load, watch=events.FOLLOWING)
-        peers.result()
-
-
-def _met(
-    config: Config,
-    versions: Versions,
-    this: Identity,
-    recipe: Recipe | None,
-    peers: "Peers | None",
-) -> "Peers | None":
-    """The other hosts, once all are there; None where a finished training needs none of them."""
-    if peers is None or is_finished(versions.store, f"{versions.name}/runs/{this.run_id}"):
-        return None
-    peers.meet(_facts(config), {"recipe": recipe and asdict(recipe), "run_id": this.run_id})
-    events.peers_met(peers.hosts)
-    return peers
-
-
-def _facts(config: Config) -> dict[str, object]:
-    """What must be equal on all hosts before they train together."""
-    versions = {f"version of {name}": value for name, value in library_versions().items()}
-    return {**versions, "name": config.model_name, **config.model_options()}
-
-
-def _is_done(config: Config, versions: Versions, own: Identity, store: Patient) -> bool:
-    """Whether worker 0 has ended before this host could reach it: it is not started again."""
-    if runs.is_published(versions, own):
-        return True
-    return bool(config.publishing.skip_unchanged and recognized(versions, config, store.at)[1])
 
 
 def make(

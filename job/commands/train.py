@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @from_config()
 def train(**values: Any) -> Mapping[str, object]:
     """Train, evaluate and publish a model: the main job."""
-    from job import events, pipeline
+    from job import events
     from job.device.topology import topology
     from job.track import prometheus
 
@@ -39,12 +39,13 @@ def train(**values: Any) -> Mapping[str, object]:
     if hosts is None:
         return _train(config)
     from job.device.peers import Finished, Peers
+    from job.follow import follow
 
     with Peers(hosts, config.training.peer_timeout) as peers:
         if peers.index == 0:
             return _train(config, peers)
         with contextlib.suppress(Finished):
-            pipeline.follow(config, peers)
+            follow(config, peers)
     events.following_ended(peers.index)
     return {"outcome": "followed", "worker": peers.index}
 

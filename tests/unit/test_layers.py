@@ -21,13 +21,14 @@ LAYERS = (
     ("gate", "drift", "inference", "export"),
     ("report", "track"),
     ("experiment",),
+    ("follow",),
     ("pipeline", "search"),
     ("commands",),
     ("cli", "__main__"),
 )
 """From the ground up, as DESIGN has it: packages and modules of `job`."""
 
-TELLERS = {"pipeline", "search", "commands", "cli"}
+TELLERS = {"follow", "pipeline", "search", "commands", "cli"}
 """Who may import `events`: all others return or report values."""
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
