@@ -1,6 +1,7 @@
 """The command line as a process: what a user, a shell and Kubernetes see of it."""
 
 import errno
+import gzip
 import json
 import os
 import re
@@ -264,10 +265,13 @@ def test_every_command_holds_options_to_the_ranges_of_train(arguments, option):
 
 
 def test_memory_that_ran_out_is_no_bug(tmp_path):
-    """One JSON document is read as a whole, so that one large allocation is what fails."""
+    """One JSON document is read as a whole, so that one large allocation is what fails.
+
+    It is packed, so that its size is not known before.
+    """
     limit = 250 << 20
-    path = tmp_path / "rows.json"
-    with path.open("wb") as file:
+    path = tmp_path / "rows.json.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(b'[{"a": 1, "y": "no"}, {"a": 2, "y": "yes"}')
         for _ in range(limit >> 20):
             file.write(b" " * (1 << 20))
