@@ -354,12 +354,15 @@ def _expect_same_data(dataset: Dataset, peers: "Peers") -> None:
     def short(value: object) -> str:
         return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
 
+    split = hashlib.sha256()
+    for rows in (dataset.fit_rows, dataset.validation_rows):
+        split.update(np.ascontiguousarray(rows).data)
     facts = {
         "digest": dataset.digest[:12],
         "classes": [*dataset.classes] if len(dataset.classes) < 10 else short(dataset.classes),
         "schema": short(dataset.table and dataset.table.schema),
         "rows": len(dataset.train) + len(dataset.test),
-        "split": short((dataset.fit_rows.tolist(), dataset.validation_rows.tolist())),
+        "split": split.hexdigest()[:12],
     }
     peers.expect_same("the same data", facts, DataError)
 
