@@ -223,7 +223,7 @@ def fit(
     if plain is not None and not idle:
         plain.optimizer.build(plain.trainable_variables)
         alone = _rate(plain, training, dataset, config, should_stop)
-    with devices.as_one(model), kernels.fused(model):
+    with devices.as_one(model), kernels.fast(model):
         for loop in loops if not idle else ():
             loop.trace()
         traced = time.perf_counter()

@@ -1,4 +1,6 @@
-"""kernels: batch normalisation does what Keras's does."""
+"""kernels: batch normalisation and dropout do what Keras's do."""
+
+import contextlib
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def trained(x, *, fast):
     rows = tf.Variable(x)
     with tf.GradientTape() as tape:
         if fast:
-            with kernels.fused(model):
+            with kernels.fast(model):
                 said = model(rows, training=True)
         else:
             said = model(rows, training=True)
@@ -54,6 +56,36 @@ def test_the_kernel_is_in_the_program_only_inside_the_block():
         traced = tf.function(lambda x: model(x, training=True)).get_concrete_function(x)
         return {each.type for each in traced.graph.get_operations()}
 
-    with kernels.fused(model):
+    with kernels.fast(model):
         assert "FusedBatchNormV3" in operations()
     assert "FusedBatchNormV3" not in operations()
+
+
+@pytest.mark.parametrize("noise_shape", [None, (None, 1, 7)])
+@pytest.mark.parametrize("xla", [False, True])
+def test_dropout_draws_masks_by_its_seed(noise_shape, xla):
+    import keras
+    import tensorflow as tf
+
+    device.prepare("cpu")
+    x = tf.ones((50, 4, 7))
+
+    def drawn(*, fast, xla):
+        layer = keras.layers.Dropout(0.3, noise_shape, seed=5)
+        model = keras.Sequential([keras.Input((4, 7)), layer])
+        with kernels.fast(model) if fast else contextlib.nullcontext():
+            draw = tf.function(lambda: model(x, training=True), jit_compile=xla)
+            masks = [np.array(draw()) for _ in range(2)]
+        assert (np.array(model(x, training=False)) == 1).all()
+        return masks
+
+    ours = drawn(fast=True, xla=xla)
+    assert not np.array_equal(*ours)
+    if xla:
+        np.testing.assert_array_equal(drawn(fast=True, xla=True), ours)
+    else:
+        np.testing.assert_array_equal(drawn(fast=False, xla=False), ours)  # Keras's own
+    for mask in ours:
+        assert set(np.unique(mask)) == {0, np.float32(1 / 0.7)}
+        assert 0.6 < (mask > 0).mean() < 0.8
+        assert noise_shape is None or (mask == mask[:, :1]).all()
