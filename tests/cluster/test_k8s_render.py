@@ -105,6 +105,7 @@ def test_components_combine_in_any_order(names: tuple[str, ...]) -> None:
             template["spec"].get("tolerations", []).sort(key=lambda t: str(t["key"]))
             for container in template["spec"]["containers"]:
                 container.get("envFrom", []).sort(key=str)
+                container.get("env", []).sort(key=str)
         return manifests
 
     assert unordered(render_components(names)) == unordered(render_components(names[::-1]))

@@ -76,7 +76,7 @@ class Ranges(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if start + offset < 0:
-            raise ValueError(f"Expected a place in the file. Received: {start + offset}.")
+            raise OSError(f"Expected a place in the file. Received: {start + offset}.")
         self._position = start + offset
         return self._position
 
