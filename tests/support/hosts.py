@@ -9,37 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kill import Ended
 from program import PROGRAM
 from seaweed import free_ports
 
 SECONDS = 240
 """For which a job may run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How one of the processes ended.
-
-    Attributes:
-        code: Its exit code; negative for a signal.
-        events: What it logged.
-        errors: Its standard error.
-        said: Its termination message.
-        seconds: From the first signal to its end.
-    """
-
-    code: int
-    events: list[dict[str, Any]]
-    errors: str
-    said: dict[str, Any]
-    seconds: float
-
-    @property
-    def message(self) -> str:
-        """Why it ended, if not well."""
-        return str(self.said.get("message", ""))
 
 
 @dataclass(frozen=True, kw_only=True)

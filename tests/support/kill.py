@@ -83,7 +83,7 @@ class Ended:
         events: What it logged.
         errors: Its standard error.
         said: Its termination message.
-        seconds: From the kill to the end.
+        seconds: From the first signal to the end.
     """
 
     code: int
@@ -91,6 +91,11 @@ class Ended:
     errors: str
     said: dict[str, Any]
     seconds: float
+
+    @property
+    def message(self) -> str:
+        """Why it ended, if not well."""
+        return str(self.said.get("message", ""))
 
 
 class Bench:

@@ -5,12 +5,12 @@ import gzip
 import itertools
 import lzma
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import disks
 import numpy as np
 import proxy
 import pyarrow as pa
@@ -21,12 +21,11 @@ from data_files import arrays, load, refused, write_idx, write_npz
 from PIL import Image
 from proxy import Fault
 
-from job.data import cache, hashing, place, splits
+from job.data import hashing, place, splits
 from job.data.files import ranges
 from job.data.place import Disk
 from job.data.table import fit, frame, split
 from job.errors import DataError, StoreError
-from job.storage.s3 import S3Store
 
 
 @pytest.fixture(autouse=True)
@@ -247,16 +246,21 @@ def test_a_stream_from_s3_is_read_in_flight(kind, tmp_path, s3, s3_uri, flaky):
 @pytest.mark.usefixtures("small_ranges")
 def test_an_object_that_is_replaced_while_it_is_read_is_an_error(tmp_path, s3, s3_uri, monkeypatch):
     uri = put(s3, s3_uri, written(tmp_path, "csv"))
-    read = S3Store.read_range
+    with proxy.serve(s3.env) as made:
 
-    def replaced(store, entry, start, stop):
-        if start >= 60_000:
-            store.write(entry.key, b"x,y\n1,a\n2,b\n" * 100_000)
-        return read(store, entry, start, stop)
+        def fault(request):
+            if request.headers.get("Range") == "bytes=60000-79999":
+                _, bucket, key = request.path.split("/", 2)
+                s3.client().put_object(Bucket=bucket, Key=key, Body=b"x,y\n1,a\n2,b\n" * 100_000)
+            return Fault.NONE
 
-    monkeypatch.setattr(S3Store, "read_range", replaced)
-    with refused(StoreError, uri.rpartition("/")[0], "t.csv as it was listed", "another object"):
-        load(uri, label="y", feed="stream")
+        made.fault = fault
+        for name, value in made.env.items():
+            monkeypatch.setenv(name, value)
+        with refused(
+            StoreError, uri.rpartition("/")[0], "t.csv as it was listed", "another object"
+        ):
+            load(uri, label="y", feed="stream")
 
 
 @pytest.mark.slow
@@ -392,48 +396,48 @@ def test_a_file_that_passed_in_is_not_read_again(tmp_path, caplog, kind):
     assert {path.suffix for path in (cache / "rows").iterdir()} == {".rows", ".json"}
 
 
-def test_the_cache_keeps_what_was_used_last(tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
-    data = {}
-    for kind in ("csv", "npz", "parts"):
-        (tmp_path / kind).mkdir()
-        data[kind] = written_or_drawn(tmp_path / kind, kind)
+def test_the_cache_keeps_what_was_used_last(tmp_path):
+    """On a disk of 24 MB, of which it may take half."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    rng = np.random.default_rng(0)
+    megabytes = {"a": 4.4, "b": 4.4, "c": 4.4, "all": 13}
+    with disks.disk(mount) as disk:
+        folder = disk.seen / "cache"
 
-    def files():
-        return set((folder / "rows").glob("*"))
+        def files():
+            return set((folder / "rows").glob("*"))
 
-    def read(kind):
-        for path in files():
-            os.utime(path, (path.stat().st_atime - 60, 0))
-        path, more = data[kind]
-        load(path, feed="stream", cache=str(folder), **more)
+        def read(name):
+            for path in files():
+                os.utime(path, (path.stat().st_atime - 60, 0))
+            rows = int(megabytes[name] * 1000)
+            x, y = rng.integers(0, 256, (rows, 20, 50), np.uint8), np.arange(rows) % 2
+            path = tmp_path / f"{name}.npz"
+            if not path.exists():
+                write_npz(path, x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+            load(path, feed="stream", cache=str(folder))
 
-    (folder / "objects").mkdir(parents=True)
-    stale = folder / "objects" / "of.old"
-    stale.write_bytes(bytes(1000))
-    os.utime(stale, (0, 0))
-    read("npz")
-    first = files()
-    read("csv")
-    both = files()
-    read("npz")
-    assert files() == both > first
-    assert stale.exists()
-
-    def size(some):
-        return sum(path.stat().st_size for path in some if path.suffix == ".rows")
-
-    monkeypatch.setattr(cache, "SHARE", size(both) / shutil.disk_usage(folder).total)
-    read("npz")
-    assert files() == both
-    assert not stale.exists()
-    read("parts")
-    assert files() > first
-    assert not files() & (both - first)  # what was not used for longest
-    monkeypatch.setattr(cache, "SHARE", 0)
-    read("parts")
-    assert not files() & both
-    assert len(files()) == 4  # what this run has used stays
+        (folder / "objects").mkdir(parents=True)
+        stale = folder / "objects" / "of.old"
+        stale.write_bytes(bytes(1000))
+        os.utime(stale, (0, 0))
+        read("a")
+        first = files()
+        read("b")
+        both = files()
+        read("a")
+        assert files() == both > first
+        assert stale.exists()
+        read("c")
+        assert files() > first
+        assert both - first - files()  # of what was not used for longest
+        assert sum(path.stat().st_size for path in files()) < 12 << 20
+        assert not stale.exists()
+        third = files()
+        read("all")
+        assert files()  # what this run has used stays, though it takes more than half
+        assert not files() & third
 
 
 def test_another_way_to_read_a_file_is_another_one_in_the_cache(tmp_path):
