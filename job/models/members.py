@@ -106,6 +106,12 @@ def as_members(model: Any) -> Any:
     return model if isinstance(model, members_class()) else None
 
 
+def layers(model: Any) -> list[Any]:
+    """The layers of a model, of `Members` those of its network."""
+    many = as_members(model)
+    return list((many.network if many else model).layers)
+
+
 @functools.cache
 def members_class() -> Any:
     """`Members`, a `keras.Model`; made late, since importing Keras takes seconds."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from job.models.members import as_members
+from job.models.members import as_members, layers
 
 
 class Peers(Protocol):
@@ -139,23 +139,30 @@ def placed(strategy: Any, tensors: Any) -> Any:
 
 
 @contextlib.contextmanager
+def calling(changed: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
+    """Layers that are traced inside are called by a function of their own: (layer, *arguments)."""
+    for layer, call in changed.items():
+        layer.call = functools.partial(call, layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.call
+
+
+@contextlib.contextmanager
 def as_one(model: Any) -> Iterator[None]:
     """Layers that look at a whole batch do so across the devices, until the block ends."""
     import keras
 
-    many = as_members(model)
-    layers = (many.network if many else model).layers if count(model) > 1 else ()
-    drops = [each for each in layers if isinstance(each, keras.layers.Dropout)]
-    norms = [each for each in layers if isinstance(each, keras.layers.BatchNormalization)]
-    for layer in drops:
-        layer.call = functools.partial(_dropped, layer)
+    found = layers(model) if count(model) > 1 else ()
+    norms = [each for each in found if isinstance(each, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.synchronized = True
     try:
-        yield
+        with calling({each: _dropped for each in found if isinstance(each, keras.layers.Dropout)}):
+            yield
     finally:
-        for layer in drops:
-            del layer.call
         for layer in norms:
             layer.synchronized = False
 

@@ -23,6 +23,7 @@ from job.models.members import (
     as_members,
     averaged,
     class_weights,
+    layers,
     probabilities,
 )
 from job.training import calibration, devices, kernels
@@ -349,10 +350,9 @@ def room(model: Any) -> int:
     """Rows that a step without gradients takes at most, by the model's widest layer."""
     import keras
 
-    many = as_members(model)
     widest = max(
         math.prod(tensor.shape[1:])
-        for layer in (many.network if many else model).layers
+        for layer in layers(model)
         for tensor in keras.tree.flatten(layer.output)
     )
     return max(1, WIDEST // int(widest))

@@ -1,11 +1,10 @@
 """kernels: batch normalisation and dropout as one processor computes them fastest."""
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from typing import Any
 
-from job.models.members import as_members
+from job.models.members import layers
 from job.training import devices
 
 
@@ -20,17 +19,10 @@ def fast(model: Any) -> Iterator[None]:
     import tensorflow as tf
 
     ways = {keras.layers.BatchNormalization: _normalized, keras.layers.Dropout: _dropped}
-    many = as_members(model)
     alone = devices.count(model) == 1 and not tf.config.get_visible_devices("GPU")
-    layers = (many.network if many else model).layers if alone else ()
-    changed = [layer for layer in layers if type(layer) in ways]
-    for layer in changed:
-        layer.call = functools.partial(ways[type(layer)], layer)
-    try:
+    found = layers(model) if alone else ()
+    with devices.calling({each: ways[type(each)] for each in found if type(each) in ways}):
         yield
-    finally:
-        for layer in changed:
-            del layer.call
 
 
 def _normalized(layer: Any, inputs: Any, training: bool = False, mask: Any = None) -> Any:
