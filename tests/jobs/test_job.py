@@ -150,7 +150,12 @@ def test_a_version_has_every_file_and_each_says_the_same(shared_store):
         (("--data", "unseen.npz"), 65, "never"),
         (("--data", "ftp://host/x"), 2, "ftp://"),
         (("--device", "gpu"), 69, "GPU"),
-        (("--hidden", "99999999999"), 71, "batches of 25 images of 8 × 8 pixels"),
+        pytest.param(
+            ("--hidden", "99999999999"),
+            71,
+            "batches of 25 images of 8 × 8 pixels",
+            marks=pytest.mark.slow,  # TensorFlow asks for the memory
+        ),
         (("--store", "s3://no-such-bucket-here/models"), 77, "no-such-bucket-here"),
         (("--store", "file"), 77, "file"),
     ],

@@ -47,6 +47,7 @@ def test_it_ends_as_train_would_on_too_few_rows_to_validate_on(tmp_path):
         assert "to fit and to validate on" in text
 
 
+@pytest.mark.slow
 def test_of_a_table_that_is_streamed_it_shows_a_sample_and_says_so(tmp_path):
     (tmp_path / "parts").mkdir()
     for part in range(4):

@@ -593,6 +593,7 @@ def test_nothing_there_and_paths_that_climb(tmp_path):
         load(inside)
 
 
+@pytest.mark.slow
 def test_s3_globs_are_cached_by_content_and_checked(s3, s3_uri, tmp_path):
     rows, cache = churn.rows(), tmp_path / "cache"
     prefix = s3_uri.removeprefix(f"s3://{s3.bucket}/")

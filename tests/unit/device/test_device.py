@@ -95,6 +95,7 @@ def test_a_gpu_that_was_not_asked_does_not_repeat(monkeypatch):
     assert not device.repeats(proof.DeviceInfo(kind="gpu", name="H100", cores=1), xla=True)
 
 
+@pytest.mark.slow
 def test_xla_knows_the_flag_that_it_is_asked_by():
     code = (
         "from job.device import gpu\n"
