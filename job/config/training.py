@@ -9,7 +9,7 @@ from job.config.option import AT_LEAST_1, Options, option
 Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
-CHANGES = ("shift", "rotate", "zoom", "flip")
+CHANGES = ("shift", "rotate", "zoom", "flip", "elastic")
 """What `--augment` does to images."""
 
 THRESHOLD = re.compile(r"f1|(recall|precision)=([^:]+)|cost=([^:]+):([^:]+)|([^=:]+)")
@@ -81,10 +81,10 @@ class TrainingOptions(Options):
     )
     augment: tuple[str, ...] | None = option(
         None,
-        "Random changes of training images: shift, rotate, zoom, flip, or none; shift rotate zoom "
-        "for cnn, none for mlp.",
+        "Random changes of training images: shift, rotate, zoom, flip, elastic, or none; shift "
+        "rotate zoom for cnn, none for mlp.",
         recorded=(),
-        expects="some of shift, rotate, zoom and flip, or none alone",
+        expects="some of shift, rotate, zoom, flip and elastic, or none alone",
         valid=lambda v: set(v) <= set(CHANGES) or tuple(v) == ("none",),
         metavar="CHANGES",
     )

@@ -48,7 +48,8 @@ def build(config: Config, dataset: Dataset) -> Any:
     rows, scale = mlp.scaled(config, dataset)
     pixels = scale(rows)
     heads: list[Any] = []
-    for family in config.model.model.split():
+    families = config.model.model.split()
+    for family in families:
         if family == "mlp":
             layers = config.replaced(hidden=plan.REFERENCE["hidden"])
             flat = keras.layers.Flatten(dtype=config.training.precision)(pixels)
@@ -65,6 +66,7 @@ def build(config: Config, dataset: Dataset) -> Any:
         dataset,
         average=_momentum(_steps(config, dataset)),
         parts=[keras.Model(rows, head) for head in heads],
+        families=families if len(families) > 1 else (),
     )
 
 

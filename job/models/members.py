@@ -39,6 +39,7 @@ def side_by_side(
     *,
     average: float,
     parts: Sequence[Any] = (),
+    families: Sequence[str] = (),
     overtrained: bool = False,
     repeated: float = 0.0,
 ) -> Any:
@@ -51,12 +52,14 @@ def side_by_side(
         dataset: What is trained on.
         average: As of `Members`.
         parts: As of `Members`.
+        families: As of `Members`.
         overtrained: As of `Members`.
         repeated: As of `Members`.
     """
     model = members_class()(
         network,
         parts=parts,
+        families=families,
         folds=folds(config, dataset),
         class_weights=class_weights(dataset) if config.training.class_weights else None,
         average=average,
@@ -155,6 +158,8 @@ def members_class() -> Any:
             parts: Models of the same input whose outputs are the network's, one after the other
                 along the axis of members; the network itself by default. A part of one member
                 divides nothing, so that its weights may have any shape.
+            families: Names of the families, each of which has as many members, one after the other;
+                empty for one. What a family counts is fitted to rows held out of all members.
             folds: Rows of fold f are held out by the members m with m % folds == f; 0 for none.
             class_weights: (classes,) by which a row's loss is multiplied in training, or None.
             average: Momentum of the moving average of the weights, and of the statistics of batch
@@ -171,6 +176,7 @@ def members_class() -> Any:
             network: Any,
             *,
             parts: Sequence[Any] = (),
+            families: Sequence[str] = (),
             folds: int = 0,
             class_weights: NDArray[np.float32] | None = None,
             average: float = 0.0,
@@ -179,6 +185,7 @@ def members_class() -> Any:
         ):
             super().__init__(name=network.name)
             self.overtrained, self.repeated = overtrained, repeated
+            self.families = tuple(families)
             self.network = network
             self.members = network.outputs[0].shape[1]
             self.folds = folds
@@ -366,19 +373,19 @@ def members_class() -> Any:
     return Members
 
 
-def averaged(model: Any, temperature: float = 1.0) -> Any:
-    """The model that is published: rows → (rows, classes), the mean of the members' probabilities.
+def averaged(model: Any, shares: NDArray[np.float64], temperature: float = 1.0) -> Any:
+    """The model that is published: rows → (rows, classes), a mean of the members' probabilities.
 
     Args:
         model: `Members`, trained; its network is a part of the result.
+        shares: (members,) how much each counts; their sum is 1.
         temperature: By which the logarithms of the mean are divided; 1 for none.
     """
     import keras
 
-    ops, active = keras.ops, np.asarray(model.active)
+    ops = keras.ops
     each = probabilities(model)
-    share = (active / active.sum())[None, :, None].astype(np.float32)
-    mean = ops.sum(each.outputs[0] * share, axis=1)
+    mean = ops.sum(each.outputs[0] * shares[None, :, None].astype(np.float32), axis=1)
     if temperature != 1.0:
         mean = ops.softmax(ops.log(ops.clip(mean, EPSILON, 1.0)) * (1.0 / temperature))
     return keras.Model(each.input, mean, name=model.name)

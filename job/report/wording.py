@@ -333,13 +333,20 @@ def time_spent(seconds: Mapping[str, float]) -> str:
     )
 
 
-def network(model: ModelOptions) -> str:
-    """What kind of network it is, with its article."""
+def network(model: ModelOptions, families: Mapping[str, float] | None = None) -> str:
+    """What kind of network it is, with its article.
+
+    Args:
+        model: The options.
+        families: What each of several families counts in the mean.
+    """
     kinds = ["convolutional network" if k == "cnn" else _MLP for k in model.model.split()]
     members = model.members or 1
     if len(kinds) == members == 1:
         return f"A {kinds[0]}"
-    return "An average of " + " and ".join(_plural(members, kind) for kind in kinds)
+    text = "An average of " + " and ".join(_plural(members, kind) for kind in kinds)
+    shares = " and ".join(percent(share, 0) for share in (families or {}).values())
+    return f"{text}, which count for {shares}" if shares else text
 
 
 def _plural(number: int, noun: str) -> str:

@@ -1,7 +1,11 @@
-"""augment: shifts, rotations, zooms and flips of training images, drawn anew for every epoch.
+"""augment: shifts, rotations, zooms, flips and elastic distortions of training images.
 
-The numbers are a function of seed and epoch, in the order of the rows of the epoch's steps, so that
-a resumed run sees the same images, whatever device computes them.
+The numbers are drawn anew for every epoch, a function of seed and epoch, in the order of the rows
+of the epoch's steps, so that a resumed run sees the same images, whatever device computes them.
+
+Source of the elastic distortion: Simard, Steinkraus, Platt, "Best Practices for Convolutional
+Neural Networks Applied to Visual Document Analysis", 2003; here with cubic B-splines over a coarse
+grid, after Rueckert et al., "Nonrigid Registration Using Free-Form Deformations", 1999.
 """
 
 from collections.abc import Sequence
@@ -14,8 +18,12 @@ from numpy.typing import NDArray
 SHIFT, TURN, ZOOM = 0.1, 0.2, 0.1
 """At most: a share of height and width; radians (11 degrees); a share of the size."""
 
+BEND, GRID = 0.12, 6
+"""At most, a share of height and width that a point of the elastic grid moves; points on a side."""
+
 NUMBERS = 5
-"""For each image: vertical and horizontal shift, turn, zoom and side, each from -1 to 1."""
+"""For each image: vertical and horizontal shift, turn, zoom and side, each from -1 to 1. With
+elastic, the vertical and horizontal moves of the grid's points follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +31,7 @@ class Augmentation:
     """What is done to the images of each batch.
 
     Attributes:
-        words: Some of shift, rotate, zoom and flip, at least one.
+        words: Some of shift, rotate, zoom, flip and elastic, at least one.
         seed: The run's.
     """
 
@@ -31,8 +39,12 @@ class Augmentation:
     seed: int
 
     def draw(self, epoch: int, rows: int) -> NDArray[np.float32]:
-        """(rows, NUMBERS) for the rows of an epoch (from 0), in the order of its steps."""
+        """(rows, numbers) for the rows of an epoch (from 0), in the order of its steps."""
         draws = np.random.default_rng((self.seed, epoch, 1)).random((rows, NUMBERS), np.float32)
+        if "elastic" in self.words:
+            generator = np.random.default_rng((self.seed, epoch, 2))
+            moves = generator.random((rows, 2 * GRID * GRID), np.float32)
+            draws = np.concatenate([draws, moves], axis=1)
         return 2 * draws - 1
 
     def change(self, x: Any, draws: Any) -> Any:
@@ -40,7 +52,7 @@ class Augmentation:
 
         Args:
             x: (rows, height, width[, channels]), uint8 or float32.
-            draws: (rows, NUMBERS) of `draw`.
+            draws: (rows, numbers) of `draw`.
 
         Returns:
             The same shape and dtype. Between pixels it is interpolated linearly; places outside of
@@ -53,7 +65,7 @@ def _sources(height: int, width: int, words: Sequence[str], draws: Any) -> tuple
     """Where each pixel comes from: two of (rows, height, width) float32, the row and the column."""
     import tensorflow as tf
 
-    vertical, horizontal, turn, zoom, side = tf.unstack(draws[:, :, None, None], axis=1)
+    vertical, horizontal, turn, zoom, side = tf.unstack(draws[:, :NUMBERS, None, None], axis=1)
     down = tf.range(height, dtype=tf.float32)[None, :, None] - (height - 1) / 2
     right = tf.range(width, dtype=tf.float32)[None, None, :] - (width - 1) / 2
     if "flip" in words:
@@ -66,8 +78,20 @@ def _sources(height: int, width: int, words: Sequence[str], draws: Any) -> tuple
         down, right = cos * down + sin * right, cos * right - sin * down
     if "shift" in words:
         down, right = down + SHIFT * height * vertical, right + SHIFT * width * horizontal
+    if "elastic" in words:
+        grid = tf.reshape(draws[:, NUMBERS:], (-1, 2, GRID, GRID))
+        moves = tf.einsum("yi,rdij,xj->rdyx", _splines(height), grid, _splines(width))
+        down, right = down + BEND * height * moves[:, 0], right + BEND * width * moves[:, 1]
     whole = tf.zeros((draws.shape[0], height, width))
     return whole + down + (height - 1) / 2, whole + right + (width - 1) / 2
+
+
+def _splines(size: int) -> NDArray[np.float32]:
+    """(size, GRID) what each point of the grid counts at each pixel; a row's sum is 1."""
+    at = np.linspace(1, GRID - 2, size)[:, None]
+    far = np.abs(at - np.arange(GRID)).clip(max=2)
+    weights = np.where(far < 1, 2 / 3 - far**2 + far**3 / 2, (2 - far) ** 3 / 6)
+    return weights.astype(np.float32)
 
 
 def _resampled(x: Any, down: Any, right: Any) -> Any:

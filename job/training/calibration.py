@@ -1,9 +1,12 @@
-"""calibration: one temperature for averaged probabilities, and the validation that it rests on.
+"""calibration: what families of networks count, one temperature, and the validation of both.
 
-Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+Sources: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, for
+the temperature; Dempster, Laird, Rubin, "Maximum Likelihood from Incomplete Data via the EM
+Algorithm", 1977, for the shares of a mixture.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,6 +17,9 @@ ENOUGH = 100
 """Rows below which no temperature is fitted."""
 
 HALVES = 2
+
+ROUNDS = 200
+"""Of the EM algorithm; each brings the shares nearer to the only maximum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +32,14 @@ class Validation:
         rows: (n,) int64, rows of `dataset.train`.
         probabilities: (n, classes), float32, after the temperature.
         temperature: The published model's; 1 for none.
+        families: Family → what it counts in the mean; empty for one family.
     """
 
     kind: Literal["held-out", "out-of-fold"]
     rows: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     temperature: float
+    families: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,7 @@ class ValidationScores:
         loss: Mean cross-entropy of the published weights, nats.
         accuracy: Share of the rows whose most probable class is the true one.
         temperature: The published model's; 1 for none.
+        families: Family → what it counts in the mean; empty for one family.
     """
 
     kind: Literal["held-out", "out-of-fold"]
@@ -51,6 +60,7 @@ class ValidationScores:
     loss: float
     accuracy: float
     temperature: float
+    families: Mapping[str, float] = field(default_factory=dict)
 
 
 def scores(validation: Validation, y: NDArray[np.int32]) -> ValidationScores:
@@ -67,7 +77,26 @@ def scores(validation: Validation, y: NDArray[np.int32]) -> ValidationScores:
         loss=loss(validation.probabilities, true),
         accuracy=float((validation.probabilities.argmax(axis=1) == true).mean()),
         temperature=validation.temperature,
+        families=validation.families,
     )
+
+
+def family_shares(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(families,) the shares of the mean under which the true classes are most probable.
+
+    Args:
+        probabilities: (rows, families, classes); below ENOUGH rows all families count the same.
+        y: (rows,) class indices.
+    """
+    rows, families, _ = probabilities.shape
+    shares = np.full(families, 1 / families)
+    if rows < ENOUGH:
+        return shares
+    true = probabilities[np.arange(rows), :, y].astype(np.float64).clip(EPSILON)
+    for _ in range(ROUNDS):
+        parts = shares * true
+        shares = (parts / parts.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares
 
 
 def temperature(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:

@@ -278,25 +278,35 @@ def finish(model: Any, dataset: Dataset, fold: NDArray[np.int32]) -> tuple[Any, 
     many = as_members(model)
     if not many:
         return model, None
-    network = averaged(many)
+    shares = np.asarray(many.active, np.float64)
+    shares /= shares.sum()
     held = np.flatnonzero(fold >= 0 if many.folds else fold == REPORTED)
     if not len(held):
-        return network, None
+        return averaged(many, shares), None
     said = predict(probabilities(many), dataset.train.x, held)
     weights = many.held(fold[held])
     known = weights.sum(axis=1) > 0  # a fold's members may all have been dropped
     held, said, weights = held[known], said[known], weights[known]
-    mean = np.einsum("rkc,rk->rc", said, weights) / weights.sum(axis=1, keepdims=True)
     y = dataset.train.y[held]
+    families: dict[str, float] = {}
+    if many.families and not many.folds:
+        each = np.asarray(many.active, np.float64).reshape(len(many.families), -1)
+        each /= np.maximum(each.sum(axis=1, keepdims=True), 1)
+        means = np.einsum("rfmc,fm->rfc", said.reshape(len(said), *each.shape, -1), each)
+        counted = calibration.family_shares(means, y)
+        families = dict(zip(many.families, counted.tolist(), strict=True))
+        shares = (counted[:, None] * each).ravel()
+        shares /= shares.sum()
+    weights = weights * shares
+    mean = np.einsum("rkc,rk->rc", said, weights) / weights.sum(axis=1, keepdims=True)
     temperature = calibration.temperature(mean, y) ** (AVERAGED if many.folds else 1)
     scaled = calibration.scaled(mean, temperature)
-    if temperature != 1.0:
-        network = averaged(many, temperature)
-    return network, Validation(
+    return averaged(many, shares, temperature), Validation(
         kind="out-of-fold" if many.folds else "held-out",
         rows=held,
         probabilities=scaled,
         temperature=temperature,
+        families=families,
     )
 
 

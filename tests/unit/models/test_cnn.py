@@ -11,7 +11,8 @@ from job.config import Config
 from job.data.dataset import Split
 from job.errors import UsageError
 from job.models import plan
-from job.models.members import as_members
+from job.models.members import as_members, probabilities
+from job.training import calibration
 
 
 def planned(dataset, model="cnn", **options):
@@ -63,6 +64,19 @@ def test_families_and_members_are_averaged_in_one_published_model(model, members
         check.result(said, export.tolerance(result.network))
 
 
+def test_a_family_counts_for_what_it_explains_of_the_held_out_rows():
+    dataset = tiny.corners(600, 300)
+    model, result = fitted(dataset, model="mlp cnn", members=2, epochs=1)
+    scores = result.validation_scores(dataset)
+    assert list(scores.families) == ["mlp", "cnn"]
+    assert sum(scores.families.values()) == pytest.approx(1)
+    assert scores.families["mlp"] != pytest.approx(0.5, abs=0.01)
+    each = training.predict(probabilities(model), dataset.test.x)
+    mean = np.einsum("rmc,m->rc", each, np.repeat([*scores.families.values()], 2) / 2)
+    said = training.predict(result.network, dataset.test.x)
+    assert said == pytest.approx(calibration.scaled(mean, scores.temperature), abs=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "dtype"),
@@ -89,6 +103,17 @@ def test_the_network_follows_the_size_of_the_images(side, channels):
         if len(layer.output.shape) == 4
     )
     assert 4 <= smallest <= 10
+
+
+@pytest.mark.parametrize(
+    ("members", "gpu", "epochs", "channels"),
+    [(1, False, 20, (16, 32)), (3, False, 41, (16, 32)), (3, True, 83, (32, 64))],
+)
+def test_what_a_network_is_given_follows_members_and_device(members, gpu, epochs, channels):
+    dataset = shaped(tiny.corners(31_000, 1000), 28, 28)
+    options = Config.of(data="t", name="t", model="cnn", members=members)
+    chosen = plan.decide(options, dataset, gpu=gpu).chosen
+    assert (chosen["epochs"], chosen["hidden"][:2]) == (epochs, channels)
 
 
 @pytest.mark.parametrize(

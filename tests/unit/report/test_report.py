@@ -587,3 +587,11 @@ def test_places_that_matter_are_warm():
 )
 def test_the_kind_of_network_in_words(model, members, words):
     assert wording.network(Config.of(model=model, members=members).model) == words
+
+
+def test_what_families_count_in_words():
+    options = Config.of(model="mlp cnn", members=3).model
+    assert wording.network(options, {"mlp": 0.004, "cnn": 0.996}) == (
+        "An average of 3 multilayer perceptrons and 3 convolutional networks, which count for "
+        "<1% and >99%"
+    )

@@ -356,6 +356,17 @@ def test_a_time_limit_ends_training_after_the_epoch_that_is_under_way(options):
     assert again.time_limited == 4
 
 
+def test_families_count_for_what_they_explain():
+    rng = np.random.default_rng(0)
+    one, other = (rng.dirichlet(np.ones(3), 20_000) for _ in range(2))
+    said = np.stack([one, other], axis=1).astype(np.float32)
+    y = np.array([rng.choice(3, p=p) for p in 0.2 * one + 0.8 * other], np.int32)
+    assert calibration.family_shares(said, y) == pytest.approx([0.2, 0.8], abs=0.03)
+    assert calibration.family_shares(said[:50], y[:50]) == pytest.approx([0.5, 0.5])
+    sure = np.stack([np.eye(3)[(y + 1) % 3], np.eye(3)[y]], axis=1).astype(np.float32)
+    assert calibration.family_shares(sure, y) == pytest.approx([0, 1])
+
+
 def test_a_temperature_is_kept_only_if_it_helps_on_other_rows():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 3)).astype(np.float32)
