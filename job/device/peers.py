@@ -13,7 +13,9 @@ A message is its kind (one byte), its length (eight) and its content. They are:
 """
 
 import contextlib
+import faulthandler
 import json
+import math
 import os
 import queue
 import socket
@@ -31,14 +33,19 @@ ALIVE, DATA, END = b"a", b"d", b"e"
 HEAD = struct.Struct(">cQ")
 BEATS = 10
 """Signs of life in a peer timeout."""
-SILENCE = 0.8
-"""Share of it for which a host may give none; the rest is for ending."""
+SILENCE = 0.7
+"""Share of it for which a host may give none."""
+STILL = 0.8
+"""Share of it for which hosts may agree on nothing; the rest is for ending."""
 LONGEST_END = 5.0
 """Seconds until a host ends that hangs in a sum while another one is lost."""
 LONGEST_HELLO = 1 << 20
 """Bytes of a first message."""
 LAST_READ = 2.0
 """Seconds for which a host waits at its end until the others have read of it."""
+LONGER = 10
+"""How many times as long as any before it the hosts may take from one agreement to the next, if
+that is more than the peer timeout; and how many peer timeouts until the first."""
 PAUSE = 0.2
 """Seconds between two tries to reach a host."""
 AGAIN = (
@@ -80,6 +87,9 @@ class Peers:
         self._error: JobError | None = None
         self._ended = threading.Event()
         self._together = self.index > 0  # whether the loss of a host ends this one
+        self._agreed: float | None = None  # when the hosts last did, while they train in step
+        self._longest = 0.0  # seconds from one agreement to the next
+        self._deadline = math.inf  # when the next one is
         self._began = time.monotonic()
         self._server: socket.socket | None = None
 
@@ -144,9 +154,12 @@ class Peers:
     def agree_bytes(self, value: bytes = b"") -> bytes:
         """As `agree`."""
         if self.index:
-            return self._received(0)
-        for number in range(1, self.hosts):
-            self._send(number, value)
+            value = self._received(0)
+        else:
+            for number in range(1, self.hosts):
+                self._send(number, value)
+        if self._deadline < math.inf:
+            self._go_on()
         return value
 
     def gather(self, value: bytes) -> list[bytes]:
@@ -234,6 +247,35 @@ class Peers:
                 hint=AGAIN,
             ) from exc
         self._together = self.index > 0
+
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """All hosts do the same inside, so each ends where they agree on nothing for long.
+
+        That finds a host whose main thread hangs while its threads give signs of life.
+        """
+        self._agreed, self._deadline = None, time.monotonic() + LONGER * self._timeout
+        try:
+            yield
+        finally:
+            self._deadline = math.inf
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Inside, worker 0 takes the time that it needs."""
+        watched = self._deadline < math.inf
+        self._deadline = math.inf
+        yield
+        if watched:
+            self._agreed = None
+            self._go_on()
+
+    def _go_on(self) -> None:
+        now = time.monotonic()
+        if self._agreed is not None:
+            self._longest = max(self._longest, now - self._agreed)
+        self._agreed = now
+        self._deadline = now + max(STILL * self._timeout, LONGER * self._longest)
 
     def result(self) -> None:
         """Waits for the end of worker 0.
@@ -389,6 +431,16 @@ class Peers:
             for link in [*self._links.values()]:
                 with contextlib.suppress(OSError):  # its reader will find out
                     link.send(ALIVE, b"", patient=False)
+            if time.monotonic() > self._deadline and not self._error:
+                self._fail(
+                    PeerLost(
+                        "Expected all hosts to end a block of steps within "
+                        f"{max(STILL * self._timeout, LONGER * self._longest):.0f} s. "
+                        f"Received: nothing by then on worker {self.index}.",
+                        hint=f"Standard error of each host has what its threads did. {AGAIN}",
+                    )
+                )
+                faulthandler.dump_traceback()
 
     def _lost(self, number: int, why: str) -> PeerLost:
         address = self._topology.addresses[number]

@@ -31,6 +31,12 @@ class Peers(Protocol):
     def gather(self, value: bytes) -> list[bytes]:
         """What all give, on worker 0."""
 
+    def in_step(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, they agree often, or end."""
+
+    def resting(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, they need not."""
+
 
 class Alone:
     """One host, which agrees with itself."""
@@ -48,6 +54,12 @@ class Alone:
     def gather(self, value: bytes) -> list[bytes]:
         """The value, alone."""
         return [value]
+
+    def in_step(self) -> contextlib.AbstractContextManager[None]:
+        """Waits for nobody."""
+        return contextlib.nullcontext()
+
+    resting = in_step
 
 
 ALONE = Alone()

@@ -164,9 +164,10 @@ def fit(
         return limit is not None and bool(peers.agree(seconds() + more > limit))
 
     def saved(state: State) -> None:
-        if peers.index == 0:
-            save(state)
-        peers.agree(None)  # nobody goes on, or ends, before that
+        with peers.resting():
+            if peers.index == 0:
+                save(state)
+            peers.agree(None)  # nobody goes on, or ends, before that
 
     fold = _folds(many, dataset, config)
     turns = many and many.folds
@@ -224,7 +225,7 @@ def fit(
     if plain is not None and not idle:
         plain.optimizer.build(plain.trainable_variables)
         alone = _rate(plain, training, dataset, config, should_stop)
-    with devices.as_one(model), kernels.fast(model):
+    with devices.as_one(model), kernels.fast(model), peers.in_step():
         for loop in loops if not idle else ():
             loop.trace()
         traced = time.perf_counter()

@@ -116,6 +116,15 @@ def test_a_host_that_hangs_ends_all(tmp_path, corners):
     assert "no sign of life" in first.message
 
 
+def test_a_host_whose_main_thread_hangs_ends_all(tmp_path, corners):
+    hung = Signal(worker=1, number=None, event="epoch.ended")
+    options = ("--epochs=500", "--peer-timeout=20", "--data", corners, "--store", tmp_path)
+    ends = hosts.train(2, tmp_path, *OPTIONS, *options, kill=hung)
+    expect([75, 75], ends)
+    assert all("end a block of steps within 16 s" in end.message for end in ends)
+    assert any("most recent call first" in end.errors for end in ends)
+
+
 @pytest.mark.parametrize(("differs", "code"), [("seed 0 and 5", 2), ("digest", 65)])
 def test_hosts_that_disagree_all_end_with_what_differs(tmp_path, corners, differs, code):
     changed = tmp_path / "changed.npz"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,26 @@ from seaweed import free_ports
 SECONDS = 240
 """For which a job may run."""
 
+HOLD = """
+import ctypes, os, sys, time
+SEIZE, INTERRUPT, CONTINUE, ALL, FUTEX = 0x4206, 0x4207, 7, 0x40000000, "202 "
+number, call = int(sys.argv[1]), ctypes.CDLL(None).ptrace
+assert call(SEIZE, number, None, None) == 0
+while True:
+    assert call(INTERRUPT, number, None, None) == 0
+    os.waitpid(number, ALL)
+    if open(f"/proc/{number}/syscall").read().startswith(FUTEX):
+        break
+    assert call(CONTINUE, number, None, None) == 0
+    time.sleep(0.01)
+while os.WIFSTOPPED(os.waitpid(number, ALL)[1]):
+    pass
+"""
+"""A debugger that stops the main thread of a process until that has ended.
+
+It does so where the thread waits: elsewhere it may hold Python's lock, which all others need.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
@@ -24,13 +45,13 @@ class Signal:
 
     Attributes:
         worker: Its number.
-        number: The signal.
+        number: The signal; None stops its main thread alone.
         event: It comes `delay` seconds after worker 0 has logged this event.
         delay: In seconds.
     """
 
     worker: int
-    number: signal.Signals
+    number: signal.Signals | None
     event: str
     delay: float = 0.0
 
@@ -74,7 +95,12 @@ def train(
     def act() -> None:
         time.sleep(kill.delay)
         killed_at.append(time.monotonic())
-        processes[kill.worker].send_signal(kill.number)
+        process = processes[kill.worker]
+        if kill.number:
+            process.send_signal(kill.number)
+            return
+        with subprocess.Popen([sys.executable, "-c", HOLD, str(process.pid)]) as debugger:
+            assert debugger.wait() == 0
 
     def follow(number: int, process: subprocess.Popen[str]) -> None:
         errors: list[str] = []

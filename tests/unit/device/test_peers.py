@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -104,3 +105,19 @@ def test_one_that_is_not_there_or_not_one_of_us_is_named(addresses):
     ends = together(addresses, work, work, stranger, timeout=2.0)
     assert type(ends[0]) is type(ends[1]) is PeerLost
     assert f"worker 2 at {addresses[2]}" in ends[0].message
+
+
+@pytest.mark.slow  # for more than the peer timeout
+def test_worker_0_takes_the_time_that_it_needs_to_save(addresses):
+    def work(peers):
+        peers.meet({})
+        with peers.in_step():
+            peers.agree()
+            with peers.resting():
+                if peers.index == 0:
+                    time.sleep(6)
+                saved = peers.agree("saved")
+            peers.any(False)
+        return saved
+
+    assert together(addresses, work, work, work, timeout=5.0) == ["saved"] * 3
