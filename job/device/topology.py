@@ -69,6 +69,16 @@ def _of_kubernetes(options: TrainingOptions, environment: Mapping[str, str]) -> 
             "place of its number. Received: none, and no TF_CONFIG.",
             hint=f"For example --peer-address 'mlp-job-{INDEX}.mlp-job-peers'.",
         )
+    addresses = tuple(_with_port(address.replace(INDEX, str(each))) for each in range(hosts))
+    return Topology(index=completion_index(hosts, environment), addresses=addresses)
+
+
+def completion_index(hosts: int, environment: Mapping[str, str]) -> int:
+    """The number of this pod of Kubernetes' Indexed Job.
+
+    Raises:
+        UsageError: There is none, or it is not one of so many hosts.
+    """
     number = environment.get("JOB_COMPLETION_INDEX", "")
     if not (number.isascii() and number.isdigit() and int(number) < hosts):
         raise UsageError(
@@ -76,8 +86,7 @@ def _of_kubernetes(options: TrainingOptions, environment: Mapping[str, str]) -> 
             f"Received: {number!r}.",
             hint="An Indexed Job of Kubernetes with as many completions as --hosts sets it.",
         )
-    addresses = tuple(_with_port(address.replace(INDEX, str(each))) for each in range(hosts))
-    return Topology(index=int(number), addresses=addresses)
+    return int(number)
 
 
 def _of_tensorflow(text: str) -> Topology | None:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from job.data.dataset import Classes, Kept
 from job.data.files.listing import WILD
-from job.errors import DataError, StoreError, UsageError
+from job.errors import DataError, DataNotFound, StoreError, UsageError
 from job.evaluation.threshold import Threshold, decide
+from job.storage import open_store
 from job.storage.uri import plain
 
 Block = NDArray[np.float32]
@@ -52,10 +53,11 @@ def check(output: str, rows: str) -> None:
         UsageError: An unknown ending, no such folder, or a file that is also read, now or when the
             same rows are predicted again.
     """
-    check_format(output)
+    if not output.endswith("{file}"):  # which has the ending of the file's own name
+        check_format(output)
     output = plain(output)
     if not output.startswith("s3://"):
-        folder = Path(output).parent
+        folder = Path(output.partition("{")[0] + "_" if "{file}" in output else output).parent
         if not os.path.isdir(folder):  # noqa: PTH112 - false for whatever cannot be a folder
             raise UsageError(
                 f"--output: expected a folder that exists. Received: {str(folder)!r}.",
@@ -68,6 +70,19 @@ def check(output: str, rows: str) -> None:
             f"Received: {output!r}.",
             hint="Name a file elsewhere: there it would replace rows, or be read as rows.",
         )
+
+
+def exists(output: str) -> bool:
+    """Whether an output is there: then it is whole."""
+    output = plain(output)
+    if not output.startswith("s3://"):
+        return Path(output).exists()
+    folder, _, key = output.rpartition("/")
+    try:
+        open_store(folder).entry(key)
+    except DataNotFound:
+        return False
+    return True
 
 
 def _is_read(output: str, part: str) -> bool:
@@ -138,8 +153,6 @@ def _destination(output: str) -> Iterator[Path]:
     """A temporary file that becomes the output when the block ends well."""
     output = plain(output)
     if output.startswith("s3://"):
-        from job.storage import open_store
-
         folder, _, key = output.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="mlp-job-") as scratch:
             path = Path(scratch) / key
@@ -148,6 +161,7 @@ def _destination(output: str) -> Iterator[Path]:
         return
     path = Path(output).with_name(f".{Path(output).name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield path
         path.replace(output)
     except OSError as exc:

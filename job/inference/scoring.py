@@ -1,8 +1,11 @@
 """A published model at work: scored on labelled data, or predicting new rows."""
 
 import itertools
+import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from job import data as labelled
 from job import device, evaluation
 from job.config import Config, DataOptions
 from job.data.dataset import Kept, Tabular
+from job.data.files import listing
 from job.data.findings import Finding, merged
 from job.data.schema import Schema
 from job.errors import DataError, UsageError
@@ -23,6 +27,9 @@ from job.registry import Versions
 from job.registry.manifest import Manifest
 
 BLOCK_ROWS = 8192
+
+LISTED = re.compile(r"[,*?\[]")
+"""What makes a URI name several files."""
 
 Warn = Callable[[Finding], None]
 """Gets what a person should know of the data."""
@@ -144,24 +151,107 @@ def predict(
     """
     predictions.check(output, rows)
     manifest = versions.resolve(ref)
+    with scratch() as folder:
+        model = cache(partial(load, versions, manifest, folder))
+        return _predicted(manifest, model, rows, output, folder, keep=keep, warn=warn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What came of a share of many files.
+
+    Attributes:
+        rows: That were written.
+        files: That were written.
+        there: Outputs that were there already, and stay.
+    """
+
+    rows: int
+    files: int
+    there: int
+
+
+def predict_each(
+    versions: Versions,
+    ref: str,
+    rows: str,
+    output: str,
+    *,
+    share: slice = slice(None),
+    keep: tuple[str, ...] = (),
+    warn: Warn,
+) -> Share:
+    """Predicts each of many files into an output of its own, unless that is there already.
+
+    Args:
+        versions, ref, rows, keep, warn: As of `predict`.
+        output: The outputs, with {file} in place of a file's path below `rows`, and perhaps
+            {version} in place of the version's number.
+        share: Which of the files, in the order of their paths.
+
+    Raises:
+        As `predict`.
+    """
+    predictions.check(output, rows)
+    manifest = versions.resolve(ref)
+    done = count = there = 0
+    with scratch() as folder:
+        model = cache(partial(load, versions, manifest, folder))
+        found = listing.find(rows, folder)
+        keys = (found.tables if manifest.schema else found.images) or found.keys
+        named = output.replace("{version}", str(manifest.version))
+        outputs = {key: named.replace("{file}", key) for key in keys}
+        for key, each in outputs.items():
+            predictions.check_format(each)
+            if found.files[key].entry and LISTED.search(found.name(key)):
+                raise UsageError(
+                    "INPUT: expected objects without comma or wildcard in their names. Received: "
+                    f"{found.name(key)!r}.",
+                    hint="Rename it: it would be read as several names, or as a pattern.",
+                )
+        for key in keys[share]:
+            if predictions.exists(outputs[key]):
+                there += 1
+                continue
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                count += _predicted(
+                    manifest,
+                    model,
+                    found.name(key),
+                    outputs[key],
+                    Path(own),
+                    keep=keep,
+                    warn=warn,
+                )
+            done += 1
+    return Share(rows=count, files=done, there=there)
+
+
+def _predicted(
+    manifest: Manifest,
+    model: Callable[[], Any],
+    rows: str,
+    output: str,
+    folder: Path,
+    *,
+    keep: tuple[str, ...],
+    warn: Warn,
+) -> int:
     reading = Config.recorded(manifest.config).data
     reading = replace(reading, keep=keep or reading.keep).trimmed()
-    with scratch() as folder:
-        blocks = _blocks(rows, manifest, reading, folder)
-        first = list(itertools.islice(blocks, 1))  # bad rows end before the model is loaded
-        _expect_kept(keep, [finding for _, _, findings in first for finding in findings], rows)
-        model = load(versions, manifest, folder)
-        found: list[Finding] = []
+    blocks = _blocks(rows, manifest, reading, folder)
+    first = list(itertools.islice(blocks, 1))  # bad rows end before the model is loaded
+    _expect_kept(keep, [finding for _, _, findings in first for finding in findings], rows)
+    answer = partial(_answer, model())
+    found: list[Finding] = []
 
-        def answered() -> Iterator[tuple[NDArray[np.float32], Kept]]:
-            for block, kept, findings in itertools.chain(first, blocks):
-                found.extend(findings)
-                _expect_kept(keep, findings, rows)
-                yield _answer(model, block), kept
+    def answered() -> Iterator[tuple[NDArray[np.float32], Kept]]:
+        for block, kept, findings in itertools.chain(first, blocks):
+            found.extend(findings)
+            _expect_kept(keep, findings, rows)
+            yield answer(block), kept
 
-        count = predictions.write(
-            output, answered(), manifest.classes, threshold=manifest.threshold
-        )
+    count = predictions.write(output, answered(), manifest.classes, threshold=manifest.threshold)
     for finding in merged(found):
         warn(finding)
     return count

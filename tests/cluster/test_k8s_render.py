@@ -361,6 +361,30 @@ def test_several_gpus_are_all_used(tmp_path: Path) -> None:
     assert {"name": "MLP_JOB_DEVICES", "value": "all"} in train["env"]
 
 
+def test_pods_that_predict_share_files_without_a_gpu(tmp_path: Path) -> None:
+    """The README's overlay, around `production`."""
+    (text,) = re.findall(r"```yaml\n(.+?)```", README.split("\n## Many files\n")[1], re.DOTALL)
+    tree = shutil.copytree(K8S, tmp_path / "k8s")
+    folder = tree / "overlays" / "predict"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(text)
+    manifests = render(folder)
+    for manifest in manifests:
+        for version in VERSIONS:
+            kubernetes_validate.validate(manifest, version, strict=True)
+    job = find(manifests, "Job")
+    assert job["metadata"]["name"] == "mlp-job-predict"
+    spec, container = job["spec"], train_container(manifests)
+    assert spec["completionMode"] == "Indexed"
+    assert spec["parallelism"] <= spec["completions"]
+    env = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert env["MLP_JOB_HOSTS"] == str(spec["completions"])
+    assert container["args"][:2] == ["predict", "champion"]
+    assert "{file}" in container["args"][-1]
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+    assert violations(spec["template"]) == []
+
+
 def test_the_failure_policy_still_has_its_order_with_fail_on_oom(tmp_path: Path) -> None:
     rules = find(patched("fail-on-oom", folder=tmp_path), "Job")["spec"]["podFailurePolicy"][
         "rules"

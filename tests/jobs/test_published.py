@@ -35,6 +35,66 @@ def test_predictions_in_each_format_and_to_s3(suffix, shared_store, tmp_path, s3
     assert table.num_rows == 200
 
 
+def test_pods_share_many_files_and_make_nothing_twice(shared_store, tmp_path, s3_uri, s3):
+    client, (bucket, _, prefix) = s3.client(), s3_uri.removeprefix("s3://").partition("/")
+    files = ["a.csv", "b.npy", "deep/c.npy", "deep/d.csv", "e.npy"]
+    for number, name in enumerate(files):
+        rows, path = tiny.split(10 + number, number).x, tmp_path / "rows"
+        with path.open("wb") as file:
+            if name.endswith(".npy"):
+                np.save(file, rows)
+            else:
+                np.savetxt(file, rows.reshape(len(rows), -1), fmt="%d", delimiter=",")
+        client.upload_file(str(path), bucket, f"{prefix}/new/{name}")
+
+    def pod(index, output):
+        done = mlp_job(
+            "predict", "champion", f"{s3_uri}/new", "--output", output, "--hosts=2",
+            "--store", shared_store, "--name=corners", JOB_COMPLETION_INDEX=str(index),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said = events(done.stderr)[-1]
+        return said["files"], said["there"], said["rows"]
+
+    remote = f"{s3_uri}/said/{{version}}/{{file}}.csv"
+    assert pod(0, remote) == (3, 0, 10 + 12 + 14)
+    listed = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/said/")["Contents"]
+    assert [each["Key"] for each in listed] == [
+        f"{prefix}/said/1/{name}.csv" for name in (files[0], files[2], files[4])
+    ]
+    assert pod(0, remote) == (0, 3, 0)
+    assert client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/said/")["Contents"] == listed
+
+    (tmp_path / "said").mkdir()
+    here = f"{tmp_path}/said/{{file}}.parquet"
+    assert pod(1, here) == (2, 0, 11 + 13)
+    (tmp_path / "said" / f"{files[1]}.parquet").unlink()  # as if it had been killed before
+    kept = (tmp_path / "said" / f"{files[3]}.parquet").stat()
+    assert pod(1, here) == (1, 1, 11)
+    assert (tmp_path / "said" / f"{files[3]}.parquet").stat() == kept
+    assert pyarrow.parquet.read_metadata(tmp_path / f"said/{files[1]}.parquet").num_rows == 11
+
+
+@pytest.mark.parametrize(
+    ("output", "index", "received"),
+    [
+        ("out.csv", "0", "expected {file} in it"),
+        ("{file}.csv", "2", "JOB_COMPLETION_INDEX"),
+        ("{file}", "0", ".csv, .parquet or .jsonl"),
+        ("nowhere/{file}.csv", "0", "a folder that exists"),
+    ],
+)
+def test_shares_that_cannot_be(shared_store, tmp_path, output, index, received):
+    (tmp_path / "new").mkdir()
+    np.save(tmp_path / "new" / "rows.npy", tiny.split(10, 0).x)
+    done = mlp_job(
+        "predict", "champion", tmp_path / "new", "-o", tmp_path / output, "--hosts=2",
+        "--store", shared_store, "--name=corners", JOB_COMPLETION_INDEX=index,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert received in failure(done)["message"]
+
+
 def test_a_prediction_that_fails_leaves_no_file(shared_store, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text("\n".join(",".join(["1"] * (64 if i < 20_000 else 63)) for i in range(20_001)))
