@@ -28,8 +28,8 @@ class ModelOptions(Options):
     )
     hidden: tuple[int, ...] | None = option(
         None,
-        "Units of each hidden layer; 350 50 for mlp, 192 192 for tabular, fewer for many rows. Of "
-        "cnn, channels of each stage, chosen by the image size.",
+        "Units of each hidden layer; 350 50 for mlp, 192 192 192 for tabular, fewer for many rows. "
+        "Of cnn, channels of each stage, chosen by the image size.",
         recorded=(350, 50),
         expects="whole numbers of at least 1, separated by spaces",
         valid=lambda v: all(units >= 1 for units in v),

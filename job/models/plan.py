@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from job.config import GROUP_OF, OPTIONS, Config
 from job.config.options import arguments
 from job.config.training import CHANGES
@@ -12,7 +14,7 @@ from job.data import splits
 from job.data.dataset import Dataset
 from job.errors import UsageError
 from job.models.members import FOLDS, folds, rarest
-from job.models.tabular import BINS, HEADS
+from job.models.tabular import HEADS, bins_of
 
 REFERENCE: Mapping[str, Any] = {
     "members": 1,
@@ -58,11 +60,11 @@ SEVERAL_SEE, GPU_SEES, GPU_WIDENS = 2, 4, 2
 """Times as many images for several members on a processor, and for any network on a GPU, which also
 has so many times the channels."""
 
-WIDTH = 192
-"""Units of each of two layers."""
+LAYERS, WIDTH = 3, 192
+"""Layers of the network for tables, and units of each."""
 
-CPU_WORK = 4e11
-"""Multiplications and additions of an epoch that a processor is given: about 5 s on two cores."""
+CPU_WORK = 8e11
+"""Multiplications and additions of an epoch that a processor is given: about 10 s on two cores."""
 
 KEPT = ("name", "store", "augment", "class_weights", "device")
 """Options beside the data's that a command for another network keeps."""
@@ -158,7 +160,7 @@ def decide(
         watched = held or config.model.members != 1
         values |= {
             "members": MEMBERS,
-            "hidden": (WIDTH, WIDTH),
+            "hidden": (WIDTH,) * LAYERS,
             "dropout": 0.1,
             "epochs": 256 if watched else 64,
             "batch_size": _batch(len(dataset.fit_rows)),
@@ -266,7 +268,8 @@ def _width(dataset: Dataset) -> int:
     """About the features of the tabular network, which its first layer multiplies."""
     assert dataset.table is not None  # noqa: S101 - only asked about tables
     schema = dataset.table.schema
-    return len(schema.numbers) * (BINS + 1) + sum(1 + len(c.vocabulary) for c in schema.lookups)
+    bins = int(np.count_nonzero(bins_of(dataset).scale)) if schema.numbers else 0
+    return len(schema.numbers) + bins + sum(1 + len(c.vocabulary) for c in schema.lookups)
 
 
 def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:
@@ -302,14 +305,14 @@ def _shrunk(dataset: Dataset) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     features, rows = _width(dataset), len(dataset.fit_rows)
 
     def work(members: int, units: int) -> float:
-        return 6.0 * rows * members * HEADS * units * (features + units)
+        return 6.0 * rows * members * HEADS * units * (features + (LAYERS - 1) * units)
 
     for members, units in ((5, 192), (5, 128), (2, 128), (2, 64)):
         if work(members, units) <= CPU_WORK or (members, units) == (2, 64):
             break
     if (members, units) == (MEMBERS, WIDTH):
         return {}, ()
-    smaller = {"members": members, "hidden": (units, units)}
+    smaller = {"members": members, "hidden": (units,) * LAYERS}
     reason = (
         f"{members} members of {units} units in place of {MEMBERS} of {WIDTH}: {rows:,} rows of "
         f"{features:,} features would take long on a processor. --members and --hidden decide."

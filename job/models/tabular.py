@@ -18,8 +18,11 @@ from job.data.schema import Schema
 from job.models import inputs
 from job.models.members import expect_room, side_by_side
 
-BINS, ROWS_PER_BIN = 24, 10
-"""Bins of a number, at most, and rows for each of them, at least."""
+COARSE, FINE = (48, 10), (192, 60)
+"""Bins of a number, at most, and rows for each of them, at least: the one that gives more."""
+
+BINS, ALWAYS = 1024, 24
+"""Bins of all numbers together, at most; but each may have the second number."""
 
 SAMPLE = 1 << 19
 """Rows that quantiles are taken from, at most."""
@@ -48,7 +51,7 @@ LIMIT = 0.999
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """Where a table's numbers lie in the training rows.
+    """Where a table's numbers lie in the training rows; a column may have fewer bins than others.
 
     Attributes:
         low: (columns, bins) lower edges.
@@ -63,13 +66,19 @@ class Bins:
     below: NDArray[np.float32]
 
 
+def most_bins(rows: int, columns: int) -> int:
+    """Bins of each of a table's numbers, at most."""
+    most = max(min(limit, rows // each) for limit, each in (COARSE, FINE))
+    return max(2, min(most, max(ALWAYS, BINS // columns)))
+
+
 def bins(numbers: NDArray[np.float32]) -> Bins:
     """Bins between quantiles, or between all values of a column that has few.
 
     Args:
         numbers: (rows, columns), NaN where one is missing.
     """
-    most = max(2, min(BINS, len(numbers) // ROWS_PER_BIN))
+    most = most_bins(*numbers.shape)
     edges = []
     for column in numbers.T.astype(np.float64):
         present = np.sort(column[~np.isnan(column)])
@@ -91,6 +100,11 @@ def bins(numbers: NDArray[np.float32]) -> Bins:
         mass[i, :count] = np.diff(share)
         below[i] = share[0]
     return Bins(low=low, scale=scale, mass=mass, below=below)
+
+
+def bins_of(dataset: Dataset) -> Bins:
+    """Those of a table's numbers, from the rows that the network learns from."""
+    return bins(dataset.train.x["numbers"][_some(dataset.fit_rows)])
 
 
 def build(config: Config, dataset: Dataset) -> Any:
@@ -154,7 +168,7 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
 
     ops, parts = keras.ops, []
     if schema.numbers:
-        found = bins(dataset.train.x["numbers"][_some(dataset.fit_rows)])
+        found = bins_of(dataset)
         missing = ops.isnan(rows["numbers"])
         known = ops.where(missing, 0.0, rows["numbers"])
         shares = ops.clip((ops.expand_dims(known, 2) - found.low) * found.scale, 0.0, 1.0)
@@ -164,7 +178,7 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
         parts += [
             ops.where(missing, 0.0, normal),
             *inputs.indicators(schema, missing),
-            keras.layers.Flatten()(shares),
+            ops.take(keras.layers.Flatten()(shares), np.flatnonzero(found.scale), axis=1),
         ]
     own = []
     for i, column in enumerate(schema.lookups):

@@ -141,7 +141,7 @@ def losses(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> NDArray[
 
 def _fit(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
     """The minimum over the temperature's logarithm by golden sections; the loss has one valley."""
-    low, high, ratio = np.log(0.25), np.log(4.0), (5**0.5 - 1) / 2
+    low, high, ratio = np.log(0.1), np.log(4.0), (5**0.5 - 1) / 2
     while high - low > 1e-3:
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         if loss(scaled(probabilities, np.exp(left)), y) < loss(

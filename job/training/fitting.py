@@ -38,8 +38,8 @@ VALIDATION_BATCH = 2048
 """Rows of a validation step, at most; more is no faster and needs more memory."""
 
 AVERAGED = 0.5
-"""Exponent of a temperature that was fitted out of fold, where a row is scored by fewer members
-than are published: their average is less sure of itself, and needs less of it."""
+"""Exponent of a temperature above 1 that was fitted out of fold, where a row is scored by fewer
+members than are published: their average is less sure of itself, and needs less of it."""
 
 PREDICT_BATCH = 4096
 """Rows of a prediction step, at most."""
@@ -300,7 +300,9 @@ def finish(model: Any, dataset: Dataset, fold: NDArray[np.int32]) -> tuple[Any, 
         shares /= shares.sum()
     weights = weights * shares
     mean = np.einsum("rkc,rk->rc", said, weights) / weights.sum(axis=1, keepdims=True)
-    temperature = calibration.temperature(mean, y) ** (AVERAGED if many.folds else 1)
+    temperature = calibration.temperature(mean, y)
+    if many.folds and temperature > 1:
+        temperature **= AVERAGED
     scaled = calibration.scaled(mean, temperature)
     return averaged(many, shares, temperature), Validation(
         kind="out-of-fold" if many.folds else "held-out",

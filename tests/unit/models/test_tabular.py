@@ -18,8 +18,8 @@ def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
     ).astype(np.float32)
     numbers[:100, 0] = np.nan
     found = tabular.bins(numbers)
-    assert found.low.shape == (3, tabular.BINS)
-    np.testing.assert_allclose(found.mass[0], 1 / tabular.BINS, atol=0.002)
+    assert found.low.shape == (3, 50)
+    np.testing.assert_allclose(found.mass[0], 1 / 50, atol=0.002)
     assert found.scale[1].tolist()[:4] == [1, 1, 1, 0]
     assert found.scale[2].tolist()[:2] == [1, 0]
     np.testing.assert_allclose(found.below[2], 0.45, atol=0.02)  # half of the zeros
@@ -30,7 +30,22 @@ def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
 def test_few_rows_have_few_bins(rows):
     found = tabular.bins(np.arange(rows, dtype=np.float32)[:, None])
     assert np.isfinite(found.scale).all()
-    assert found.low.shape[1] <= max(2, rows // tabular.ROWS_PER_BIN)
+    assert found.low.shape[1] <= max(2, rows // 10)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "most"),
+    [
+        (300, 5, 30),
+        (2000, 5, 48),
+        (6000, 5, 100),
+        (10**6, 5, 192),
+        (10**6, 20, 51),
+        (10**6, 99, 24),
+    ],
+)
+def test_a_number_has_more_bins_on_more_rows_and_fewer_beside_many_numbers(rows, columns, most):
+    assert tabular.most_bins(rows, columns) == most
 
 
 def test_the_network_of_a_table_wants_a_table():
