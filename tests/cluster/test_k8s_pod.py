@@ -21,6 +21,7 @@ from k8s_render import (
     job_template,
     needs_kubectl,
     render,
+    train_container,
     write_overlay,
 )
 from seaweed import SeaweedFS
@@ -212,13 +213,12 @@ except OSError:
 """
 
 
-@pytest.fixture
-def laptop(image: str, tmp_path: Path) -> Iterator[Node]:
-    """A node with a network of its own, for the local overlay as it stands."""
+@contextlib.contextmanager
+def node(manifests: list[Manifest], image: str, tmp_path: Path) -> Iterator[Node]:
+    """A node with a network of its own, for manifests with a store in the cluster."""
     wget = tmp_path / "wget"
     wget.write_text(WGET)
     wget.chmod(0o755)
-    manifests = render(K8S / "overlays" / "local")
     secret = find(manifests, "Secret")
     decoded = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     network = f"mlp-job-{uuid.uuid4().hex[:8]}"
@@ -228,7 +228,10 @@ def laptop(image: str, tmp_path: Path) -> Iterator[Node]:
     try:
         yield Node(
             objects=[find(manifests, "ConfigMap"), {**secret, "stringData": decoded}],
-            images={"mlp-job:cpu": image, "docker.io/chrislusf/seaweedfs:4.48": image},
+            images={
+                train_container(manifests)["image"]: image,
+                "docker.io/chrislusf/seaweedfs:4.48": image,
+            },
             network=network,
             folder=folder,
             mounts={"/usr/bin/weed": Path(sys.executable).with_name("weed"), "/usr/bin/wget": wget},
@@ -237,15 +240,22 @@ def laptop(image: str, tmp_path: Path) -> Iterator[Node]:
         docker("network", "rm", network)
 
 
+def store(node: Node, manifests: list[Manifest]) -> Pod:
+    template = find(manifests, "Deployment")["spec"]["template"]
+    service = find(manifests, "Service", "seaweedfs")["metadata"]["name"]
+    return Pod(node, template, "seaweedfs-0", alias=service)
+
+
+@pytest.fixture
+def laptop(image: str, tmp_path: Path) -> Iterator[Node]:
+    with node(render(K8S / "overlays" / "local"), image, tmp_path) as made:
+        yield made
+
+
 def test_the_local_overlay_from_nothing_to_a_published_model(laptop: Node) -> None:
     """Both pods start at once, as after one apply; the server is the one that is late."""
     manifests = render(K8S / "overlays" / "local")
-    server = Pod(
-        laptop,
-        find(manifests, "Deployment")["spec"]["template"],
-        "seaweedfs-0",
-        alias=find(manifests, "Service")["metadata"]["name"],
-    )
+    server = store(laptop, manifests)
     train = Pod(
         laptop,
         find(manifests, "Job")["spec"]["template"],
@@ -267,3 +277,55 @@ def test_the_local_overlay_from_nothing_to_a_published_model(laptop: Node) -> No
         assert train.wait(timeout=200) == 0, train.logs()
     assert train.message["exit_code"] == 0
     assert train.message["version"] == 1
+
+
+def test_the_multi_host_overlay_survives_the_loss_of_a_pod(image: str, tmp_path: Path) -> None:
+    """As it is rendered, on processors, with a store in the cluster: killed, resumed, published."""
+    options = ("STORE=s3://models", "MIN_ACCURACY=", "EPOCHS=3", "CHECKPOINT_EVERY=0")
+    merged = {
+        "name": "mlp-job",
+        "behavior": "merge",
+        "literals": [f"MLP_JOB_{option}" for option in options],
+    }
+    manifests = render(
+        write_overlay(
+            tmp_path.resolve() / "overlay",
+            [K8S / "overlays" / "multi-host"],
+            ["cpu", "s3-keys", "seaweedfs"],
+            configMapGenerator=[merged],
+        )
+    )
+    spec, uid = find(manifests, "Job")["spec"], str(uuid.uuid4())
+    with node(manifests, image, tmp_path) as place, contextlib.ExitStack() as stack:
+
+        def started(attempt: str) -> list[Pod]:
+            pods = []
+            for number in range(spec["completions"]):
+                labels = {
+                    "batch.kubernetes.io/job-name": "mlp-job",
+                    "batch.kubernetes.io/controller-uid": uid,
+                    "batch.kubernetes.io/job-completion-index": str(number),
+                }
+                name = f"mlp-job-{number}-{attempt}"
+                pods.append(Pod(place, spec["template"], name, labels=labels))
+                stack.callback(pods[-1].remove)
+            for kind in ("initContainers", "containers"):
+                for pod in pods:
+                    pod.start(kind)
+                for pod in pods if kind == "initContainers" else ():
+                    assert pod.wait() == 0, pod.logs()
+            return pods
+
+        server = store(place, manifests)
+        stack.callback(server.remove)
+        server.start()
+        first, second = started("x7b9z")
+        wait_for(lambda: '"checkpoint.saved"' in first.logs())
+        second.kill()
+        assert first.wait() == 75, first.logs()
+        assert first.message["error"] == "PeerLost"
+        ends = started("k2c4d")
+        assert [pod.wait(timeout=300) for pod in ends] == [0, 0], ends[0].logs()
+        assert '"run.resumed"' in ends[0].logs()
+        assert ends[0].message["version"] == 1
+        assert ends[1].message["outcome"] == "followed"

@@ -12,6 +12,9 @@ from k8s_render import Manifest, quantity
 
 Spec = dict[str, Any]
 
+INDEXED = ("job-name", "job-completion-index")
+"""Labels of the pods of an Indexed Job."""
+
 MESSAGE_BYTES = 4096
 """What the kubelet keeps of a termination message."""
 
@@ -79,6 +82,10 @@ class Pod:
         docker("stop", "--time", str(grace), self._started[-1], timeout=grace + 30)
         return self.wait()
 
+    def kill(self) -> None:
+        """Ends the pod at once, as the loss of its node does."""
+        docker("kill", self._started[-1])
+
     def logs(self) -> str:
         """Standard output and error of the container that was started last."""
         logs = docker("logs", self._started[-1])
@@ -110,6 +117,10 @@ class Pod:
         yield f"--network={self.node.network}"
         if self.alias:
             yield f"--network-alias={self.alias}"
+        if "subdomain" in self.spec:  # of an Indexed Job's pod, whose hostname is the first part
+            job, number = (self.labels[f"batch.kubernetes.io/{n}"] for n in INDEXED)
+            yield f"--network-alias={job}-{number}.{self.spec['subdomain']}"
+            yield f"--env=JOB_COMPLETION_INDEX={number}"
         if context["readOnlyRootFilesystem"]:
             yield "--read-only"
         if context["allowPrivilegeEscalation"] is False:
