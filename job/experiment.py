@@ -17,6 +17,7 @@ from job import data, device, evaluation, models, training
 from job.config import Config
 from job.config.gate import Metric
 from job.data.dataset import Dataset, Published
+from job.data.place import beside
 from job.data.schema import Recipe
 from job.errors import DataError, DataNotFound, UsageError
 from job.evaluation.importance import Importance, importance
@@ -503,8 +504,9 @@ def _threshold(config: Config, dataset: Dataset, fitted: training.Fitted) -> Thr
     probabilities = (
         seen.probabilities if seen else training.predict(fitted.network, dataset.train.x, rows)
     )
-    positive = positive_class(dataset.shares)
-    return choose(rule, probabilities, dataset.train.y[rows], dataset.classes, positive)
+    positive, y = positive_class(dataset.shares), dataset.train.y
+    true = beside(y).taken(y, rows, "validation rows")
+    return choose(rule, probabilities, true, dataset.classes, positive)
 
 
 def _training_auc(dataset: Dataset, network: Any) -> float | None:

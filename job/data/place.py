@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -39,6 +39,21 @@ def counts(codes: Numbers, many: int, rows: NDArray[np.int64] | None = None) -> 
         block = codes[some if rows is None else rows[some]]
         found += np.bincount(block[block >= 0], minlength=many)
     return found
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Slices of BLOCK_ROWS of so many rows; the last one may have fewer."""
+    for start in range(0, rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, rows))
+
+
+def average(values: Callable[[slice], NDArray[Any]], rows: int) -> float:
+    """The mean of the values that a function gives for each block of so many rows."""
+    total, count = 0.0, 0
+    for some in blocks(rows):
+        found = values(some)
+        total, count = total + found.sum(dtype=np.float64), count + len(found)
+    return float(total / count)
 
 
 def mapped(file: Any) -> Any:
@@ -261,3 +276,9 @@ class Disk:
             hint="Free some space, or point TMPDIR and --cache to a larger disk; in Kubernetes the "
             "component `scratch` brings one.",
         )
+
+
+def beside(array: Any) -> Place:
+    """The place for arrays with as many rows as this one: on the disk when it lies there."""
+    streamed = isinstance(array, np.memmap)
+    return Disk(folder=Path(tempfile.gettempdir())) if streamed else MEMORY

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.config.training import parse_threshold
+from job.data.place import counts
 from job.evaluation.scores import Indices, Probabilities, Ranking
 from job.evaluation.threshold import Threshold, positive_class
 
@@ -155,19 +156,20 @@ def curves(
         ROC: Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27 (2006).
         gain: Berry, Linoff, Data Mining Techniques (2004), chapter 3.
     """
-    if len(classes) != 2 or len(np.unique(y)) != 2:
+    rows = counts(y, len(classes))
+    if len(rows) != 2 or not rows.all():
         return None
     positive = positive_class(shares)
     if threshold:
         positive = list(classes).index(threshold.label)
-    ranking = Ranking(probabilities[:, positive], y == positive)
+    ranking = Ranking(probabilities[:, positive], y, positive)
     found, alarms = ranking.counts()
     kind, numbers = parse_threshold(threshold.rule) if threshold else ("", ())
     return Curves(
         label=classes[positive],
         other=classes[1 - positive],
         rows=len(y),
-        positives=int((y == positive).sum()),
+        positives=int(rows[positive]),
         thresholds=ranking.thresholds,
         found=found,
         alarms=alarms,

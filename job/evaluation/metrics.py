@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.dataset import Classes
+from job.data.place import blocks, counts
 from job.evaluation import scores as scored
 from job.evaluation.scores import Scores
 from job.evaluation.threshold import Threshold, decide
@@ -97,17 +98,15 @@ def evaluate(
             Networks", ICML 2017, equation 3.
     """
     predicted = decide(probabilities, classes, threshold)
-    correct = predicted == y
     confusion = scored.confusion_matrix(y, predicted, len(classes))
-    most_probable = probabilities.argmax(axis=1) == y
-    calibration_error, bins = _calibration(probabilities.max(axis=1), most_probable)
+    calibration_error, bins = _calibration(probabilities, y)
     if shares is None:
-        shares = np.bincount(y, minlength=len(classes)) / len(y)
-    accuracy = float(correct.mean())
+        shares = counts(y, len(classes)) / len(y)
+    correct = int(confusion.trace())
     return Metrics(
-        loss=float(scored.losses(probabilities, y).mean()),
-        accuracy=accuracy,
-        accuracy_interval=wilson_interval(int(correct.sum()), len(y)),
+        loss=scored.log_loss(probabilities, y),
+        accuracy=correct / len(y),
+        accuracy_interval=wilson_interval(correct, len(y)),
         rows=len(y),
         per_class=_per_class(confusion, classes),
         confusion_matrix=tuple(tuple(int(n) for n in row) for row in confusion),
@@ -147,19 +146,26 @@ def _per_class(confusion: NDArray[np.int64], classes: Classes) -> tuple[ClassMet
 
 
 def _calibration(
-    confidence: NDArray[np.float32], correct: NDArray[np.bool_]
+    probabilities: NDArray[np.float32], y: NDArray[np.int32]
 ) -> tuple[float, tuple[CalibrationBin, ...]]:
     """Expected calibration error and its bins (m-1, m] / M (Guo et al. 2017, equation 3)."""
-    index = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
-    bins = []
-    error = 0.0
-    for i in np.unique(index):
-        rows = index == i
-        bar = CalibrationBin(
-            confidence=float(confidence[rows].mean(dtype=np.float64)),
-            accuracy=float(correct[rows].mean()),
-            count=int(rows.sum()),
+    sums = np.zeros((CALIBRATION_BINS, 3))
+    for some in blocks(len(y)):
+        confidence = probabilities[some].max(axis=1)
+        correct = probabilities[some].argmax(axis=1) == y[some]
+        index = np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1
+        index = np.clip(index, 0, CALIBRATION_BINS - 1)
+        for i in np.unique(index):
+            rows = index == i
+            sums[i] += rows.sum(), confidence[rows].sum(dtype=np.float64), correct[rows].sum()
+    bins = tuple(
+        CalibrationBin(
+            confidence=float(confidence / count), accuracy=float(hits / count), count=int(count)
         )
-        error += bar.count / len(confidence) * abs(bar.accuracy - bar.confidence)
-        bins.append(bar)
-    return error, tuple(bins)
+        for count, confidence, hits in sums
+        if count
+    )
+    error = 0.0
+    for bar in bins:
+        error += bar.count / len(y) * abs(bar.accuracy - bar.confidence)
+    return error, bins

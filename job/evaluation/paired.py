@@ -1,11 +1,15 @@
 """How much better one model is than another on the same test rows: paired difference, interval."""
 
+import collections
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data.place import average, blocks, counts
 from job.evaluation import scores
 from job.evaluation.scores import Indices, Probabilities
 
@@ -47,6 +51,10 @@ class Answers:
 
     probabilities: Probabilities
     predicted: Indices
+
+    def accuracy(self, y: Indices) -> float:
+        """The share of the rows whose class it decided for."""
+        return average(lambda some: self.predicted[some] == y[some], len(y))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +113,11 @@ def difference(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float
     if metric == "accuracy":
         return _accuracy(ours, theirs, y, z)
     if metric == "log_loss":
-        each = [scores.losses(a.probabilities, y) for a in (ours, theirs)]
-        first, second = float(each[0].mean()), float(each[1].mean())
+        first, second = (scores.log_loss(each.probabilities, y) for each in (ours, theirs))
+        [part], [other] = _parts(metric, ours, y), _parts(metric, theirs, y)
+        error = math.sqrt(_variance(part, other, len(y)))
         # The bootstrap's standard error of a mean needs no replicates.
-        return _normal(metric, first, second, float((each[1] - each[0]).std()) / len(y) ** 0.5, z)
+        return _normal(metric, first, second, error / len(y) ** 0.5, z)
     if metric == "roc_auc" and ours.probabilities.shape[1] == 2:
         return _delong(ours, theirs, y, z)
     if metric in ("balanced_accuracy", "f1"):
@@ -118,8 +127,12 @@ def difference(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float
 
 def discordant(ours: Answers, theirs: Answers, y: Indices) -> tuple[int, int]:
     """Rows that only the first names correctly, and rows that only the second does."""
-    first, second = ours.predicted == y, theirs.predicted == y
-    return int((first & ~second).sum()), int((second & ~first).sum())
+    gained = lost = 0
+    for some in blocks(len(y)):
+        first, second = ours.predicted[some] == y[some], theirs.predicted[some] == y[some]
+        gained += int((first & ~second).sum())
+        lost += int((second & ~first).sum())
+    return gained, lost
 
 
 def retraining(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
@@ -140,53 +153,65 @@ def change(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
         y: (rows,); the true classes.
     """
     if metric == "f1":
-        counts = range(ours.probabilities.shape[1])
-        both = [[answers.predicted == k for k in counts] for answers in (ours, theirs)]
-        return float(
-            np.mean(
-                [
-                    (a != b).sum() / ((y == k).sum() + (a.sum() + b.sum()) / 2)
-                    for k, (a, b) in enumerate(zip(*both, strict=True))
-                    if (y == k).any()
-                ]
-            )
-        )
-    parts = zip(_parts(metric, ours, y), _parts(metric, theirs, y), strict=True)
-    changes = [float(np.abs(a - b).mean()) for a, b in parts]
+        classes = ours.probabilities.shape[1]
+        moved = scores.confusion_matrix(ours.predicted, theirs.predicted, classes)
+        each = moved.sum(axis=0) + moved.sum(axis=1)  # rows that either puts into a class
+        support = counts(y, classes)
+        there = support > 0
+        changed = each - 2 * moved.diagonal()
+        return float((changed[there] / (support + each / 2)[there]).mean())
+
+    def changed_by(first: Part, second: Part) -> float:
+        return average(lambda some: np.abs(first(some) - second(some)), len(y))
+
+    both = zip(_parts(metric, ours, y), _parts(metric, theirs, y), strict=True)
+    changes = [changed_by(*parts) for parts in both]
     return sum(changes) / len(changes) if changes else 0.0
 
 
-def _parts(metric: str, answers: Answers, y: Indices) -> list[NDArray[np.float64]]:
-    """Arrays, one value a row, whose means' mean is the metric, but for a sign."""
-    right = (answers.predicted == y).astype(np.float64)
+Part = Callable[[slice], NDArray[np.float64]]
+"""Gives a value for each of those of some rows that count."""
+
+
+def _parts(metric: str, answers: Answers, y: Indices) -> Iterator[Part]:
+    """Values of the rows whose means' mean is the metric, but for a sign."""
+
+    def right(some: slice) -> NDArray[np.float64]:
+        return np.equal(answers.predicted[some], y[some]).astype(np.float64)
+
+    def of_class(label: np.intp, some: slice) -> NDArray[np.float64]:
+        hits: NDArray[np.float64] = right(some)[y[some] == label]
+        return hits
+
     if metric == "accuracy":
-        return [right]
-    if metric == "balanced_accuracy":
-        return [right[y == k] for k in np.unique(y)]
-    if metric == "log_loss":
-        return [scores.losses(answers.probabilities, y)]
-    found = []
-    for ranking in scores.rankings(answers.probabilities, y):
-        true, false = ranking.counts()
-        if not true[-1] or not false[-1]:
-            continue
-        step = ranking.steps()
-        each = np.empty(len(y))
-        if metric == "average_precision":
-            each[ranking.order] = (true / (true + false))[step]
-            found.append(each[_ranked(ranking)])
-        else:  # the share of negatives below each positive, of positives above each negative
-            below, above = _placements(true, false)
-            each[ranking.order] = np.where(ranking.positive, below[step], above[step])
-            found += [each[_ranked(ranking)], each[~_ranked(ranking)]]
-    return found
+        yield right
+    elif metric == "balanced_accuracy":
+        for k in np.flatnonzero(counts(y, answers.probabilities.shape[1])):
+            yield partial(of_class, k)
+    elif metric == "log_loss":
+        yield lambda some: scores.losses(answers.probabilities[some], y[some])
+    else:
+        for ranking in scores.rankings(answers.probabilities, y):
+            true, false = ranking.counts()
+            if not true[-1] or not false[-1]:
+                continue
+            if metric == "average_precision":
+                yield _ranked(ranking, true / (true + false))
+            else:  # the share of negatives below each positive, of positives above each negative
+                below, above = _placements(true, false)
+                yield _ranked(ranking, below)
+                yield _ranked(ranking, above, others=True)
 
 
-def _ranked(ranking: scores.Ranking) -> NDArray[np.bool_]:
-    """(rows,): whether each row is positive, in the rows' own order."""
-    positive = np.empty_like(ranking.positive)
-    positive[ranking.order] = ranking.positive
-    return positive
+def _ranked(ranking: scores.Ranking, each: NDArray[np.float64], *, others: bool = False) -> Part:
+    """What a step of a ranking gives the rows of its class, or the others."""
+    return lambda some: each[ranking.step[some][ranking.belongs(some) != others]]
+
+
+def _variance(first: Part, second: Part, rows: int) -> float:
+    """The variance of the difference of two values of each row, without a correction."""
+    mean = average(lambda some: first(some) - second(some), rows)
+    return average(lambda some: np.square(first(some) - second(some) - mean), rows)
 
 
 def score_bound(gained: int, lost: int, rows: int, z: float) -> float:
@@ -218,11 +243,10 @@ def rank_evidence(probabilities: Probabilities, y: Indices) -> float:
 
     Source: Mann, Whitney, Annals of Mathematical Statistics 18 (1947).
     """
-    above, errors = [], []
+    above, errors, rows = [], [], len(y)
     for ranking in scores.rankings(probabilities, y):
-        area, positive = ranking.roc_auc(), float(ranking.positive.sum())
+        area, positive = ranking.roc_auc(), float(ranking.counts()[0][-1])
         if area is not None:
-            rows = len(ranking.positive)
             above.append(area - 0.5)
             errors.append(math.sqrt((rows + 1) / (12 * positive * (rows - positive))))
     return sum(above) / sum(errors) if errors else 0.0
@@ -235,8 +259,8 @@ def _accuracy(ours: Answers, theirs: Answers, y: Indices, z: float) -> Differenc
         value=(gained - lost) / rows,
         low=score_bound(gained, lost, rows, z),
         high=-score_bound(lost, gained, rows, z),
-        ours=float((ours.predicted == y).mean()),
-        theirs=float((theirs.predicted == y).mean()),
+        ours=ours.accuracy(y),
+        theirs=theirs.accuracy(y),
     )
 
 
@@ -259,25 +283,38 @@ def _normal(metric: str, ours: float, theirs: float, error: float, z: float) -> 
 
 
 def _delong(ours: Answers, theirs: Answers, y: Indices, z: float) -> Difference:
-    first, second = (_parts("roc_auc", each, y) for each in (ours, theirs))
+    first, second = (list(_parts("roc_auc", each, y)) for each in (ours, theirs))
     if not first:
         return _normal("roc_auc", 0.5, 0.5, 0.5, z)  # one class only: the rows show nothing
     variance = sum(
-        float(np.var(a - b, ddof=1)) / len(a) if len(a) > 1 else 0.25
-        for a, b in zip(first, second, strict=True)
+        _variance(a, b, len(y)) / (count - 1) if count > 1 else 0.25
+        for a, b, count in zip(first, second, np.sort(counts(y, 2)).tolist(), strict=True)
     )
-    areas = float(first[0].mean()), float(second[0].mean())
+    areas = average(first[0], len(y)), average(second[0], len(y))
     return _normal("roc_auc", *areas, math.sqrt(variance), z)
 
 
 def _of_decisions(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float) -> Difference:
     """By bootstrap over the cells (true class, our class, their class), of which there are few."""
-    classes = np.arange(ours.probabilities.shape[1])
-    cells, counts = np.unique(
-        np.stack([y, ours.predicted, theirs.predicted]), axis=1, return_counts=True
-    )
+    count = ours.probabilities.shape[1]
+    classes, found = np.arange(count), collections.Counter[int]()
+    for some in blocks(len(y)):
+        cell = (y[some].astype(np.int64) * count + ours.predicted[some]) * count
+        found.update(
+            dict(
+                zip(
+                    *map(
+                        np.ndarray.tolist,
+                        np.unique(cell + theirs.predicted[some], return_counts=True),
+                    ),
+                    strict=True,
+                )
+            )
+        )
+    cells = np.unravel_index(np.array(sorted(found)), (count,) * 3)
+    counted = np.array([found[cell] for cell in sorted(found)])
     random = np.random.default_rng(SEED)
-    drawn = np.vstack([counts, random.multinomial(len(y), counts / len(y), REPLICATES)])
+    drawn = np.vstack([counted, random.multinomial(len(y), counted / len(y), REPLICATES)])
     true = cells[0][:, None] == classes
     support = drawn @ true
 
@@ -301,38 +338,47 @@ def _of_rankings(metric: str, ours: Answers, theirs: Answers, y: Indices, z: flo
     first, second = (_influence(metric, each, y) for each in (ours, theirs))
     if first is None or second is None:
         return _normal(metric, 0.5, 0.5, 0.5, z)  # one class only: the rows show nothing
-    error = float(np.sqrt(np.square(first[1] - second[1]).sum()))
+    moves, others = first[1], second[1]
+    squares = average(lambda some: np.square(moves(some) - others(some)), len(y))
+    error = math.sqrt(squares * len(y))
     return _normal(metric, first[0], second[0], error, z)
 
 
-def _influence(
-    metric: str, answers: Answers, y: Indices
-) -> tuple[float, NDArray[np.float64]] | None:
-    """The mean area over the classes, and (rows,) its derivative by each row's weight."""
-    areas, derivatives = [], []
+def _influence(metric: str, answers: Answers, y: Indices) -> tuple[float, Part] | None:
+    """The mean area over the classes, and its derivative by each row's weight."""
+    areas: list[float] = []
+    derivatives: list[Part] = []
+
+    def derivative(some: slice) -> NDArray[np.float64]:
+        mean: NDArray[np.float64] = np.mean([each(some) for each in derivatives], axis=0)
+        return mean
+
     for ranking in scores.rankings(answers.probabilities, y):
         true, false = ranking.counts()
         if not true[-1] or not false[-1]:
             continue
-        step = ranking.steps()
         if metric == "roc_auc":
-            area = float(ranking.roc_auc() or 0.0)
+            areas.append(ranking.roc_auc() or 0.0)
             below, above = _placements(true, false)
-            found = np.where(
-                ranking.positive, (below[step] - area) / true[-1], (above[step] - area) / false[-1]
-            )
+            own, other = (below - areas[-1]) / true[-1], (above - areas[-1]) / false[-1]
         else:
-            area = float(ranking.average_precision() or 0.0)
+            areas.append(ranking.average_precision() or 0.0)
             every = true + false
             steps = np.diff(true, prepend=0.0) / every**2
-            later = [np.cumsum((steps * part)[::-1])[::-1][step] for part in (false, true)]
-            own = (true / every)[step] - area
-            found = np.where(ranking.positive, own + later[0], -later[1]) / true[-1]
-        derivative = np.empty(len(y))
-        derivative[ranking.order] = found
-        areas.append(area)
-        derivatives.append(derivative)
-    return (float(np.mean(areas)), np.mean(derivatives, axis=0)) if areas else None
+            later = [np.cumsum((steps * part)[::-1])[::-1] for part in (false, true)]
+            own = (true / every - areas[-1] + later[0]) / true[-1]
+            other = -later[1] / true[-1]
+        derivatives.append(partial(_either, ranking, own, other))
+    return (float(np.mean(areas)), derivative) if areas else None
+
+
+def _either(
+    ranking: scores.Ranking, own: NDArray[np.float64], other: NDArray[np.float64], some: slice
+) -> NDArray[np.float64]:
+    """What a step of a ranking gives the rows of its class, and the others."""
+    step = ranking.step[some]
+    either: NDArray[np.float64] = np.where(ranking.belongs(some), own[step], other[step])
+    return either
 
 
 def _placements(

@@ -4,14 +4,14 @@ Every function takes probabilities (rows, classes), float32, and true classes (r
 indices. A mean over classes takes the classes that have test rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.config.gate import Metric
-from job.data.place import BLOCK_ROWS
+from job.data.place import average, beside, blocks
 
 LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 
@@ -32,6 +32,9 @@ EPSILON = 1e-7
 
 UNEVEN = 0.5
 """Classes are uneven when the rarest has less than this part of its even share of the rows."""
+
+THRESHOLDS = 1 << 20
+"""Thresholds of a ranking, about: up to so many rows, each score that occurs is one."""
 
 Probabilities = NDArray[np.float32]
 Indices = NDArray[np.int32] | NDArray[np.int64]
@@ -82,11 +85,11 @@ def scores(probabilities: Probabilities, y: Indices, predicted: Indices) -> Scor
     count = probabilities.shape[1]
     confusion = confusion_matrix(y, predicted, count)
     return Scores(
-        accuracy=float((predicted == y).mean()),
+        accuracy=average(lambda some: predicted[some] == y[some], len(y)),
         balanced_accuracy=balanced_accuracy(confusion),
         roc_auc=_over_classes(Ranking.roc_auc, probabilities, y),
         average_precision=_over_classes(Ranking.average_precision, probabilities, y),
-        log_loss=float(losses(probabilities, y).mean()),
+        log_loss=log_loss(probabilities, y),
         f1=macro_f1(confusion),
         brier=_brier(probabilities, y),
         matthews=_matthews(confusion),
@@ -98,9 +101,9 @@ def score(
 ) -> float | None:
     """One of `Scores`; arguments as `scores`."""
     if metric == "accuracy":
-        return float((predicted == y).mean())
+        return average(lambda some: predicted[some] == y[some], len(y))
     if metric == "log_loss":
-        return float(losses(probabilities, y).mean())
+        return log_loss(probabilities, y)
     if metric in ("roc_auc", "average_precision"):
         area = Ranking.roc_auc if metric == "roc_auc" else Ranking.average_precision
         return _over_classes(area, probabilities, y)
@@ -123,8 +126,8 @@ def baseline(y: Indices, shares: NDArray[np.float64]) -> Scores:
 
 def constant(rows: int, shares: NDArray[np.float64]) -> tuple[Probabilities, NDArray[np.int64]]:
     """The probabilities and predicted classes of a model that knows the classes' shares only."""
-    probabilities = np.tile(shares.astype(np.float32), (rows, 1))
-    return probabilities, np.full(rows, int(shares.argmax()))
+    probabilities = np.broadcast_to(shares.astype(np.float32), (rows, len(shares)))
+    return probabilities, np.broadcast_to(shares.argmax(), rows)
 
 
 def default_metric(counts: NDArray[np.int64] | NDArray[np.float64]) -> Metric:
@@ -144,10 +147,14 @@ def better_by(metric: str, ours: float, theirs: float) -> float:
 def confusion_matrix(y: Indices, predicted: Indices, classes: int) -> NDArray[np.int64]:
     """(classes, classes): rows by [true class, predicted class]."""
     found = np.zeros(classes**2, np.int64)
-    for start in range(0, len(y), BLOCK_ROWS):
-        some = slice(start, start + BLOCK_ROWS)
+    for some in blocks(len(y)):
         found += np.bincount(y[some].astype(np.int64) * classes + predicted[some], None, classes**2)
     return found.reshape(classes, classes)
+
+
+def log_loss(probabilities: Probabilities, y: Indices) -> float:
+    """The mean negative log-likelihood, nats."""
+    return average(lambda some: losses(probabilities[some], y[some]), len(y))
 
 
 def losses(probabilities: Probabilities, y: Indices) -> NDArray[np.float64]:
@@ -175,24 +182,48 @@ class Ranking:
 
     Args:
         score: (rows,); higher for rows that rather belong to the class.
-        positive: (rows,), bool; whether they do.
+        y: (rows,); the true classes.
+        positive: The class.
+
+    Attributes:
+        thresholds: Descending. Up to THRESHOLDS rows, these are the scores that occur; of more,
+            half of them are those of evenly spaced rows of the class, half of other rows, which
+            moves areas by about 1e-6.
+        step: (rows,), int32; the index of the threshold that each row belongs to.
     """
 
-    def __init__(self, score: NDArray[np.float32], positive: NDArray[np.bool_]) -> None:
-        self.order = np.argsort(-score, kind="stable")
-        ranked = score[self.order]
-        self.ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # ties are one step
-        self.positive = positive[self.order]
-        self.thresholds = ranked[self.ends]
+    def __init__(self, score: NDArray[np.float32], y: Indices, positive: int) -> None:
+        self._y, self._positive = y, positive
+        ascending = np.unique(score) if len(y) <= THRESHOLDS else self._some(score)
+        self.thresholds, many = ascending[::-1], len(ascending)
+        self.step = beside(y).array((len(y),), np.int32, "ranks of the test rows")
+        self._found, self._false = np.zeros((2, many), np.int64)
+        for some in blocks(len(y)):
+            step, block = self.step[some], score[some]
+            order = np.argsort(block)  # what is looked up in order is found twice as fast
+            step[order] = many - np.searchsorted(ascending, block[order], "right")
+            self._found += np.bincount(step[self.belongs(some)], minlength=many)
+            self._false += np.bincount(step[~self.belongs(some)], minlength=many)
+
+    def belongs(self, some: slice) -> NDArray[np.bool_]:
+        """Whether rows are of the class."""
+        return np.equal(self._y[some], self._positive)
+
+    def _some(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The thresholds of many rows, ascending."""
+        found = [np.array([min(score[some].min() for some in blocks(len(score)))])]
+        for side in (True, False):
+            count = sum(int((self.belongs(some) == side).sum()) for some in blocks(len(score)))
+            stride, seen = max(1, -(-2 * count // THRESHOLDS)), 0
+            for some in blocks(len(score)):
+                own = score[some][self.belongs(some) == side]
+                found.append(own[-seen % stride :: stride])
+                seen += len(own)
+        return np.unique(np.concatenate(found))
 
     def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """True and false positives at each threshold, descending."""
-        found = np.cumsum(self.positive, dtype=np.float64)[self.ends]
-        return found, self.ends + 1 - found
-
-    def steps(self) -> NDArray[np.int64]:
-        """(rows,): the index of the threshold that each row, in descending order, belongs to."""
-        return np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=-1))
+        return np.cumsum(self._found, dtype=np.float64), np.cumsum(self._false, dtype=np.float64)
 
     def roc_auc(self) -> float | None:
         """The area under the ROC curve; None when one side has no rows."""
@@ -212,11 +243,12 @@ class Ranking:
         return float((np.diff(true, prepend=0.0) * precision).sum() / true[-1])
 
 
-def rankings(probabilities: Probabilities, y: Indices) -> list[Ranking]:
+def rankings(probabilities: Probabilities, y: Indices) -> Iterator[Ranking]:
     """One ranking for two classes, of the rarer one, and one for each class of more."""
     count = probabilities.shape[1]
-    rarer = int(2 * (y == 1).sum() <= len(y))
-    return [Ranking(probabilities[:, k], y == k) for k in ([rarer] if count == 2 else range(count))]
+    rarer = int(2 * int((y == 1).sum()) <= len(y))
+    for k in [rarer] if count == 2 else range(count):
+        yield Ranking(probabilities[:, k], y, k)
 
 
 def mean(values: list[float | None]) -> float | None:
@@ -232,9 +264,12 @@ def _over_classes(
 
 
 def _brier(probabilities: Probabilities, y: Indices) -> float:
-    squares = (probabilities.astype(np.float64) ** 2).sum(axis=1)
-    true = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return float((squares - 2 * true + 1).mean())
+    def errors(some: slice) -> NDArray[np.float64]:
+        said, true = probabilities[some].astype(np.float64), y[some]
+        each: NDArray[np.float64] = (said**2).sum(axis=1) - 2 * said[np.arange(len(true)), true] + 1
+        return each
+
+    return average(errors, len(y))
 
 
 def _matthews(confusion: NDArray[np.int64]) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.config.training import parse_threshold
+from job.data.place import beside, blocks
 from job.errors import UsageError
 from job.evaluation.scores import Indices, Probabilities, Ranking
 
@@ -66,7 +67,7 @@ def choose(
             f"--threshold: expected validation rows to choose it on. Received: {rule!r}, and none.",
             hint="Hold out some rows with --validation-split 0.2, or name the threshold itself.",
         )
-    ranking = Ranking(probabilities[:, positive], y == positive)
+    ranking = Ranking(probabilities[:, positive], y, positive)
     true, false = ranking.counts()
     missed = true[-1] - true
     reached = True
@@ -89,13 +90,15 @@ def decide(
     probabilities: Probabilities, classes: Sequence[int | str], threshold: Threshold | None
 ) -> NDArray[np.int64]:
     """(rows,): the class of each row; the most probable one when there is no threshold."""
-    if threshold is None:
-        best: NDArray[np.int64] = probabilities.argmax(axis=1)
-        return best
-    positive = list(classes).index(threshold.label)
-    return np.where(
-        probabilities[:, positive] >= np.float32(threshold.value), positive, 1 - positive
-    )
+    found = beside(probabilities).array((len(probabilities),), np.int64, "answers")
+    for some in blocks(len(found)):
+        if threshold is None:
+            probabilities[some].argmax(axis=1, out=found[some])
+        else:
+            positive = list(classes).index(threshold.label)
+            above = probabilities[some, positive] >= np.float32(threshold.value)
+            found[some] = np.where(above, positive, 1 - positive)
+    return found
 
 
 def _between(thresholds: NDArray[np.float32], best: int) -> float:

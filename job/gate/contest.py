@@ -14,6 +14,7 @@ from job.config import Config
 from job.config.gate import Metric
 from job.data.dataset import Classes, Dataset, Tabular
 from job.data.findings import Finding, holding, sentence
+from job.data.place import counts
 from job.data.schema import Schema
 from job.errors import DataError, DataNotFound
 from job.evaluation import scores
@@ -176,7 +177,7 @@ def retrieved(
             manifest, manifest.data.uri, test_data=manifest.data.test_uri, folder=folder, warn=warn
         )
         model = scoring.load(versions, manifest, folder)
-    probabilities = scoring.probabilities(model, rows, manifest.schema)
+    probabilities = scoring.probabilities(model, rows, y, manifest.schema)
     return Challenger(
         classes=manifest.classes,
         input=manifest.input,
@@ -188,7 +189,7 @@ def retrieved(
             probabilities, y, manifest.classes, threshold=manifest.threshold
         ),
         rules=Rules.of(config, manifest.metric or "accuracy"),
-        shares=np.bincount(y, minlength=len(manifest.classes)) / len(y),
+        shares=counts(y, len(manifest.classes)) / len(y),
         training_auc=manifest.metrics.training_auc,
         options=Config.recorded(manifest.config).model_options(),
         fingerprint=manifest.fingerprint,
@@ -311,7 +312,7 @@ def _scored(versions: Versions, manifest: Manifest, role: Role, challenger: Chal
     rows = challenger.rows
     if challenger.pictures and manifest.input != challenger.input:
         rows = challenger.pictures(manifest.input.shape)
-    probabilities = scoring.probabilities(model, rows, manifest.schema)
+    probabilities = scoring.probabilities(model, rows, challenger.y, manifest.schema)
     answers = _answers(probabilities, manifest.classes, manifest.threshold)
     return Rival(version=manifest.version, role=role, answers=answers)
 

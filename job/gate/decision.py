@@ -69,7 +69,7 @@ def decide(
         objection: Why it is not promoted whatever its scores, in a sentence.
         rules: The floors, the margin and the level.
     """
-    accuracy = float((answers.predicted == y).mean())
+    accuracy = answers.accuracy(y)
     applied = _floors(accuracy, recalls, rules)
     comparisons = []
     for rival in rivals:
@@ -120,7 +120,7 @@ def compare(
         rows=len(y),
         gained=gained,
         lost=lost,
-        accuracy=float((rival.answers.predicted == y).mean()),
+        accuracy=rival.answers.accuracy(y),
         difference=seen.value,
         lower_bound=seen.low,
         passed=outcome in ("better", "no worse")

@@ -12,6 +12,7 @@ from job.config import Config
 from job.config.gate import Metric, WhenUnsure
 from job.data.dataset import Classes
 from job.data.findings import Finding
+from job.data.place import counts
 from job.evaluation import paired, scores
 from job.evaluation.paired import Answers
 from job.evaluation.scores import Indices
@@ -83,8 +84,8 @@ def useless(
     It is better than the constant when its score is above the constant's, and either that or its
     ranking of the rows is so with 99 % confidence.
     """
-    predicted = np.bincount(answers.predicted, minlength=len(classes))
-    support = np.bincount(y, minlength=len(classes))
+    predicted = counts(answers.predicted, len(classes))
+    support = counts(y, len(classes))
     found = [
         Finding(code="class-never-found", column=str(classes[k]), count=int(support[k]), of=len(y))
         for k in np.flatnonzero((predicted == 0) & (support > 0))

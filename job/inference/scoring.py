@@ -18,6 +18,7 @@ from job.config import Config, DataOptions
 from job.data.dataset import Kept, Tabular
 from job.data.files import listing
 from job.data.findings import Finding, merged
+from job.data.place import beside
 from job.data.schema import Schema
 from job.errors import DataError, UsageError
 from job.evaluation.metrics import Metrics
@@ -59,7 +60,7 @@ def evaluate(
     """
     with scratch() as folder:
         rows, y = test_rows(manifest, data, test_data=test_data, folder=folder, warn=warn)
-        said = probabilities(load(versions, manifest, folder), rows, manifest.schema)
+        said = probabilities(load(versions, manifest, folder), rows, y, manifest.schema)
     return evaluation.evaluate(said, y, manifest.classes, threshold=manifest.threshold)
 
 
@@ -99,12 +100,15 @@ def test_rows(
     return test.x, test.y
 
 
-def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.float32]:
-    """What a model says of rows, (rows, classes).
+def probabilities(
+    model: Any, rows: Rows, y: NDArray[np.int32], schema: Schema | None
+) -> NDArray[np.float32]:
+    """What a model says of rows, (rows, classes); it lies where their classes do.
 
     Args:
         model: Takes rows as they are.
         rows: As `test_rows` gives them.
+        y: (rows,); their classes.
         schema: The model's columns, when it takes a table.
     """
     blocks: Iterator[Block]
@@ -118,7 +122,13 @@ def probabilities(model: Any, rows: Rows, schema: Schema | None) -> NDArray[np.f
         )
     else:
         blocks = (rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS))
-    return np.concatenate([_answer(model, block) for block in blocks])
+    found = beside(y).array((len(y), *model.output_shape[1:]), np.float32, "predictions")
+    done = 0
+    for block in blocks:
+        said = _answer(model, block)
+        found[done : done + len(said)] = said
+        done += len(said)
+    return found
 
 
 def predict(

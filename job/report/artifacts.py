@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from job.data.dataset import Dataset
+from job.data.place import blocks
 from job.inference.predictions import without_clash
 from job.record import Record
 
@@ -70,14 +71,14 @@ def _write_history(path: Path, record: Record) -> None:
         writer.writerows(rows)
 
 
-def _rows(dataset: Dataset) -> dict[str, Any]:
+def _rows(dataset: Dataset, some: slice) -> dict[str, Any]:
     """The numbers of test rows, from 0, as the report shows them; and their files if several."""
     import pyarrow as pa
 
     if dataset.table is None:
-        return {"row": pa.array(np.arange(len(dataset.test)))}
+        return {"row": pa.array(np.arange(some.start, some.stop))}
     source = dataset.table.source
-    file, numbers = source.places()
+    file, numbers = source.places(some)
     if len(source.files) == 1:
         return {"row": pa.array(numbers)}
     names = pa.array([name for name, _ in source.files])
@@ -88,14 +89,23 @@ def _write_predictions(path: Path, record: Record) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels = pa.array(record.dataset.classes)
-    y, probabilities = record.dataset.test.y, record.probabilities
-    columns = {
-        **_rows(record.dataset),
-        "label": labels.take(pa.array(y)),
-        "predicted": labels.take(pa.array(record.predicted)),
-        "probabilities": pa.FixedSizeListArray.from_arrays(
-            pa.array(probabilities.ravel()), probabilities.shape[1]
-        ),
-    }
-    pq.write_table(pa.table({**columns, **without_clash(record.dataset.kept, columns)}), path)
+    dataset, labels = record.dataset, pa.array(record.dataset.classes)
+    predicted = record.predicted
+
+    def table(some: slice) -> Any:
+        said = record.probabilities[some]
+        columns = {
+            **_rows(dataset, some),
+            "label": labels.take(pa.array(dataset.test.y[some])),
+            "predicted": labels.take(pa.array(predicted[some])),
+            "probabilities": pa.FixedSizeListArray.from_arrays(
+                pa.array(said.ravel()), said.shape[1]
+            ),
+        }
+        kept = {name: values[some] for name, values in dataset.kept.items()}
+        return pa.table({**columns, **without_clash(kept, columns)})
+
+    first, *rest = blocks(len(predicted))
+    with pq.ParquetWriter(path, table(first).schema) as writer:
+        for some in (first, *rest):
+            writer.write_table(table(some))

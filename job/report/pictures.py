@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from job.data import hashing
 from job.data.dataset import Dataset
+from job.data.place import blocks
 from job.evaluation.occlusion import Occlusion
 from job.report import plots
 from job.report.rows import Answers
@@ -59,17 +61,27 @@ class Picture:
 
 
 def samples(dataset: Dataset, answers: Answers) -> tuple[Picture, ...]:
-    """The first test images of each class in turn, at most 20; of many classes, 20 spread evenly.
+    """Test images of each class in turn, at most 20; of many classes, 20 spread evenly.
 
-    Empty when the rows are not images.
+    A hash of the row's number draws them, so that either feed shows the same. Empty when the
+    rows are not images.
     """
     classes = len(dataset.classes)
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, _SAMPLES)).astype(int))
     rounds = _SAMPLES // len(chosen)
-    firsts = [np.flatnonzero(dataset.test.y == c)[:rounds] for c in chosen]
+    drawn = [_drawn(dataset.test.y, c, rounds) for c in chosen]
     return pictures(
-        [rows[i] for i in range(rounds) for rows in firsts if i < len(rows)], dataset, answers
+        [rows[i] for i in range(rounds) for rows in drawn if i < len(rows)], dataset, answers
     )
+
+
+def _drawn(y: NDArray[np.int32], label: int, most: int) -> NDArray[np.int64]:
+    """The rows of a class whose numbers have the lowest hashes."""
+    best = np.empty(0, np.int64)
+    for some in blocks(len(y)):
+        best = np.append(best, some.start + np.flatnonzero(y[some] == label))
+        best = best[np.argsort(hashing.mixed(best.astype(np.uint64)), kind="stable")[:most]]
+    return best
 
 
 def are_images(x: Any) -> bool:
@@ -112,9 +124,13 @@ def examples(
     found = []
     for each in confusions:
         true, said = dataset.classes.index(each.true), dataset.classes.index(each.said)
-        rows = np.flatnonzero((dataset.test.y == true) & (answers.predicted == said))
-        rows = rows[np.argsort(-answers.sure[rows], kind="stable")]
-        found.append((each, pictures(rows[:_EXAMPLES], dataset, answers)))
+
+        def mixed_up(some: slice, true: int = true, said: int = said) -> NDArray[np.bool_]:
+            is_true = np.equal(dataset.test.y[some], true)
+            return is_true & np.equal(answers.predicted[some], said)
+
+        rows = answers.surest(mixed_up, _EXAMPLES)
+        found.append((each, pictures(rows, dataset, answers)))
     return tuple(found)
 
 

@@ -1,6 +1,6 @@
 """Test rows worth looking at: the surest mistakes, and what of a table's rows may be shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from job.config.publishing import ReportRows
 from job.data.dataset import Dataset
+from job.data.place import beside, blocks
 from job.record import Fit
 
 _CELLS = 12
@@ -31,14 +32,23 @@ class Answers:
     def of(cls, fit: Fit) -> "Answers":
         """From the probabilities of all classes."""
         predicted = fit.predicted
-        sure = fit.probabilities[np.arange(len(predicted)), predicted]
+        sure = beside(predicted).array(predicted.shape, np.float32, "answers")
+        for some in blocks(len(sure)):
+            said = predicted[some]
+            sure[some] = fit.probabilities[some][np.arange(len(said)), said]
         return cls(predicted=predicted, sure=sure)
 
     def surest_mistakes(self, y: NDArray[np.int32], most: int) -> NDArray[np.int64]:
         """The rows with a wrong answer, the most probable answer first."""
-        wrong = np.flatnonzero(self.predicted != y)
-        order = np.argsort(-self.sure[wrong], kind="stable")
-        return wrong[order[:most]]
+        return self.surest(lambda some: self.predicted[some] != y[some], most)
+
+    def surest(self, meant: Callable[[slice], NDArray[np.bool_]], most: int) -> NDArray[np.int64]:
+        """Those of the rows that are meant, the most probable answer first."""
+        best = np.empty(0, np.int64)
+        for some in blocks(len(self.sure)):
+            best = np.append(best, some.start + np.flatnonzero(meant(some)))
+            best = best[np.argsort(-self.sure[best], kind="stable")[:most]]
+        return best
 
 
 @dataclass(frozen=True, kw_only=True)

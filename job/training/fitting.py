@@ -15,6 +15,7 @@ from job import device
 from job.config import Config
 from job.data import splits
 from job.data.dataset import Dataset
+from job.data.place import beside, blocks
 from job.models import plan
 from job.models.members import (
     HELD_OUT,
@@ -169,9 +170,11 @@ def fit(
                 save(state)
             peers.agree(None)  # nobody goes on, or ends, before that
 
-    fold = _folds(many, dataset, config)
-    turns = many and many.folds
-    held = np.flatnonzero((fold >= 0) & (fold < many.members) if turns else fold == HELD_OUT)
+    fold = _folds(many, dataset, config) if many else None
+    held = dataset.validation_rows
+    if fold is not None:
+        validates = (fold >= 0) & (fold < many.members) if many.folds else fold == HELD_OUT
+        held = beside(fold).where(validates, "validation rows")
     stopper: Any = None
     if many:
         stopper = Best(many, patience if len(held) else None)
@@ -203,7 +206,7 @@ def fit(
         model=model,
         epochs=epochs,
     )
-    y = (dataset.train.y, fold) if many else dataset.train.y
+    y = dataset.train.y if fold is None else (dataset.train.y, fold)
     training, validating = _feeds(model, dataset.train.x, y, dataset, held, config)
     loops = [_train_loop(model, training, dataset, config, chain, peers)]
     if validating:
@@ -268,27 +271,31 @@ def fit(
     )
 
 
-def finish(model: Any, dataset: Dataset, fold: NDArray[np.int32]) -> tuple[Any, Validation | None]:
+def finish(
+    model: Any, dataset: Dataset, fold: NDArray[np.int32] | None
+) -> tuple[Any, Validation | None]:
     """The network to publish, and how it does on held-out rows.
 
     Args:
         model: Trained.
         dataset: The rows.
-        fold: As `_folds` gives them.
+        fold: As `_folds` gives them; None for a model without members.
     """
     many = as_members(model)
-    if not many:
+    if fold is None:
         return model, None
     shares = np.asarray(many.active, np.float64)
     shares /= shares.sum()
-    held = np.flatnonzero(fold >= 0 if many.folds else fold == REPORTED)
+    place = beside(fold)
+    held = place.where(fold >= 0 if many.folds else fold == REPORTED, "validation rows")
     if not len(held):
         return averaged(many, shares), None
     said = predict(probabilities(many), dataset.train.x, held)
-    weights = many.held(fold[held])
-    known = weights.sum(axis=1) > 0  # a fold's members may all have been dropped
-    held, said, weights = held[known], said[known], weights[known]
-    y = dataset.train.y[held]
+    spans = [many.held(fold[held[some]]).any(axis=1) for some in blocks(len(held))]
+    known = np.concatenate(spans)  # a fold's members may all have been dropped
+    if not known.all():
+        held, said = held[known], said[known]
+    y = place.taken(dataset.train.y, held, "validation rows")
     families: dict[str, float] = {}
     if many.families and not many.folds:
         each = np.asarray(many.active, np.float64).reshape(len(many.families), -1)
@@ -298,16 +305,20 @@ def finish(model: Any, dataset: Dataset, fold: NDArray[np.int32]) -> tuple[Any, 
         families = dict(zip(many.families, counted.tolist(), strict=True))
         shares = (counted[:, None] * each).ravel()
         shares /= shares.sum()
-    weights = weights * shares
-    mean = np.einsum("rkc,rk->rc", said, weights) / weights.sum(axis=1, keepdims=True)
+    mean = place.array((len(held), said.shape[2]), np.float64, "validation rows")
+    for some in blocks(len(held)):
+        weights = many.held(fold[held[some]]) * shares
+        total = weights.sum(axis=1, keepdims=True)
+        mean[some] = np.einsum("rkc,rk->rc", said[some], weights) / total
     temperature = calibration.temperature(mean, y)
     if many.folds and temperature > 1:
         temperature **= AVERAGED
-    scaled = calibration.scaled(mean, temperature)
+    for some in blocks(len(mean)):
+        mean[some] = calibration.scaled(mean[some], temperature)
     return averaged(many, shares, temperature), Validation(
         kind="out-of-fold" if many.folds else "held-out",
         rows=held,
-        probabilities=scaled,
+        probabilities=mean,
         temperature=temperature,
         families=families,
     )
@@ -318,18 +329,20 @@ def _folds(many: Any, dataset: Dataset, config: Config) -> NDArray[np.int32]:
 
     Of rows that all members hold out, half decide when they stop, and half are reported.
     """
-    fold = np.full(len(dataset.train), TRAINED, np.int32)
-    fold[dataset.validation_rows] = HELD_OUT
-    if not many:
-        return fold
+    y = dataset.train.y
+    fold = beside(y).array(y.shape, np.int32, "folds")
+    fold[:] = TRAINED
     rows = dataset.fit_rows if many.folds else dataset.validation_rows
     parts = splits.folds(
-        dataset.train.y[rows],
-        dataset.keys()[rows],
+        beside(y).taken(y, rows, "folds"),
+        beside(y).taken(dataset.keys(), rows, "folds"),
         many.folds or 2,
         seed=config.training.seed,
+        place=beside(y),
     )
-    fold[rows] = parts if many.folds else np.where(parts == 0, HELD_OUT, REPORTED)
+    for some in blocks(len(rows)):
+        part = parts[some]
+        fold[rows[some]] = part if many.folds else np.where(part == 0, HELD_OUT, REPORTED)
     return fold
 
 
@@ -351,7 +364,8 @@ def predict(model: Any, x: Any, at: NDArray[np.int64] | None = None) -> NDArray[
     """
     rows = len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
     rows = rows if at is None else len(at)
-    probabilities = np.empty((rows, *model.output_shape[1:]), np.float32)
+    place = beside(next(iter(x.values())) if isinstance(x, Mapping) else x)
+    probabilities = place.array((rows, *model.output_shape[1:]), np.float32, "predictions")
     batch = min(PREDICT_BATCH, room(model))
     for start in range(0, rows, batch):
         some = slice(start, start + batch)

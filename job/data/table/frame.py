@@ -81,11 +81,11 @@ class Frame:
         name, number = self.where(row)
         return f"{name}: row {number}"
 
-    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which file each row came from, (rows,), and (rows,) its number there, as `where` does."""
+    def places(self, some: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which file each of some rows came from, and its number there, as `where` does."""
         counts = np.array([count for _, count in self.files])
         ends = np.cumsum(counts)
-        rows = np.arange(len(self)) if self.rows is None else self.rows
+        rows = np.arange(some.start, some.stop) if self.rows is None else self.rows[some]
         file = np.searchsorted(ends, rows, side="right")
         return file, rows - (ends - counts)[file]
 

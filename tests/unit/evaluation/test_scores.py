@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from job.data.place import Disk
 from job.evaluation import paired, scores
 from job.evaluation.paired import Answers
 from job.evaluation.threshold import choose, decide, positive_class
@@ -77,6 +78,25 @@ def test_uneven_classes_get_a_metric_that_ignoring_one_does_not_win():
     assert scores.default_metric(np.array([890, 110])) == "balanced_accuracy"
     assert scores.default_metric(np.array([100] * 10)) == "accuracy"
     assert scores.default_metric(np.array([100] * 9 + [40])) == "balanced_accuracy"
+
+
+def test_many_rows_are_ranked_by_some_of_their_scores_and_lie_where_their_classes_do(tmp_path):
+    p, y = predictions(4, rows=scores.THRESHOLDS + 200_000)
+    exact = scores.Ranking(p[: scores.THRESHOLDS, 1], y[: scores.THRESHOLDS], 1)
+    assert len(exact.thresholds) == len(np.unique(p[: scores.THRESHOLDS, 1]))
+    [ranking] = scores.rankings(p, y)
+    assert len(ranking.thresholds) <= scores.THRESHOLDS + 2
+    assert ranking.roc_auc() == pytest.approx(sk.roc_auc_score(y == 1, p[:, 1]), abs=1e-6)
+    precision = sk.average_precision_score(y == 1, p[:, 1])
+    assert ranking.average_precision() == pytest.approx(precision, abs=1e-5)
+
+    disk = Disk(folder=tmp_path)
+    p, y = disk.kept(p[:1000], "p"), disk.kept(y[:1000], "y")
+    [streamed], [held] = scores.rankings(p, y), scores.rankings(np.array(p), np.array(y))
+    assert isinstance(streamed.step, np.memmap)
+    assert not isinstance(held.step, np.memmap)
+    assert streamed.roc_auc() == held.roc_auc()
+    assert isinstance(decide(p, (0, 1), None), np.memmap)
 
 
 # The paired difference
@@ -181,7 +201,7 @@ def test_the_error_of_rankings_is_the_bootstraps(metric, classes):
 def test_the_change_is_that_of_each_rows_part_in_the_metric(classes):
     ours, theirs, y = two_models(3, classes=classes, gap=0.3)
     for metric in ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "log_loss"):
-        parts = paired._parts(metric, ours, y)
+        parts = [part(slice(0, len(y))) for part in paired._parts(metric, ours, y)]
         known = getattr(scores.scores(ours.probabilities, y, ours.predicted), metric)
         assert np.mean([part.mean() for part in parts]) == pytest.approx(known)
         change = paired.change(metric, ours, theirs, y)
