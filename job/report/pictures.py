@@ -69,13 +69,13 @@ def samples(dataset: Dataset, answers: Answers) -> tuple[Picture, ...]:
     classes = len(dataset.classes)
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, _SAMPLES)).astype(int))
     rounds = _SAMPLES // len(chosen)
-    drawn = [_drawn(dataset.test.y, c, rounds) for c in chosen]
+    each = [drawn(dataset.test.y, c, rounds) for c in chosen]
     return pictures(
-        [rows[i] for i in range(rounds) for rows in drawn if i < len(rows)], dataset, answers
+        [rows[i] for i in range(rounds) for rows in each if i < len(rows)], dataset, answers
     )
 
 
-def _drawn(y: NDArray[np.int32], label: int, most: int) -> NDArray[np.int64]:
+def drawn(y: NDArray[np.int32], label: int, most: int) -> NDArray[np.int64]:
     """The rows of a class whose numbers have the lowest hashes."""
     best = np.empty(0, np.int64)
     for some in blocks(len(y)):

@@ -22,6 +22,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 from job import evaluation, export
 from job.config import OPTIONS, Config, flag
 from job.data.findings import Finding
+from job.data.place import Disk
 from job.evaluation.occlusion import Occlusion
 from job.models import plan
 from job.record import Record
@@ -595,3 +596,14 @@ def test_what_families_count_in_words():
         "An average of 3 multilayer perceptrons and 3 convolutional networks, which count for "
         "<1% and >99%"
     )
+
+
+def test_samples_are_drawn_from_all_rows_the_same_from_the_disk(tmp_path):
+    y = np.repeat(np.arange(10, dtype=np.int32), 1000)
+    drawn = [pictures.drawn(y, label, 5) for label in range(10)]
+    streamed = Disk(folder=tmp_path).kept(y, "y")
+    for label, rows in enumerate(drawn):
+        assert {*y[rows]} == {label}
+        assert len({*rows}) == 5
+        assert [*pictures.drawn(streamed, label, 5)] == [*rows]
+    assert np.std([rows % 1000 for rows in drawn]) > 200
