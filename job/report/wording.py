@@ -346,7 +346,7 @@ def network(model: ModelOptions, families: Mapping[str, float] | None = None) ->
         return f"A {kinds[0]}"
     text = "An average of " + " and ".join(_plural(members, kind) for kind in kinds)
     shares = " and ".join(percent(share, 0) for share in (families or {}).values())
-    return f"{text}, which count for {shares}" if shares else text
+    return f"{text}, which count for {shares}," if shares else text
 
 
 def _plural(number: int, noun: str) -> str:

@@ -594,7 +594,7 @@ def test_what_families_count_in_words():
     options = Config.of(model="mlp cnn", members=3).model
     assert wording.network(options, {"mlp": 0.004, "cnn": 0.996}) == (
         "An average of 3 multilayer perceptrons and 3 convolutional networks, which count for "
-        "<1% and >99%"
+        "<1% and >99%,"
     )
 
 
