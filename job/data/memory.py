@@ -80,7 +80,7 @@ def limit() -> int:
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     own = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
     set_ones = (each for each in own if each != resource.RLIM_INFINITY)  # `ulimit -d` and -v
-    return min(physical, *_cgroup_limits(), *set_ones)
+    return min((physical, *_cgroup_limits(), *set_ones))
 
 
 def _cgroup_limits() -> Iterator[int]:
