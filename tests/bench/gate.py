@@ -4,7 +4,8 @@ A world of binary rows with noise has a learner (random ReLU features, logistic 
 an MLP whose first layer is not trained) that is trained again and again, with another seed or on
 5 % more rows, as a nightly job does. Each store draws test rows and models of its own, so that
 equal models differ as retrained ones do. The gate is the product's. Everything is deterministic.
-`accuracy` is simulated with 44 % positive rows, the other metrics with 9 %.
+`accuracy` is simulated with 44 % positive rows, the other metrics with 9 %; `--even` simulates all
+with 44 %.
 
 What is simulated, each against the champion and the best of the versions that reigned before:
 
@@ -86,9 +87,11 @@ class Setting:
     metric: Metric
     test_rows: int
     seed: int
+    even: bool = False
 
     def pool(self, number: int) -> Pool:
-        return pool(self.test_rows, number, self.metric != "accuracy", self.seed)
+        rare = self.metric != "accuracy" and not self.even
+        return pool(self.test_rows, number, rare, self.seed)
 
 
 class World:
@@ -427,6 +430,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[300, 1_300, 10_000])
     parser.add_argument("--metrics", nargs="*", default=METRICS)
     parser.add_argument("--seed", type=int, default=1, help="0 is what the rule was made with")
+    parser.add_argument("--even", action="store_true", help="44 %% positive rows for all metrics")
     parser.add_argument("--measure", action="store_true", help="measure retrained models instead")
     parser.add_argument("--limit", action="store_true", help="what any test of a trend can do")
     options = parser.parse_args()
@@ -448,7 +452,7 @@ def main() -> None:
         print("|" + "---|" * 11)
     for metric in options.metrics:
         for rows in options.rows:
-            setting = Setting(metric=metric, test_rows=rows, seed=options.seed)
+            setting = Setting(metric=metric, test_rows=rows, seed=options.seed, even=options.even)
             print(line(setting), flush=True)
 
 
