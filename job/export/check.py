@@ -68,6 +68,7 @@ class Check:
         self._scratch = tempfile.TemporaryDirectory(prefix="mlp-job-check-")
         self._folder = Path(self._scratch.name)
         self._chatter = self._folder / "chatter"
+        self._chatter.touch()  # a process may end before it says anything
         self._process: Any = None
         self._forked = False
         self._request: Mapping[str, Any] = {}
