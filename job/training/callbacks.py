@@ -211,8 +211,10 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
         self._step = 0
         self._metrics: dict[str, NDArray[Any]] = {}
 
-    def state(self, *, finished: bool = False) -> State:
-        """The state as it is now."""
+    def state(
+        self, *, finished: bool = False, metrics: Mapping[str, NDArray[Any]] | None = None
+    ) -> State:
+        """The state as it is now, with the metrics of all hosts where they count."""
         last = self.model.stop_training or len(self._results) == self.params["epochs"]
         position = Position(
             epoch=len(self._results),
@@ -223,7 +225,7 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
             seconds=self._seconds(),
             limited=self._deadline.limited,
         )
-        return take(self.model, position, self._stopper, self._metrics)
+        return take(self.model, position, self._stopper, metrics or {})
 
     def on_train_begin(self, logs: Logs = None) -> None:
         if self._resume:
@@ -250,8 +252,8 @@ class Saving(keras.callbacks.Callback):  # type: ignore[misc]
     def _safe_point(self) -> None:
         stopping = self._should_stop()
         if stopping or self._due():
-            self._metrics = devices.gathered(self.model, self._metrics, self._peers)
-            state = self.state()
+            metrics = devices.gathered(self.model, self._metrics, self._peers)
+            state = self.state(metrics=metrics)
             if self._peers.agree(
                 state.finite
             ):  # else the next block reports it, and the last one saved stays

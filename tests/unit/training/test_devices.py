@@ -53,6 +53,10 @@ def test_a_run_goes_on_with_another_number_of_devices(results):
     assert results["resumed"]["elsewhere"] == pytest.approx(results["resumed"]["history"], abs=1e-4)
 
 
+def test_a_stop_in_validation_saves_the_metrics_of_all_hosts_as_they_were(results):
+    assert results["stopped in validation"] == {"step": [8, 8], "same": True}
+
+
 def _main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "support"))
     import tiny
@@ -62,9 +66,11 @@ def _main() -> None:
     from job.errors import Preempted
     from job.models import plan
     from job.training import blocks, fitting
+    from job.training.devices import Alone
 
     fitting.MEASURED_SECONDS = 0.0
     device.import_libraries()
+    import keras
     import tensorflow as tf
 
     (cpu,) = tf.config.list_physical_devices("CPU")
@@ -118,6 +124,33 @@ def _main() -> None:
         },
         "history": [r.loss for r in whole.history],
         "elsewhere": [r.loss for r in elsewhere.history],
+    }
+
+    class TwoHosts(Alone):
+        hosts = 2
+
+        def gather(self, value):
+            return [value, value]
+
+    class Validating(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            begun.append(1)
+
+    begun, states = [], []
+    with contextlib.suppress(Preempted):
+        fit(
+            2,
+            options,
+            callbacks=[Validating()],
+            due=lambda: True,
+            save=states.append,
+            should_stop=lambda: bool(begun),
+            peers=TwoHosts(),
+        )
+    before, last = states[-2:]
+    results["stopped in validation"] = {
+        "step": [state.position.step for state in (before, last)],
+        "same": all(np.array_equal(last.arrays[name], before.arrays[name]) for name in last.arrays),
     }
     print(json.dumps(results))
 
