@@ -48,6 +48,7 @@ def _run(arguments: list[str], note: str | None) -> int:
     try:
         with shutdown.heard():
             if not {"--help", "--version"} & set(arguments):
+                environment.expect_memory()
                 environment.check(os.environ, _variables())
             outcome = app(arguments, prog_name="mlp-job", standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0

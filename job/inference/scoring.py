@@ -73,7 +73,8 @@ def test_rows(
         DataNotFound: No such data.
         DataError: Bad data, or a label that the model does not know.
     """
-    reading = Config.recorded(manifest.config).data
+    # Where training kept its rows, and on which machine, says nothing about these.
+    reading = replace(Config.recorded(manifest.config).data, feed="auto", cache=None)
     if manifest.schema:
         table, y, findings = labelled.load_test_table(
             data,

@@ -1,10 +1,11 @@
-"""Environment variables of this program that no option has: most likely a typing error."""
+"""What surrounds the process: environment variables that no option has, and limits of memory."""
 
 import re
+import resource
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from job.errors import UsageError
+from job.errors import DeviceOutOfMemory, UsageError
 
 PREFIX = "MLP_JOB_"
 
@@ -13,6 +14,27 @@ SERVICE_LINK = re.compile(
     r"|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
 )
 """What Kubernetes sets for a Service called mlp-job, or mlp-job-something, in every pod."""
+
+LEAST = {"-d": (resource.RLIMIT_DATA, 256 << 20), "-v": (resource.RLIMIT_AS, 1 << 30)}
+"""Of `ulimit`: what NumPy and Arrow need to be imported; with less they abort the process, or
+wait for ever."""
+
+
+def expect_memory() -> None:
+    """Expects the limits of the process to leave room for the libraries.
+
+    Raises:
+        DeviceOutOfMemory: They do not.
+    """
+    for option, (kind, least) in LEAST.items():
+        limit, _ = resource.getrlimit(kind)
+        if resource.RLIM_INFINITY != limit < least:
+            raise DeviceOutOfMemory(
+                f"Memory: expected `ulimit {option}` of at least {least >> 20} MiB. "
+                f"Received: {limit >> 20} MiB.",
+                hint=f"Raise it, as in `ulimit {option} {least >> 10}`; training takes about 1 GiB "
+                "more.",
+            )
 
 
 def check(environment: Mapping[str, str], known: Iterable[str]) -> None:

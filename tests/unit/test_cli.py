@@ -269,7 +269,7 @@ def test_memory_that_ran_out_is_no_bug(tmp_path):
 
     It is packed, so that its size is not known before.
     """
-    limit = 250 << 20
+    limit = 300 << 20
     path = tmp_path / "rows.json.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(b'[{"a": 1, "y": "no"}, {"a": 2, "y": "yes"}')
@@ -291,6 +291,21 @@ def test_memory_that_ran_out_is_no_bug(tmp_path):
     assert ended["error"] == "DeviceOutOfMemory"
     assert "Memory: expected" in ended["message"]
     assert "--feed stream" in ended["hint"]
+
+
+@pytest.mark.parametrize(("kind", "least"), [("data", "-d` of at least 256"), ("as", "-v` of")])
+def test_a_limit_below_what_the_libraries_need_is_named(kind, least):
+    program = Path(sys.executable).with_name("mlp-job")
+    done = subprocess.run(
+        ["prlimit", f"--{kind}={200 << 20}", program, "data", "mnist"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 71, done.stderr
+    assert f"expected `ulimit {least}" in last_event(done.stderr)["message"]
+    assert "Received: 200 MiB." in last_event(done.stderr)["message"]
 
 
 @pytest.mark.parametrize(
