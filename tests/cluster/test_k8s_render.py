@@ -361,6 +361,25 @@ def test_several_gpus_are_all_used(tmp_path: Path) -> None:
     assert {"name": "MLP_JOB_DEVICES", "value": "all"} in train["env"]
 
 
+def test_several_hosts_wait_in_a_queue_and_are_spread_over_nodes(tmp_path: Path) -> None:
+    """Kueue admits all pods of a Job at once: it counts `parallelism` of them."""
+    extra = ["kueue", str(K8S / "patches" / "spread")]
+    manifests = render(write_overlay(tmp_path / "mine", [K8S / "overlays/multi-host"], extra))
+    for manifest in manifests:
+        for version in VERSIONS:
+            kubernetes_validate.validate(manifest, version, strict=True)
+    job = find(manifests, "Job")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+    assert job["spec"]["parallelism"] == job["spec"]["completions"] == 2
+    assert "kueue.x-k8s.io/job-min-parallelism" not in job["metadata"].get("annotations", {})
+    template = job["spec"]["template"]
+    assert violations(template) == []
+    (spread,) = template["spec"]["topologySpreadConstraints"]
+    selector = spread["labelSelector"]["matchLabels"]
+    assert selector.items() <= template["metadata"]["labels"].items()
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+
+
 def test_pods_that_predict_share_files_without_a_gpu(tmp_path: Path) -> None:
     """The README's overlay, around `production`."""
     (text,) = re.findall(r"```yaml\n(.+?)```", README.split("\n## Many files\n")[1], re.DOTALL)
