@@ -181,6 +181,8 @@ def decide(
             "learning_rate": 0.008 if many else 0.004,
             "augment": AUGMENT,
         }
+        if gpu and None in (flat["hidden"], flat["epochs"]):
+            reasons = ("A GPU is given more channels and more epochs than a processor.",)
     chosen = {name: value for name, value in values.items() if flat[name] is None}
     settled = config.replaced(**chosen)
     if 0 < folds(settled, dataset) < FOLDS:

@@ -112,8 +112,9 @@ def test_the_network_follows_the_size_of_the_images(side, channels):
 def test_what_a_network_is_given_follows_members_and_device(members, gpu, epochs, channels):
     dataset = shaped(tiny.corners(31_000, 1000), 28, 28)
     options = Config.of(data="t", name="t", model="cnn", members=members)
-    chosen = plan.decide(options, dataset, gpu=gpu).chosen
-    assert (chosen["epochs"], chosen["hidden"][:2]) == (epochs, channels)
+    decided = plan.decide(options, dataset, gpu=gpu)
+    assert (decided.chosen["epochs"], decided.chosen["hidden"][:2]) == (epochs, channels)
+    assert any("GPU" in reason for reason in decided.reasons) == gpu
 
 
 @pytest.mark.parametrize(
