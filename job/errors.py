@@ -97,6 +97,10 @@ class StoreError(JobError):
     rule = "Count"
 
 
+class DiskFull(StoreError):
+    """The scratch disk has no room for the data: another try in this pod would not find more."""
+
+
 class PeerLost(JobError):
     """Another host of the training was lost, cannot be reached, or has failed."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data import memory
-from job.errors import StoreError
+from job.errors import DiskFull
 from job.process.cores import cores
 
 SPENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -86,7 +86,7 @@ class Place(Protocol):
 
         Raises:
             DataError: It is larger than memory.
-            StoreError: It is larger than what is left of the disk.
+            DiskFull: It is larger than what is left of the disk.
         """
         ...
 
@@ -243,18 +243,18 @@ class Disk:
         """Rejects data that the disk has no room for, before it is written.
 
         Raises:
-            StoreError: It has not.
+            DiskFull: It has not.
         """
         free = shutil.disk_usage(self.folder).free
         if size > free:
-            raise self._full(name, f"{free / 2**30:.1f} GiB free, and {size / 2**30:.1f} needed")
+            raise self._full(name, f"{free / 2**20:,.0f} MiB free, and {size / 2**20:,.0f} needed")
 
     @contextlib.contextmanager
     def full(self, name: str, folder: Path | None = None) -> Iterator[None]:
         """Maps the errors of a disk without room in the block; the folder is by default its own.
 
         Raises:
-            StoreError: It has none.
+            DiskFull: It has none.
         """
         try:
             yield
@@ -270,8 +270,8 @@ class Disk:
             return contextlib.nullcontext(self.into)
         return tempfile.TemporaryFile(dir=self.folder)
 
-    def _full(self, name: str, received: str, folder: Path | None = None) -> StoreError:
-        return StoreError(
+    def _full(self, name: str, received: str, folder: Path | None = None) -> DiskFull:
+        return DiskFull(
             f"{name}: expected room for its rows in {folder or self.folder}. Received: {received}.",
             hint="Free some space, or point TMPDIR and --cache to a larger disk; in Kubernetes the "
             "component `scratch` brings one.",

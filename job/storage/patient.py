@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from job.errors import AccessDenied, StoreError
+from job.errors import AccessDenied, DiskFull, StoreError
 from job.storage import open_store
 from job.storage.store import Entry, Rejected, Store
 
@@ -70,6 +70,7 @@ class Patient:
 
         Raises:
             StoreError: The last try's.
+            DiskFull: At once.
         """
         began = time.monotonic()
         seconds = 0.0 if self._given_up else self._seconds
@@ -77,6 +78,8 @@ class Patient:
         while True:
             try:
                 result = use()
+            except DiskFull:
+                raise
             except StoreError as error:
                 left = began + seconds - time.monotonic()
                 if left <= 0 or self._hurried:

@@ -95,10 +95,10 @@ def test_scratch_on_a_disk_with_bad_days(bench, small_disk):
 @pytest.mark.parametrize(
     ("name", "cached", "received"),
     [
-        ("t.parquet", False, "GiB free"),  # before anything is read
+        ("t.parquet", False, "MiB free"),  # before anything is read
         ("t.csv.gz", False, "No space left on device"),  # its rows are not known before
         ("t.parquet", True, "No space left on device"),
-        ("t.npz", True, "GiB free"),
+        ("t.npz", True, "MiB free"),
     ],
 )
 def test_a_stream_of_more_rows_than_the_disk_holds(
@@ -131,3 +131,22 @@ def test_a_stream_of_more_rows_than_the_disk_holds(
     assert list(small_disk.seen.iterdir()) == ([small_disk.seen / "cache"] if cached else [])
     assert not [path for path in small_disk.seen.rglob("*") if path.is_file()]
     assert list(folder.iterdir()) == [path]
+
+
+def test_training_does_not_try_a_disk_again_that_is_too_small(small_disk, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    values = np.arange(400_000) % 1000 / 8
+    table = pa.table({f"x{i}": values + i for i in range(10)} | {"y": ["a", "b"] * 200_000})
+    pa.parquet.write_table(table, folder / "t.parquet")
+    done = subprocess.run(
+        [
+            *small_disk.enter, PROGRAM, "train", f"--data={folder / 't.parquet'}", "--label=y",
+            "--feed=stream", "--name=disk", f"--store={folder / 'store'}", "--log-format=json",
+        ],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"TMPDIR": str(small_disk.path)},
+    )  # fmt: skip
+    assert done.returncode == 74, done.stdout + done.stderr
+    assert "MiB free" in done.stdout
+    assert "store.failed" not in done.stdout
+    assert not list(small_disk.seen.glob("mlp-job-*"))
