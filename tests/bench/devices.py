@@ -2,10 +2,13 @@
 
     uv run python tests/bench/devices.py [ROUNDS]
 
-ROUNDS rounds of three epochs, in turns, compare one replica inside the strategy with none.
+What is one network in exact numbers comes apart by rounding: so one device is also tried with the
+rows of each batch the other way round, and all of them in double precision. ROUNDS rounds of three
+epochs, in turns, compare one replica inside the strategy with none.
 """
 
 import contextlib
+import json
 import statistics
 import sys
 import tempfile
@@ -19,18 +22,75 @@ from job.config import Config
 from job.data.dataset import Dataset
 from job.experiment import read
 from job.models import plan
+from job.training import blocks, fitting
 
 MOST = 4
+STEPS = (1, 10, 50, 100, 150, 192)
+"""Of an epoch, after which weights are compared."""
 
 
-def fit(dataset: Dataset, config: Config, devices: int, strategy: Any = None) -> Any:
+def fit(
+    dataset: Dataset,
+    config: Config,
+    devices: int,
+    strategy: Any = None,
+    *,
+    double: bool = False,
+    seen: Any = None,
+) -> Any:
     info = device.DeviceInfo(kind="cpu", name="CPU", cores=MOST, count=devices)
     strategy = strategy or device.strategy(info)
-    plain = models.build(config, dataset) if devices > 1 else None
+    build = doubled if double else models.build
+    plain = build(config, dataset) if devices > 1 else None
     with strategy.scope() if devices == 1 else contextlib.nullcontext():
         with device.scope(strategy):
-            model = models.build(config, dataset)
-        return training.fit(model, dataset, config, plain=plain)
+            model = build(config, dataset)
+        callbacks = [seen] if seen else []
+        return training.fit(model, dataset, config, plain=plain, callbacks=callbacks)
+
+
+def doubled(config: Config, dataset: Dataset) -> Any:
+    """The same network and initial weights in double precision, as all of Keras from then on."""
+    import keras
+
+    single = models.build(config, dataset)
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    model = type(single).from_config(
+        json.loads(json.dumps(single.get_config()).replace("float32", "float64"))
+    )
+    model.compile_from_config(single.get_compile_config())
+    model.set_weights(single.get_weights())
+    return model
+
+
+def apart(some: list[Any], others: list[Any]) -> float:
+    return max(float(abs(a - b).max()) for a, b in zip(some, others, strict=True))
+
+
+def paths(dataset: Dataset, config: Config, *, double: bool) -> dict[str, list[list[Any]]]:
+    """Who trains → the weights after each of STEPS."""
+    import keras
+
+    class Seen(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+            if step + 1 in STEPS and len(weights) < len(STEPS):
+                weights.append([weight.numpy() for weight in self.model.trainable_weights])
+
+    def turned(rows: Any, *, seed: int, epoch: int) -> Any:
+        found = order(rows, seed=seed, epoch=epoch)
+        size = config.training.batch_size or 0
+        parts = np.split(found, range(size, len(found), size))
+        return np.concatenate([part[::-1] for part in parts])
+
+    found, order = {}, fitting.order
+    for name, devices in (("alone", 1), ("turned", 1), ("2 devices", 2), ("4 devices", 4)):
+        fitting.order = turned if name == "turned" else order
+        weights: list[list[Any]] = []
+        fit(dataset, config, devices, double=double, seen=Seen())
+        found[name] = weights
+    fitting.order = order
+    return found
 
 
 def numbers(fitted: Any) -> tuple[Any, list[Any]]:
@@ -56,9 +116,16 @@ def main(rounds: int) -> None:
         ):
             fitted = fit(dataset, other, devices)
             history, weights = numbers(fitted)
-            apart = max(abs(a - b).max() for a, b in zip(weights, alone[1], strict=True))
-            print(f"{name}: history {abs(history - alone[0]).max():.1e}, weights {apart:.1e}")
+            off = apart(weights, alone[1])
+            print(f"{name}: history {abs(history - alone[0]).max():.1e}, weights {off:.1e}")
             print(f"  {fitted.speedup or ''}")
+        usual, blocks.BLOCK_SECONDS = blocks.BLOCK_SECONDS, 1e-9  # every block is one step
+        for double in (False, True):
+            found = paths(dataset, config, double=double)
+            for name, steps in found.items():
+                offs = [f"{apart(a, b):.0e}" for a, b in zip(steps, found["alone"], strict=True)]
+                print(f"{'double' if double else 'single'} precision, {name}:", *offs)
+        blocks.BLOCK_SECONDS = usual
         seconds: dict[str, list[float]] = {"none": [], "one replica": []}
         for _ in range(rounds):
             for name, strategy in (
@@ -67,7 +134,7 @@ def main(rounds: int) -> None:
             ):
                 fitted = fit(dataset, config.replaced(epochs=3), 1, strategy)
                 seconds[name] += [result.seconds for result in fitted.history[1:]]
-        for name, found in seconds.items():
+        for name, found in seconds.items() if rounds else ():
             print(f"{name}: median of {len(found)} epochs {statistics.median(found):.3f} s")
 
 
