@@ -217,7 +217,7 @@ class Ranking:
             stride, seen = max(1, -(-2 * count // THRESHOLDS)), 0
             for some in blocks(len(score)):
                 own = score[some][self.belongs(some) == side]
-                found.append(own[-seen % stride :: stride])
+                found.append(own[-seen % stride :: stride].copy())
                 seen += len(own)
         return np.unique(np.concatenate(found))
 
