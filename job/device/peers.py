@@ -254,7 +254,7 @@ class Peers:
 
         That finds a host whose main thread hangs while its threads give signs of life.
         """
-        self._agreed, self._deadline = None, time.monotonic() + LONGER * self._timeout
+        self._agreed, self._deadline = None, time.monotonic() + self._patience
         try:
             yield
         finally:
@@ -275,7 +275,14 @@ class Peers:
         if self._agreed is not None:
             self._longest = max(self._longest, now - self._agreed)
         self._agreed = now
-        self._deadline = now + max(STILL * self._timeout, LONGER * self._longest)
+        self._deadline = now + self._patience
+
+    @property
+    def _patience(self) -> float:
+        """Seconds until the next agreement; many until a block of steps was measured."""
+        if not self._longest:
+            return LONGER * self._timeout
+        return max(STILL * self._timeout, LONGER * self._longest)
 
     def result(self) -> None:
         """Waits for the end of worker 0.
@@ -435,7 +442,7 @@ class Peers:
                 self._fail(
                     PeerLost(
                         "Expected all hosts to end a block of steps within "
-                        f"{max(STILL * self._timeout, LONGER * self._longest):.0f} s. "
+                        f"{self._patience:.0f} s. "
                         f"Received: nothing by then on worker {self.index}.",
                         hint=f"Standard error of each host has what its threads did. {AGAIN}",
                     )
