@@ -334,9 +334,17 @@ def evaluated(metrics: Metrics) -> None:
         )
 
 
-def metric_chosen(metric: Metric, why: str) -> None:
-    """What versions are compared by was chosen."""
-    event("metric.chosen", f"Versions are compared by {TITLES[metric]} ({why}).", metric=metric)
+def metric_chosen(metric: Metric, why: str, metrics: Metrics) -> None:
+    """What versions are compared by was chosen; `metrics` has the model's score and baseline."""
+    score, baseline = getattr(metrics.scores, metric), getattr(metrics.baseline, metric)
+    reached = "" if score is None else f": {score:.4f}, the baseline {baseline:.4f}"
+    event(
+        "metric.chosen",
+        f"Versions are compared by {TITLES[metric]} ({why}){reached}.",
+        metric=metric,
+        score=score,
+        baseline=baseline,
+    )
 
 
 def decided(verdict: Verdict, *, reasons: bool = True) -> None:

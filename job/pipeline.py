@@ -136,7 +136,7 @@ def record(
         check.submit(folder, dataset.raw_test(export.CHECKED_ROWS), dataset.schema)
     with clock.phase("compare"):
         metric, why = contest.choose_metric(versions, fit.config, dataset)
-        events.metric_chosen(metric, why)
+        events.metric_chosen(metric, why, fit.metrics)
         challenger = contest.challenger(dataset, fit, metric)
         verdict = contest.judge(versions, challenger, versions.champion())
         past = versions.recent()

@@ -84,6 +84,8 @@ def decide(
             seen = [*trail, trail[-1] + comparison.difference]
             findings = [*findings, *rule.declining(seen, record, TREND * (1 - rules.confidence))]
     held = [finding for finding in findings if finding.code not in rules.allow]
+    allowed = [finding for finding in findings if finding not in held]
+    applied += [(True, f"Accepted by --allow {each.code}: {sentence(each)}") for each in allowed]
     applied += [(False, sentence(finding)) for finding in held]
     if objection:
         applied.append((False, objection))

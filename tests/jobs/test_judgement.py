@@ -69,7 +69,12 @@ def test_a_model_of_noise_is_published_and_promoted_only_when_allowed(tmp_path: 
     assert sum(ended[0]["details"]["seconds"].values()) > 0
     again = train(tmp_path, data, "--seed=1", f"--allow={' '.join(codes)}")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert json.loads((tmp_path / "end").read_text())["outcome"] == "promoted"
+    said = json.loads((tmp_path / "end").read_text())
+    assert said["outcome"] == "promoted"
+    accepted = {each.split(":")[0] for each in said["reasons"]}
+    assert accepted >= {f"Accepted by --allow {code}" for code in codes}
+    chosen = [each for each in events(again.stdout) if each["event.name"] == "metric.chosen"]
+    assert (chosen[0]["score"], chosen[0]["baseline"]) == (0.5, 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -197,7 +197,10 @@ def test_a_finding_holds_until_it_is_allowed():
     assert not held.promote
     assert held.holds == ("class-never-found",)
     assert "never answers 'fraud', which 3 of 800 test rows are" in held.reasons[0]
-    assert verdict(findings=[finding], rules=Rules(allow=("class-never-found",))).promote
+    accepted = verdict(findings=[finding], rules=Rules(allow=("class-never-found",)))
+    assert accepted.promote
+    assert accepted.holds == ()
+    assert accepted.reasons[0].startswith("Accepted by --allow class-never-found: The model never")
 
 
 def codes(metric, ours, y, classes=("ok", "fraud"), shares=(0.9, 0.1)):
