@@ -2,6 +2,7 @@
 
 import io
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import proxy as proxies
 import pyarrow as pa
 import pytest
 from kill import Kill, expect_promises, killed
+from program import PROGRAM
 from proxy import Fault
 from pyarrow import parquet
 
@@ -62,14 +64,14 @@ def images(rows, seed):
     return shapes, noise, y
 
 
-def write(path: Path) -> None:
+def write(path: Path, train: int = ROWS, test: int = TEST_ROWS) -> None:
     """An .npz of all rows, a part at a time: this process has little memory, too."""
     import zipfile
 
     from numpy.lib import format as npy
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for part, rows, seed in (("train", ROWS, 0), ("test", TEST_ROWS, 1)):
+        for part, rows, seed in (("train", train, 0), ("test", test, 1)):
             shapes, noise, y = images(rows, seed)
             with archive.open(f"x_{part}.npy", "w", force_zip64=True) as member:
                 header = {"descr": "|u1", "fortran_order": False, "shape": (rows, SIDE, SIDE)}
@@ -125,6 +127,30 @@ def test_killed_in_the_pass_and_in_training_it_ends_with_the_same_bits(large):
     assert ended.code == 0, ended
     assert "run.resumed" in {event[kill.EVENT] for event in ended.events}
     expect_promises(bench, "killed")
+
+
+def test_commands_take_more_rows_than_memory_wherever_training_kept_its_own(tmp_path):
+    write(tmp_path / "few.npz", 4000, 1000)
+    write(tmp_path / "many.npz", 1000, ROWS)
+    store = ("--name=few", f"--store={tmp_path / 'store'}")
+    limited = ("prlimit", f"--data={RESERVED}", sys.executable, "-c", WATCHED, str(LIMIT))
+
+    def run(*arguments):
+        done = subprocess.run(
+            [*limited, PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    options = ("--feed=memory", "--epochs=2", "--hidden=4", "--no-xla", "--device=cpu")
+    run("train", f"--data={tmp_path / 'few.npz'}", *options, *store)
+    assert f"{ROWS:,} test rows" in run(
+        "evaluate", "latest", f"--data={tmp_path / 'many.npz'}", *store
+    )
+    output = tmp_path / "said.parquet"
+    run("predict", "latest", tmp_path / "many.npz", f"--output={output}", *store)
+    assert parquet.read_metadata(output).num_rows == ROWS
+    run("data", tmp_path / "many.npz")
 
 
 PARTS, PART_ROWS = 4, 200_000
