@@ -80,6 +80,7 @@ def test_uneven_classes_get_a_metric_that_ignoring_one_does_not_win():
     assert scores.default_metric(np.array([100] * 9 + [40])) == "balanced_accuracy"
 
 
+@pytest.mark.slow
 def test_many_rows_are_ranked_by_some_of_their_scores_and_lie_where_their_classes_do(tmp_path):
     p, y = predictions(4, rows=scores.THRESHOLDS + 200_000)
     exact = scores.Ranking(p[: scores.THRESHOLDS, 1], y[: scores.THRESHOLDS], 1)
