@@ -225,15 +225,23 @@ def predict_each(
                 there += 1
                 continue
             with tempfile.TemporaryDirectory(dir=folder) as own:
-                count += _predicted(
-                    manifest,
-                    model,
-                    found.name(key),
-                    outputs[key],
-                    Path(own),
-                    keep=keep,
-                    warn=warn,
-                )
+                try:
+                    count += _predicted(
+                        manifest,
+                        model,
+                        found.name(key),
+                        outputs[key],
+                        Path(own),
+                        keep=keep,
+                        warn=warn,
+                    )
+                except DataError as error:
+                    if error.details.get("rows") != 0:
+                        raise
+                    carried = keep or Config.recorded(manifest.config).data.keep
+                    nothing = np.empty((0, len(manifest.classes)), np.float32)
+                    kept = {name: np.empty(0, object) for name in carried}
+                    predictions.write(outputs[key], [(nothing, kept)], manifest.classes)
             done += 1
     return Share(rows=count, files=done, there=there)
 

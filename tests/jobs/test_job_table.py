@@ -151,6 +151,20 @@ def test_predict_takes_raw_rows_by_name(trained, tmp_path, suffix):
     assert pyarrow.csv.read_csv(out).column_names[:2] == ["extra", "class"]
 
 
+def test_a_part_without_rows_gets_an_output_without_rows(trained, tmp_path):
+    place, _ = trained
+    new, out = tmp_path / "new", tmp_path / "out"
+    new.mkdir()
+    out.mkdir()
+    churn.write_csv(new / "a, b.csv", churn.rows(3, seed=9))
+    header = (new / "a, b.csv").read_text().splitlines()[0]
+    (new / "c[1].csv").write_text(header + "\n")
+    done = mlp_job("predict", "champion", new, "-o", out / "{file}", *where(place))
+    assert done.returncode == 0, done.stderr
+    full, empty = ((out / name).read_text().splitlines() for name in ("a, b.csv", "c[1].csv"))
+    assert (len(full), empty) == (4, full[:1])
+
+
 def test_a_retraining_tells_what_changed(trained, tmp_path):
     place, _ = trained
     rows = churn.rows(400, seed=4)

@@ -37,7 +37,7 @@ def test_predictions_in_each_format_and_to_s3(suffix, shared_store, tmp_path, s3
 
 def test_pods_share_many_files_and_make_nothing_twice(shared_store, tmp_path, s3_uri, s3):
     client, (bucket, _, prefix) = s3.client(), s3_uri.removeprefix("s3://").partition("/")
-    files = ["a.csv", "b.npy", "deep/c.npy", "deep/d.csv", "e.npy"]
+    files = ["a.csv", "b.npy", "deep/c.npy", "deep/d.csv", "e.npy", "f.csv"]
     for number, name in enumerate(files):
         rows, path = tiny.split(10 + number, number).x, tmp_path / "rows"
         with path.open("wb") as file:
@@ -60,17 +60,17 @@ def test_pods_share_many_files_and_make_nothing_twice(shared_store, tmp_path, s3
     assert pod(0, remote) == (3, 0, 10 + 12 + 14)
     listed = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/said/")["Contents"]
     assert [each["Key"] for each in listed] == [
-        f"{prefix}/said/1/{name}.csv" for name in (files[0], files[2], files[4])
+        f"{prefix}/said/1/{name}.csv" for name in files[::2]
     ]
     assert pod(0, remote) == (0, 3, 0)
     assert client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/said/")["Contents"] == listed
 
     (tmp_path / "said").mkdir()
     here = f"{tmp_path}/said/{{file}}.parquet"
-    assert pod(1, here) == (2, 0, 11 + 13)
+    assert pod(1, here) == (3, 0, 11 + 13 + 15)
     (tmp_path / "said" / f"{files[1]}.parquet").unlink()  # as if it had been killed before
     kept = (tmp_path / "said" / f"{files[3]}.parquet").stat()
-    assert pod(1, here) == (1, 1, 11)
+    assert pod(1, here) == (1, 2, 11)
     assert (tmp_path / "said" / f"{files[3]}.parquet").stat() == kept
     assert pyarrow.parquet.read_metadata(tmp_path / f"said/{files[1]}.parquet").num_rows == 11
 

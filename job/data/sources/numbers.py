@@ -58,6 +58,7 @@ def blocks(key: str, path: Source, name: str, width: int) -> Iterator[tuple[int,
         raise DataError(
             f"{name}: expected at least one row. Received: none.",
             hint="Check the program that wrote the file.",
+            details={"rows": 0},
         )
 
 

@@ -342,6 +342,7 @@ def _rows(
         raise DataError(
             f"{found.uri}: expected at least one row. Received: none.",
             hint="Check the program that wrote the file.",
+            details={"rows": 0},
         )
     yield last[0], last[1], (*last[2], *loose)
 
