@@ -160,7 +160,7 @@ def test_a_file_larger_than_the_machine_is_refused_before_it_is_read(folder):
     with image_file(folder).open("wb") as sparse:
         sparse.write(struct.pack(">HBB2I", 0, 8, 2, 1 << 23, 1 << 20))
         sparse.truncate(12 + (1 << 43))
-    with refused(StoreError, "room for its rows", "8192.0 needed"):
+    with refused(StoreError, "room for its rows", "8,388,608 needed"):
         load(folder)
     with refused(DataError, "fits into memory", "8192.0 GiB"):
         load(folder, feed="memory")
