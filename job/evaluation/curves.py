@@ -1,4 +1,4 @@
-"""ROC, precision-recall and gain of one of two classes, and what each threshold costs."""
+"""ROC, precision-recall and gain of a class, and what each threshold of one of two costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from job.config.training import parse_threshold
 from job.data.place import counts
-from job.evaluation.scores import Indices, Probabilities, Ranking
+from job.evaluation.scores import Indices, Probabilities, Ranking, rankings
 from job.evaluation.threshold import Threshold, positive_class
 
 RECALLS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -45,11 +45,11 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """How the answers for one class of two move with the threshold.
+    """How the answers for one class move with the threshold.
 
     Attributes:
         label: The class.
-        other: The other class.
+        other: The other class; None for all others.
         rows: Test rows.
         positives: Those of the class, at least 1 and fewer than all.
         thresholds: (n,); the probabilities that occur, descending.
@@ -60,7 +60,7 @@ class Curves:
     """
 
     label: int | str
-    other: int | str
+    other: int | str | None
     rows: int
     positives: int
     thresholds: NDArray[np.float32]
@@ -162,17 +162,58 @@ def curves(
     positive = positive_class(shares)
     if threshold:
         positive = list(classes).index(threshold.label)
-    ranking = Ranking(probabilities[:, positive], y, positive)
-    found, alarms = ranking.counts()
     kind, numbers = parse_threshold(threshold.rule) if threshold else ("", ())
-    return Curves(
+    return _of(
+        Ranking(probabilities[:, positive], y, positive),
         label=classes[positive],
         other=classes[1 - positive],
-        rows=len(y),
-        positives=int(rows[positive]),
+        threshold=threshold.value if threshold else DEFAULT,
+        costs=(numbers[0], numbers[1]) if kind == "cost" else None,
+    )
+
+
+def hardest(
+    probabilities: Probabilities, y: Indices, classes: Sequence[int | str], most: int
+) -> tuple[tuple[float, Curves], ...]:
+    """Of three classes or more, those with the lowest area under ROC, each against all others.
+
+    Args:
+        probabilities: (rows, classes), float32.
+        y: (rows,); the true classes.
+        classes: The labels.
+        most: How many.
+
+    Returns:
+        Areas and curves, the lowest area first; without classes that have no test rows, or all.
+    """
+    if len(classes) <= 2:
+        return ()
+    found: list[tuple[float, Curves]] = []
+    for label, ranking in zip(classes, rankings(probabilities, y), strict=True):
+        area = ranking.roc_auc()
+        if area is not None:
+            found.append((area, _of(ranking, label=label, other=None, threshold=DEFAULT)))
+            found = sorted(found, key=lambda each: each[0])[:most]
+    return tuple(found)
+
+
+def _of(
+    ranking: Ranking,
+    *,
+    label: int | str,
+    other: int | str | None,
+    threshold: float,
+    costs: tuple[float, float] | None = None,
+) -> Curves:
+    found, alarms = ranking.counts()
+    return Curves(
+        label=label,
+        other=other,
+        rows=int(found[-1] + alarms[-1]),
+        positives=int(found[-1]),
         thresholds=ranking.thresholds,
         found=found,
         alarms=alarms,
-        threshold=threshold.value if threshold else DEFAULT,
-        costs=(numbers[0], numbers[1]) if kind == "cost" else None,
+        threshold=threshold,
+        costs=costs,
     )

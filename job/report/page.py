@@ -24,6 +24,9 @@ _MISTAKES = 12
 _PAIRS = 4
 """Pairs of classes whose mix-ups are shown as images."""
 
+_CLASS_CURVES = 5
+"""Classes of three or more whose curves are drawn."""
+
 _COLUMN_ROWS = 100
 """Columns of a table that are described."""
 
@@ -40,8 +43,13 @@ def render(folder: Path, record: Record) -> None:
     two = curves.curves(
         record.probabilities, dataset.test.y, dataset.classes, dataset.shares, metrics.threshold
     )
+    hardest = (
+        curves.hardest(record.probabilities, dataset.test.y, dataset.classes, _CLASS_CURVES)
+        if dataset.table
+        else ()
+    )
     past = [each for each in record.past if each.metrics.value(record.metric) is not None]
-    drawn = _plots(record, two, past)
+    drawn = _plots(record, two, hardest, past)
     show = record.config.publishing.report_rows
     surest = answers.surest_mistakes(dataset.test.y, _MISTAKES)
     seen = {
@@ -62,6 +70,7 @@ def render(folder: Path, record: Record) -> None:
         | {
             "plots": drawn,
             "curves": two,
+            "hardest": hardest,
             "past": past,
             "row_mistakes": row_mistakes,
             "most_mistakes": len(surest),
@@ -80,7 +89,10 @@ def render(folder: Path, record: Record) -> None:
 
 
 def _plots(
-    record: Record, two: curves.Curves | None, past: Sequence[Manifest]
+    record: Record,
+    two: curves.Curves | None,
+    hardest: Sequence[tuple[float, curves.Curves]],
+    past: Sequence[Manifest],
 ) -> Mapping[str, drawing.Plot]:
     """The plots of a run by their names; `past` are the versions with the score that ranks."""
     metrics = record.metrics
@@ -101,6 +113,11 @@ def _plots(
         }
         if two.cost is not None:
             drawn["cost"] = plots.cost(two, two.cost)
+    if hardest:
+        drawn |= {
+            "roc": plots.roc_of_classes(hardest),
+            "precision-recall": plots.precision_recall_of_classes(hardest),
+        }
     if past:
         drawn["trend"] = plots.trend(past, record.metric, record.version, metrics)
     return drawn

@@ -26,6 +26,15 @@ _HOLLOW: dict[str, Any] = {
 }  # fmt: skip
 """The mark of what counts: the best epoch, this version, the model's threshold."""
 
+_LOOKS: Sequence[dict[str, Any]] = (
+    {"color": LIGHT["bad"]},
+    {"color": LIGHT["accent"], "ls": (0, (4, 1.5))},
+    {"color": LIGHT["ink"], "lw": 1.0},
+    {"color": LIGHT["good"], "ls": (0, (1, 1))},
+    {"color": LIGHT["muted"], "ls": (0, (4, 1.5, 1, 1.5))},
+)
+"""Lines of several classes, which can be told apart without colours, too."""
+
 _CHANCE: dict[str, Any] = {"color": LIGHT["muted"], "lw": 0.9, "ls": (0, (3, 2))}
 _LINE_POINTS = 150
 _CELLS_WITH_NUMBERS = 12
@@ -145,7 +154,7 @@ def gain(curves: Curves) -> Plot:
 
 def roc(curves: Curves) -> Plot:
     """The receiver operating characteristic of a class."""
-    across = f"{shown(curves.other, 16)} taken for {shown(curves.label, 16)}"
+    across = f"{shown(curves.other or '', 16)} taken for {shown(curves.label, 16)}"
     rates = curves.false_positive_rate
     return _curve("roc", curves, rates, curves.recall, "Recall (ROC)", across, (0, 1))
 
@@ -157,6 +166,29 @@ def precision_recall(curves: Curves) -> Plot:
     return _curve(
         "precision-recall", curves, *found, "Precision by recall", "recall", (share, share)
     )
+
+
+def roc_of_classes(each: Sequence[tuple[float, Curves]]) -> Plot:
+    """The receiver operating characteristics of classes, each with the area below it."""
+    lines = [
+        (f"{shown(curves.label, 12)} {area:.3f}", curves, curves.false_positive_rate, curves.recall)
+        for area, curves in each
+    ]
+    return _lines("roc", lines, "Recall (ROC)", "others taken for the class")
+
+
+def precision_recall_of_classes(each: Sequence[tuple[float, Curves]]) -> Plot:
+    """Precision of classes against their recall, each with its average precision."""
+    lines = [
+        (
+            f"{shown(curves.label, 12)} {curves.average_precision:.3f}",
+            curves,
+            curves.recall,
+            curves.precision,
+        )
+        for _, curves in each
+    ]
+    return _lines("precision-recall", lines, "Precision by recall", "recall")
 
 
 def cost(curves: Curves, costs: NDArray[np.float64]) -> Plot:
@@ -209,6 +241,25 @@ def _curve(
         _shares(axes, title, label)
 
     return plot(name, (4.3, 3.2), draw)
+
+
+def _lines(
+    name: str,
+    lines: Sequence[tuple[str, Curves, NDArray[np.float64], NDArray[np.float64]]],
+    title: str,
+    label: str,
+) -> Plot:
+    """A curve of shares for each of several classes: its name, where it comes from, across, up."""
+
+    def draw(axes: "Axes") -> None:
+        for (text, curves, across, up), look in zip(lines, _LOOKS, strict=False):
+            some = _thinned(curves)
+            start = [] if name == "precision-recall" else [0.0]
+            axes.plot([*start, *across[some]], [*start, *up[some]], label=text, **look)
+        _shares(axes, title, label)
+        axes.legend(**LEGEND | {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)})
+
+    return plot(name, (4.3, 3.6), draw, margins=(0.4, 0.85, 0.1, 0.35))
 
 
 def _thinned(curves: Curves) -> NDArray[np.int64]:

@@ -284,6 +284,17 @@ def threshold(curves: "Curves", rule: str | None) -> str:
     )
 
 
+def hardest(each: Sequence[tuple[float, "Curves"]], classes: int) -> str:
+    """Which classes the scores tell apart from the others least."""
+    label, area = quoted(each[0][1].label), each[0][0]
+    which = f"The {count(len(each))} of {count(classes)} classes with the lowest ROC AUC"
+    return (
+        f"{which if len(each) < classes else 'The classes by their ROC AUC, the lowest first'}: a "
+        f"row of {label} has a higher probability of {label} than a row of another class in "
+        f"{percent(area, 1)} of all pairs."
+    )
+
+
 def gain(curves: "Curves") -> str:
     """How much of a class is among the tenth of the rows that are likeliest to belong to it."""
     found = curves.gain(0.1)

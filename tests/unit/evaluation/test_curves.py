@@ -109,3 +109,21 @@ def test_no_curves_without_two_classes() -> None:
     classes = ("a", "b", "c")
     rows = np.arange(9, dtype=np.int32) % 3
     assert curves.curves(three, rows, classes, np.full(3, 1 / 3), None) is None
+
+
+def test_the_classes_that_are_ranked_worst_come_first_and_are_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 6, 400).astype(np.int32)
+    logits = rng.normal(size=(400, 7)) + 2.0 * np.eye(7)[y] * np.arange(7)
+    probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    found = curves.hardest(probabilities, y, tuple("abcdefg"), 4)  # g has no rows
+    areas = [sk.roc_auc_score(y == k, probabilities[:, k]) for k in range(6)]
+    assert [curve.label for _, curve in found] == ["abcdef"[k] for k in np.argsort(areas)[:4]]
+    np.testing.assert_allclose([area for area, _ in found], np.sort(areas)[:4])
+    k = int(np.argmin(areas))
+    worst = found[0][1]
+    assert worst.average_precision == pytest.approx(
+        sk.average_precision_score(y == k, probabilities[:, k])
+    )
+    assert (worst.rows, worst.positives) == (400, (y == k).sum())
+    assert curves.hardest(probabilities[:, :2], y % 2, ("a", "b"), 4) == ()

@@ -113,6 +113,26 @@ def test_what_a_threshold_given_as_a_number_does() -> None:
     )
 
 
+def test_which_class_is_ranked_worst() -> None:
+    y = np.array([0, 0, 1, 1, 2, 2], np.int32)
+    said = np.array(
+        [
+            [0.8, 0.1, 0.1],
+            [0.7, 0.2, 0.1],
+            [0.1, 0.5, 0.4],
+            [0.2, 0.2, 0.6],
+            [0, 0.3, 0.7],
+            [0, 0, 1],
+        ],
+        np.float32,
+    )
+    found = curves.hardest(said, y, ("a", "b", "c"), 2)
+    assert wording.hardest(found, 3) == (
+        "The 2 of 3 classes with the lowest ROC AUC: a row of “b” has a higher probability of “b” "
+        "than a row of another class in 81.2% of all pairs."
+    )
+
+
 def test_which_columns_matter_in_a_sentence() -> None:
     def column(name: str, loss: float, low: float) -> ColumnImportance:
         ends = (low, 2 * loss - low)
