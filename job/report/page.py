@@ -27,6 +27,9 @@ _PAIRS = 4
 _CLASS_CURVES = 5
 """Classes of three or more whose curves are drawn."""
 
+_FEWEST = 5
+"""Rows that have a value, at least, for it to be shown where single rows are not."""
+
 _COLUMN_ROWS = 100
 """Columns of a table that are described."""
 
@@ -147,6 +150,7 @@ def _context(record: Record) -> dict[str, Any]:
         "block": plots.block_size(len(metrics.per_class)),
         "open_rows": _OPEN_ROWS,
         "column_rows": _COLUMN_ROWS,
+        "fewest": 1 if record.config.publishing.report_rows == "all" else _FEWEST,
         "confusions": wording.top_confusions(metrics),
         "given": {k: options[k] for k in options if k not in same | record.chosen},
         "chosen": {k: options[k] for k in options if k in record.chosen},

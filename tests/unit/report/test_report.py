@@ -23,6 +23,7 @@ from job import evaluation, export
 from job.config import OPTIONS, Config, flag
 from job.data.findings import Finding
 from job.data.place import Disk
+from job.evaluation import curves
 from job.evaluation.occlusion import Occlusion
 from job.models import plan
 from job.record import Record
@@ -440,6 +441,7 @@ def test_without_a_threshold_the_more_probable_class_is_the_answer(tmp_path: Pat
     assert not (tmp_path / "plots/cost.png").exists()
     three = rendered(tmp_path / "three", records.invented(classes=("a", "b", "c")))
     assert "Where to set the threshold" not in three.text
+    assert "How well it ranks each class" not in three.text  # which is of tables
 
 
 @pytest.mark.parametrize("show", ["none", "keys", "all"])
@@ -470,6 +472,23 @@ def test_warnings_quote_cells_only_where_rows_may_be_shown(tmp_path: Path, show:
     assert "2 values of 9 cannot be read like the others" in page.text
     assert ["cellA" in page.text, "cellB" in page.text] == [show == "all"] * 2
     assert "a column" in page.text
+
+
+@pytest.mark.parametrize("show", ["keys", "all"])
+def test_values_of_few_rows_are_shown_only_where_rows_may_be(tmp_path: Path, show: str) -> None:
+    record = records.table(tmp_path, report_rows=show)
+    schema = record.dataset.table.schema
+    values = (("five rows", 5), ("four rows", 4))
+    columns = tuple(
+        column if column.kind == "number" else dataclasses.replace(column, most_common=values)
+        for column in schema.columns
+    )
+    table = dataclasses.replace(
+        record.dataset.table, schema=dataclasses.replace(schema, columns=columns)
+    )
+    dataset = dataclasses.replace(record.dataset, table=table)
+    page = rendered(tmp_path, dataclasses.replace(record, dataset=dataset))
+    assert ["five rows" in page.text, "four rows" in page.text] == [True, show == "all"]
 
 
 def test_kept_columns_name_the_rows(tmp_path: Path) -> None:
@@ -607,3 +626,17 @@ def test_samples_are_drawn_from_all_rows_the_same_from_the_disk(tmp_path):
         assert len({*rows}) == 5
         assert [*pictures.drawn(streamed, label, 5)] == [*rows]
     assert np.std([rows % 1000 for rows in drawn]) > 200
+
+
+def test_curves_of_classes_name_each_with_its_area() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 200).astype(np.int32)
+    said = rng.dirichlet(np.ones(4), 200).astype(np.float32)
+    found = curves.hardest(said, y, ("a", "b", "c", "<d>"), 4)
+    for plot, areas in (
+        (plots.roc_of_classes(found), [area for area, _ in found]),
+        (plots.precision_recall_of_classes(found), [each.average_precision for _, each in found]),
+    ):
+        drawn = html.unescape(plot.svg)
+        for (_, each), area in zip(found, areas, strict=True):
+            assert f"{each.label} {area:.3f}" in drawn
