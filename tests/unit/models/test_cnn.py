@@ -64,6 +64,7 @@ def test_families_and_members_are_averaged_in_one_published_model(model, members
         check.result(said, export.tolerance(result.network))
 
 
+@pytest.mark.slow  # two families are trained
 def test_a_family_counts_for_what_it_explains_of_the_held_out_rows():
     dataset = tiny.corners(600, 300)
     model, result = fitted(dataset, model="mlp cnn", members=2, epochs=1)

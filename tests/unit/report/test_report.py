@@ -474,6 +474,7 @@ def test_warnings_quote_cells_only_where_rows_may_be_shown(tmp_path: Path, show:
     assert "a column" in page.text
 
 
+@pytest.mark.slow  # a table is read and its columns are measured
 @pytest.mark.parametrize("show", ["keys", "all"])
 def test_values_of_few_rows_are_shown_only_where_rows_may_be(tmp_path: Path, show: str) -> None:
     record = records.table(tmp_path, report_rows=show)
