@@ -312,7 +312,7 @@ def spoil(model, members, epoch):
     return keras.callbacks.LambdaCallback(on_epoch_begin=spoiled)
 
 
-@pytest.mark.slow  # five members are trained
+@pytest.mark.slow  # several members are trained
 def test_a_member_that_diverges_is_dropped_while_half_of_them_go_on():
     dataset = tiny.corners(240, 0)
     device.prepare("cpu")
