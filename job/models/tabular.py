@@ -21,7 +21,7 @@ from job.models.members import expect_room, side_by_side
 COARSE, FINE = (48, 10), (192, 60)
 """Bins of a number, at most, and rows for each of them, at least: the one that gives more."""
 
-BINS, ALWAYS = 1024, 24
+BINS, ALWAYS = 512, 24
 """Bins of all numbers together, at most; but each may have the second number."""
 
 SAMPLE = 1 << 19

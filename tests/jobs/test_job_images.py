@@ -65,7 +65,7 @@ def test_auto_names_the_network_that_is_worth_a_try(folder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--augment=turn",), "some of shift, rotate, zoom and flip"),
+        (("--augment=turn",), "some of shift, rotate, zoom, flip and elastic"),
         (("--model=cnn mlp",), "'mlp cnn'"),
         (("--model=cnn", "--image-size=3 9"), "expected images of at least 4"),
     ],
