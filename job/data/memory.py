@@ -88,7 +88,11 @@ def _cgroup_limits() -> Iterator[int]:
     lines = OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.exists() else []
     below = {(kind == "memory", path) for _, kind, path in (line.split(":", 2) for line in lines)}
     for first, path in {(False, "/"), (True, "/"), *below}:
-        file = "memory/{}/memory.limit_in_bytes" if first else "{}/memory.max"
-        limit = CGROUPS / file.format(path.strip("/"))
+        group = path.strip("/")  # an absolute path would leave the folder
+        limit = (
+            CGROUPS / "memory" / group / "memory.limit_in_bytes"
+            if first
+            else CGROUPS / group / "memory.max"
+        )
         with contextlib.suppress(OSError, ValueError):  # no such group, or the word max
             yield int(limit.read_text())
