@@ -298,14 +298,8 @@ def finish(
     y = place.taken(dataset.train.y, held, "validation rows")
     families: dict[str, float] = {}
     if many.families and not many.folds:
-        each = np.asarray(many.active, np.float64).reshape(len(many.families), -1)
-        each /= np.maximum(each.sum(axis=1, keepdims=True), 1)
-        means = np.einsum("rfmc,fm->rfc", said.reshape(len(said), *each.shape, -1), each)
-        counted = calibration.family_shares(means, y)
-        families = dict(zip(many.families, counted.tolist(), strict=True))
-        shares = (counted[:, None] * each).ravel()
-        shares /= shares.sum()
-    mean = place.array((len(held), said.shape[2]), np.float64, "validation rows")
+        families, shares = _counted(many, said, y)
+    mean = place.array((len(held), said.shape[2]), np.float32, "validation rows")
     for some in blocks(len(held)):
         weights = many.held(fold[held[some]]) * shares
         total = weights.sum(axis=1, keepdims=True)
@@ -322,6 +316,24 @@ def finish(
         temperature=temperature,
         families=families,
     )
+
+
+def _counted(
+    many: Any, said: NDArray[np.float32], y: NDArray[np.int32]
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """What each family counts in the mean, fitted to held-out rows, and (members,) each member.
+
+    Args:
+        many: `Members` of several families.
+        said: (rows, members, classes) probabilities.
+        y: (rows,) class indices.
+    """
+    within = np.asarray(many.active, np.float64).reshape(len(many.families), -1)
+    within /= np.maximum(within.sum(axis=1, keepdims=True), 1)
+    means = np.einsum("rfmc,fm->rfc", said.reshape(len(said), *within.shape, -1), within)
+    counted = calibration.family_shares(means, y)
+    shares = (counted[:, None] * within).ravel()
+    return dict(zip(many.families, counted.tolist(), strict=True)), shares / shares.sum()
 
 
 def _folds(many: Any, dataset: Dataset, config: Config) -> NDArray[np.int32]:
