@@ -63,8 +63,12 @@ has so many times the channels."""
 LAYERS, WIDTH = 3, 192
 """Layers of the network for tables, and units of each."""
 
-CPU_WORK = 8e11
-"""Multiplications and additions of an epoch that a processor is given: about 10 s on two cores."""
+CPU_WORK, CPU_WORK_IN_ALL = 8e11, 3e13
+"""Multiplications and additions of an epoch, and of a training, that a processor is given: about
+10 seconds and 7 minutes on two cores."""
+
+FEWEST_OF_MANY = 40
+"""Epochs that a processor is given on any number of rows."""
 
 KEPT = ("name", "store", "augment", "class_weights", "device")
 """Options beside the data's that a command for another network keeps."""
@@ -168,7 +172,9 @@ def decide(
             "patience": (12 if rows < MANY else 6) if watched else None,
         }
         if not gpu and flat["hidden"] is None and flat["members"] is None:
-            smaller, reasons = _shrunk(dataset)
+            smaller, reasons = for_processor(
+                len(dataset.fit_rows), _width(dataset), values["epochs"]
+            )
             values |= smaller
     if "cnn" in kind:
         many = rows >= MANY
@@ -197,6 +203,42 @@ def decide(
     return Plan(
         config=settled.replaced(feed=chosen["feed"]), chosen=chosen, reasons=(*reasons, *why)
     )
+
+
+def for_processor(
+    rows: int, features: int, epochs: int
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """What a network for tables has on a processor, by the work of an epoch and of all of them.
+
+    Args:
+        rows: That it learns from.
+        features: That its first layer multiplies.
+        epochs: At most, where time does not count.
+
+    Returns:
+        Options that become smaller, and why; nothing where the network suits a processor as it is.
+    """
+
+    def work(members: int, units: int) -> float:
+        return 6.0 * rows * members * HEADS * units * (features + (LAYERS - 1) * units)
+
+    for members, units in ((MEMBERS, WIDTH), (5, 128), (2, 128), (2, 64)):
+        if work(members, units) <= CPU_WORK:
+            break
+    fewer = min(epochs, max(FEWEST_OF_MANY, int(CPU_WORK_IN_ALL / work(members, units))))
+    changes = []
+    if (members, units) != (MEMBERS, WIDTH):
+        changes.append(f"{members} members of {units} units in place of {MEMBERS} of {WIDTH}")
+    if fewer < epochs:
+        changes.append(f"{fewer} epochs at most in place of {epochs}")
+    if not changes:
+        return {}, ()
+    smaller = {"members": members, "hidden": (units,) * LAYERS, "epochs": fewer}
+    reason = (
+        f"{' and '.join(changes)}: {rows:,} rows of {features:,} features would take long on a "
+        "processor. --members, --hidden and --epochs decide."
+    )
+    return smaller, (reason,)
 
 
 def resumed(config: Config, chosen: Mapping[str, Any] | None) -> Config:
@@ -300,26 +342,6 @@ def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:
             f"Received: {received}.",
             hint="Leave --augment out.",
         )
-
-
-def _shrunk(dataset: Dataset) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Narrower layers, then fewer members, until an epoch's work suits a processor."""
-    features, rows = _width(dataset), len(dataset.fit_rows)
-
-    def work(members: int, units: int) -> float:
-        return 6.0 * rows * members * HEADS * units * (features + (LAYERS - 1) * units)
-
-    for members, units in ((5, 192), (5, 128), (2, 128), (2, 64)):
-        if work(members, units) <= CPU_WORK or (members, units) == (2, 64):
-            break
-    if (members, units) == (MEMBERS, WIDTH):
-        return {}, ()
-    smaller = {"members": members, "hidden": (units,) * LAYERS}
-    reason = (
-        f"{members} members of {units} units in place of {MEMBERS} of {WIDTH}: {rows:,} rows of "
-        f"{features:,} features would take long on a processor. --members and --hidden decide."
-    )
-    return smaller, (reason,)
 
 
 def _batch(rows: int) -> int:
