@@ -58,7 +58,10 @@ def met(
     peers: "Peers | None",
 ) -> "Peers | None":
     """The other hosts, once all are there; None where a finished training needs none of them."""
-    if peers is None or is_finished(versions.store, f"{versions.name}/runs/{this.run_id}"):
+    if peers is None:
+        return None
+    if is_finished(versions.store, f"{versions.name}/runs/{this.run_id}"):
+        peers.dismiss()
         return None
     peers.meet(_facts(config), {"recipe": recipe and asdict(recipe), "run_id": this.run_id})
     events.peers_met(peers.hosts)

@@ -139,7 +139,7 @@ class TrainingOptions(Options):
     )
     peer_timeout: float = option(
         60.0,
-        "Seconds until a host that cannot be reached, or gives no sign of life, ends all hosts.",
+        "Seconds until a host that hangs, cannot be reached or gives no sign of life ends all.",
         expects="a number of at least 1",
         valid=lambda v: 1 <= v < float("inf"),
         makes_model=False,

@@ -5,9 +5,14 @@ connections between the hosts carry the gradients only: it waits for ever where 
 for ever where two hosts do not run the same steps. So all that a host decides by its clock, its
 signals or its store is agreed on here, and a thread of each host hears whether the others live.
 
+A host whose main thread hangs lives, too. Until training ends, all hosts end where none has worked
+for a while: one hangs then, and the others wait for it. How long a host works is its own affair,
+since it may read from a slower disk than the others, or find nothing in its cache.
+
 A message is its kind (one byte), its length (eight) and its content. They are:
 
-    alive       nothing; a host that sends none for a while is lost
+    alive       whether the host works (one byte, or nothing); one that sends none for a while is
+                lost
     data        JSON or an array file, in the order in which both sides ask for it
     end         how a host ended: exit code and message
 """
@@ -27,7 +32,7 @@ from typing import Any
 
 from job.device.topology import Topology
 from job.errors import DeviceUnavailable, JobError, PeerLost, Preempted, UsageError
-from job.process import shutdown
+from job.process import activity, shutdown
 
 ALIVE, DATA, END = b"a", b"d", b"e"
 HEAD = struct.Struct(">cQ")
@@ -36,7 +41,11 @@ BEATS = 10
 SILENCE = 0.7
 """Share of it for which a host may give none."""
 STILL = 0.8
-"""Share of it for which hosts may agree on nothing; the rest is for ending."""
+"""Share of it for which hosts may agree on nothing, or none may work; the rest is for ending."""
+SHORTEST_IDLE = 10.0
+"""Seconds for which none may work in any case."""
+IDLE = 1e-3
+"""Share of a processor below which a process does not work, and seconds for each sign of life."""
 LONGEST_END = 5.0
 """Seconds until a host ends that hangs in a sum while another one is lost."""
 LONGEST_HELLO = 1 << 20
@@ -91,6 +100,9 @@ class Peers:
         self._longest = 0.0  # seconds from one agreement to the next
         self._deadline = math.inf  # when the next one is
         self._began = time.monotonic()
+        self._worked = self._began  # when one of the hosts did
+        self._excused = False  # whether this one counts as working in any case
+        self._awaited: int | None = None  # the host whose content this one waits for
         self._server: socket.socket | None = None
 
     def __enter__(self) -> "Peers":
@@ -133,7 +145,8 @@ class Peers:
             Finished: Worker 0 needs no others and has ended.
         """
         if self.index:
-            self._reach_worker_0(facts)
+            with self._excuse():
+                self._reach_worker_0(facts)
             return self.agree()
         self._wait_for_all()
         if missing := [each for each in range(1, self.hosts) if each not in self._links]:
@@ -142,6 +155,10 @@ class Peers:
         for number, link in sorted(self._links.items()):
             expect_same("the same version and options", facts, number, link.hello, UsageError)
         return self.agree(welcome)
+
+    def dismiss(self) -> None:
+        """Worker 0 needs no others, and takes the time that it needs."""
+        self._excused = True
 
     def agree(self, value: Any = None) -> Any:
         """What worker 0 gives here, a JSON value; all hosts must ask for it.
@@ -247,6 +264,7 @@ class Peers:
                 hint=AGAIN,
             ) from exc
         self._together = self.index > 0
+        self._excused = True
 
     @contextlib.contextmanager
     def in_step(self) -> Iterator[None]:
@@ -265,10 +283,19 @@ class Peers:
         """Inside, worker 0 takes the time that it needs."""
         watched = self._deadline < math.inf
         self._deadline = math.inf
-        yield
+        with self._excuse():
+            yield
         if watched:
             self._agreed = None
             self._go_on()
+
+    @contextlib.contextmanager
+    def _excuse(self) -> Iterator[None]:
+        before, self._excused = self._excused, True
+        try:
+            yield
+        finally:
+            self._excused = before
 
     def _go_on(self) -> None:
         now = time.monotonic()
@@ -362,7 +389,7 @@ class Peers:
 
     def _wait_for_all(self) -> None:
         left = self._began + self._timeout - time.monotonic()
-        with self._changed:
+        with self._excuse(), self._changed:
             self._changed.wait_for(
                 lambda: self._error or len(self._links) == self.hosts - 1, max(left, 0)
             )
@@ -382,6 +409,8 @@ class Peers:
                 break
             if kind == DATA:
                 link.inbox.put(content)
+            elif content:
+                self._worked = time.monotonic()
         link.forget()
         with self._changed:
             current = self._links.get(number) is link
@@ -411,8 +440,9 @@ class Peers:
     def _received(self, number: int) -> bytes:
         if self._error:
             raise self._error
-        link = self._links.get(number)
+        link, self._awaited = self._links.get(number), number
         content = link.inbox.get() if link else self._error
+        self._awaited = None
         if isinstance(content, bytes):
             return content
         raise self._error or content or self._lost(number, "it is gone")
@@ -434,20 +464,44 @@ class Peers:
                 link.send(END, json.dumps(content).encode())
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._timeout / BEATS):
+        every, last = self._timeout / BEATS, self._began
+        used, begun = time.process_time(), activity.begun()
+        while not self._ended.wait(every):
+            before = used, begun
+            used, begun = time.process_time(), activity.begun()
+            least = IDLE * (every + 1 + len(self._links))
+            works = used - before[0] > least or begun > before[1]
+            works, now = works or self._excused, time.monotonic()
+            if works:
+                self._worked = now
+            if self.index == 0:  # the others hear of each other by it
+                works = self._worked > last
+            last = now
             for link in [*self._links.values()]:
                 with contextlib.suppress(OSError):  # its reader will find out
-                    link.send(ALIVE, b"", patient=False)
-            if time.monotonic() > self._deadline and not self._error:
+                    link.send(ALIVE, b"1" if works else b"", patient=False)
+            if not self._error and (why := self._stands_still(now)):
                 self._fail(
                     PeerLost(
-                        "Expected all hosts to end a block of steps within "
-                        f"{self._patience:.0f} s. "
-                        f"Received: nothing by then on worker {self.index}.",
-                        hint=f"Standard error of each host has what its threads did. {AGAIN}",
+                        why, hint=f"Standard error of each host has what its threads did. {AGAIN}"
                     )
                 )
                 faulthandler.dump_traceback()
+
+    def _stands_still(self, now: float) -> str | None:
+        if now > self._deadline:
+            return (
+                f"Expected all hosts to end a block of steps within {self._patience:.0f} s. "
+                f"Received: nothing by then on worker {self.index}."
+            )
+        idle = max(SHORTEST_IDLE, STILL * self._timeout)
+        if now - self._worked <= idle:
+            return None
+        whom = "nobody" if self._awaited is None else f"worker {self._awaited}"
+        return (
+            "Expected one of the hosts to use its processor. Received: none that did for "
+            f"{idle:.0f} s; worker {self.index} waits for {whom}."
+        )
 
     def _lost(self, number: int, why: str) -> PeerLost:
         address = self._topology.addresses[number]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from job.errors import AccessDenied, DiskFull, StoreError
+from job.process import activity
 from job.storage import open_store
 from job.storage.store import Entry, Rejected, Store
 
@@ -76,6 +77,7 @@ class Patient:
         seconds = 0.0 if self._given_up else self._seconds
         tries = 0
         while True:
+            activity.begin()
             try:
                 result = use()
             except DiskFull:

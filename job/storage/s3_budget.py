@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from job.process import activity
 from job.storage.s3_errors import is_final
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Budget:
 
     def _limit(self, request: Any, operation_name: str, **_: object) -> None:
         """Before each try: what is left is shared among the tries that a request may have."""
+        activity.begin()
         from botocore.exceptions import HTTPClientError
 
         seconds = READ_SECONDS
