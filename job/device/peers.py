@@ -322,7 +322,6 @@ class Peers:
     def _listen(self) -> None:
         _, port = self._topology.meeting
         self._server = self._bound(port)
-        self._server.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _wait_for_port(self) -> None:
@@ -330,18 +329,15 @@ class Peers:
         self._bound(self._topology.port).close()
 
     def _bound(self, port: int) -> socket.socket:
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
         while True:
-            server = socket.socket()
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                server.bind(("", port))
+                return socket.create_server(("", port), family=family, dualstack_ipv6=both)
             except OSError as exc:
-                server.close()
                 if self._late():
                     raise self._lost(self.index, f"port {port}: {exc}") from exc
                 time.sleep(PAUSE)
-            else:
-                return server
 
     def _late(self) -> bool:
         return time.monotonic() - self._began > self._timeout

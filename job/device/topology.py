@@ -1,6 +1,7 @@
 """topology: the hosts that train together, and which of them this is."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ INDEX = "{index}"
 
 PORT = 2222
 """Where TensorFlow of each host listens, unless the address says otherwise."""
+
+ADDRESS = re.compile(r"(?P<host>[^\s/:\[\]]+|\[[^\s/\[\]]+\])(:(?P<port>[0-9]{1,5}))?")
+"""NAME or NAME:PORT; an address of IPv6 stands in brackets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,9 @@ class Topology:
         """Host and port where worker 0 hears the others: the next port that no worker has."""
         host, port = _divided(self.addresses[0])
         taken = {_divided(address)[1] for address in self.addresses}
-        return host, next(free for free in range(port + 1, port + 1000) if free not in taken)
+        return host.strip("[]"), next(
+            free for free in range(port + 1, port + 1000) if free not in taken
+        )
 
     @property
     def port(self) -> int:
@@ -52,6 +58,12 @@ def topology(options: TrainingOptions, environment: Mapping[str, str]) -> Topolo
     found = _of_tensorflow(environment.get("TF_CONFIG") or "{}")
     if found is None:
         return _of_kubernetes(options, environment) if (options.hosts or 1) > 1 else None
+    if len({*found.addresses}) < len(found.addresses):
+        raise UsageError(
+            "TF_CONFIG: expected an address of its own for each worker. "
+            f"Received: {', '.join(found.addresses)}.",
+            hint="Workers on one host need different ports.",
+        )
     if options.hosts not in (None, len(found.addresses)):
         raise UsageError(
             f"--hosts: expected {len(found.addresses)}, as in TF_CONFIG. "
@@ -94,12 +106,15 @@ def _of_tensorflow(text: str) -> Topology | None:
     try:
         config: Any = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
-        chief, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
-        if len(chief) + len(workers) < 2:
+        chief, workers = cluster.get("chief", []), cluster.get("worker", [])
+        if not isinstance(chief, list) or not isinstance(workers, list):
+            raise TypeError("chief and worker are lists of addresses")  # noqa: TRY301
+        addresses = tuple(_with_port(each) for each in chief + workers)
+        if len(addresses) < 2 and task.get("type", "worker") in ("chief", "worker"):
             return None
-        own = {"chief": range(len(chief)), "worker": range(len(chief), len(chief + workers))}
-        index = own[task["type"]][int(task["index"])]
-        addresses = tuple(_with_port(str(each)) for each in chief + workers)
+        own = {"chief": range(len(chief)), "worker": range(len(chief), len(addresses))}
+        numbers = own[task["type"]]
+        index = numbers.start + range(len(numbers)).index(int(task["index"]))
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
         raise UsageError(
             "TF_CONFIG: expected JSON with a cluster of workers, and the type and index of one as "
@@ -110,13 +125,13 @@ def _of_tensorflow(text: str) -> Topology | None:
 
 
 def _with_port(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if host and not (port.isdigit() and 0 < int(port) < 65_000):
+    found = ADDRESS.fullmatch(address)
+    if not found or not 0 < int(found["port"] or PORT) < 65_000:
         raise UsageError(
             f"Expected the address of a host as NAME or NAME:PORT. Received: {address!r}.",
             hint="Change --peer-address or TF_CONFIG.",
         )
-    return address if host else f"{address}:{PORT}"
+    return address if found["port"] else f"{address}:{PORT}"
 
 
 def _divided(address: str) -> tuple[str, int]:

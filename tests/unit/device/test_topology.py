@@ -37,6 +37,8 @@ def test_kubernetes_numbers_the_pods():
 
 def test_worker_0_is_met_on_a_port_that_no_worker_has():
     assert Topology(index=1, addresses=("a:2222", "b:2222")).meeting == ("a", 2223)
+    six = topology(TrainingOptions(), tf_config({"worker": ["[::1]", "[::1]:5"]}, "worker", 0))
+    assert (six.addresses[0], six.meeting) == ("[::1]:2222", ("::1", 2223))
     local = Topology(index=1, addresses=("a:5000", "a:5001", "a:5003"))
     assert (local.meeting, local.port) == (("a", 5002), 5001)
 
@@ -49,7 +51,13 @@ def test_worker_0_is_met_on_a_port_that_no_worker_has():
         ({"hosts": 2, "peer_address": "p-{index}"}, {"JOB_COMPLETION_INDEX": "2"}, "'2'"),
         ({"hosts": 2, "peer_address": "p-{index}:x"}, {"JOB_COMPLETION_INDEX": "0"}, "'p-0:x'"),
         ({"hosts": 3}, tf_config(WORKERS, "worker", 0), "Received: 3"),
-        ({}, tf_config(WORKERS, "worker", 2), "IndexError"),
+        ({}, tf_config(WORKERS, "worker", 2), "2 is not in range"),
+        ({}, tf_config(WORKERS, "worker", -1), "-1 is not in range"),
+        ({}, tf_config({"worker": "a:2222"}, "worker", 0), "lists of addresses"),
+        ({}, tf_config({"worker": ["a:1"], "ps": ["b:1"]}, "ps", 0), "KeyError: 'ps'"),
+        ({}, tf_config({"worker": ["a:1", "a:1"]}, "worker", 0), "a:1, a:1"),
+        ({}, tf_config({"worker": ["a:1", ""]}, "worker", 0), "Received: ''"),
+        ({}, tf_config({"worker": ["a:1", "grpc://b:1"]}, "worker", 0), "'grpc://b:1'"),
         ({}, tf_config(WORKERS, "ps", 0), "KeyError: 'ps'"),
         ({}, {"TF_CONFIG": "{"}, "JSONDecodeError"),
         ({}, {"TF_CONFIG": "[]"}, "AttributeError"),
