@@ -207,7 +207,7 @@ def gpu_memory_bytes() -> int | None:
 def foreign_errors(
     *, batch_size: int, data_bytes: int, image_size: tuple[int, ...] = ()
 ) -> Iterator[None]:
-    """Maps TensorFlow's error about spent memory; others pass.
+    """Maps MemoryError and TensorFlow's error about spent memory; others pass.
 
     Args:
         batch_size: Rows of a training step.
@@ -221,8 +221,8 @@ def foreign_errors(
 
     try:
         yield
-    except tf.errors.OpError as exc:
-        spent = isinstance(exc, tf.errors.ResourceExhaustedError)
+    except (MemoryError, tf.errors.OpError) as exc:
+        spent = isinstance(exc, (MemoryError, tf.errors.ResourceExhaustedError))
         if not spent and not any(words in str(exc) for words in SPENT):
             raise
         rows, smaller = "rows", "--batch-size"
@@ -314,6 +314,6 @@ def _split(count: int) -> None:
 
 def _cause(exc: Exception) -> str:
     """The line that speaks of memory; an error in a graph begins with where it was."""
-    lines = str(exc).strip().splitlines()
+    lines = str(exc).strip().splitlines() or [type(exc).__name__]
     words = ("OOM", "emory", *SPENT)
     return next((line for line in lines if any(word in line for word in words)), lines[0])

@@ -10,13 +10,14 @@ rises and falls once (Smith, Topin, "Super-Convergence", 2018), here as a cosine
 (Loshchilov, Hutter, 2019); averaged weights (Polyak, Juditsky, 1992).
 """
 
+import itertools
 import math
 from typing import Any
 
 from job.config import Config
 from job.data.dataset import Dataset
 from job.models import mlp, plan
-from job.models.members import side_by_side
+from job.models.members import expect_room, side_by_side
 
 STEM_CHANNELS = 16
 """Of each convolution that halves a large image before the first stage."""
@@ -55,6 +56,11 @@ def build(config: Config, dataset: Dataset) -> Any:
             flat = keras.layers.Flatten(dtype=config.training.precision)(pixels)
             heads.append(mlp.several(layers, flat, members, classes))
         else:
+            channels = config.model.hidden or ()
+            twice = ((each, each) for each in channels[1:])
+            expect_room(
+                members, *((3, 3, *each) for each in (*itertools.pairwise(channels), *twice))
+            )
             heads += [_logits(config, pixels, classes) for _ in range(members)]
     network = keras.Model(
         rows, heads[0] if len(heads) == 1 else keras.layers.Concatenate(1)(heads), name="cnn"

@@ -12,7 +12,7 @@ from job.config import Config
 from job.data import memory
 from job.data.dataset import Dataset
 from job.data.place import counts
-from job.errors import UsageError
+from job.errors import DeviceOutOfMemory
 
 HELD_OUT, TRAINED, REPORTED = -1, -2, -3
 """In place of a fold: a row that no member trains on, one that all train on, and one that no member
@@ -415,7 +415,6 @@ def dense(x: Any, units: int, members: int, dtype: str) -> Any:
     import keras
 
     width = int(x.shape[-1])
-    expect_room(members, width, units)
     # Keras's own Glorot would read a kernel of three axes as a convolution.
     most = (6 / (width + units)) ** 0.5
     return keras.layers.EinsumDense(
@@ -427,14 +426,20 @@ def dense(x: Any, units: int, members: int, dtype: str) -> Any:
     )(x)
 
 
-def expect_room(*shape: int) -> None:
-    """Raises UsageError for trained weights that memory does not hold COPIES times."""
-    needed = 4 * COPIES * math.prod(shape)
+def expect_room(members: int, *layers: tuple[int, ...]) -> None:
+    """Raises DeviceOutOfMemory for trained weights that memory does not hold COPIES times.
+
+    Args:
+        members: Networks, each of which has such layers.
+        layers: The shapes of their weights.
+    """
+    count = members * sum(map(math.prod, layers))
+    needed = 4 * COPIES * count
     if needed > memory.limit():
-        raise UsageError(
-            f"--members, --hidden: expected a network that fits into memory "
-            f"({memory.limit() / 2**30:.1f} GiB). Received: a layer of {needed / 2**30:.1f} GiB, "
-            f"weights of shape {shape}.",
+        raise DeviceOutOfMemory(
+            "--members, --hidden: expected a network that fits into memory "
+            f"({memory.limit() / 2**30:.1f} GiB). Received: {count:,} weights, which take "
+            f"{needed / 2**30:.1f} GiB in training.",
             hint="Lower --members or --hidden.",
         )
 

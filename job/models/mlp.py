@@ -1,6 +1,8 @@
 """mlp: the reference network, a Keras model that is trained and published."""
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data.dataset import Dataset
 from job.models import inputs, plan
-from job.models.members import dense, loss_scaled, side_by_side
+from job.models.members import dense, expect_room, loss_scaled, side_by_side
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -39,6 +41,7 @@ def build(config: Config, dataset: Dataset) -> Any:
     if (config.model.members or 1) > 1:
         return _ensemble(config, dataset)
     precision = config.training.precision
+    classes = len(dataset.classes)
     hidden: list[Any] = []
     for units in config.model.hidden or ():
         hidden.append(
@@ -47,16 +50,16 @@ def build(config: Config, dataset: Dataset) -> Any:
         if config.model.dropout:
             hidden.append(keras.layers.Dropout(config.model.dropout, dtype=precision))
     # float32 whatever the precision: half a precision's probabilities do not sum to 1.
-    head = keras.layers.Dense(
-        len(dataset.classes), activation="softmax", dtype="float32", name="probabilities"
-    )
+    head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")
     if dataset.table:
         rows = inputs.tensors(dataset.table.schema)
         features = inputs.standard(dataset.table.schema, rows)
+        expect_room(1, *_layers(config, int(features.shape[-1]), classes))
         for layer in (*hidden, head):
             features = layer(features)
         model = keras.Model(rows, features, name="mlp")
     else:
+        expect_room(1, *_layers(config, math.prod(dataset.shape), classes))
         flatten = [keras.layers.Flatten(dtype=precision)] if dataset.train.x.ndim > 2 else []
         layers = [*scaled(config, dataset), *flatten, *hidden, head]
         model = keras.Sequential(layers, name="mlp")
@@ -97,6 +100,7 @@ def several(config: Config, features: Any, members: int, classes: int) -> Any:
     import keras
 
     precision = config.training.precision
+    expect_room(members, *_layers(config, int(features.shape[-1]), classes))
     hidden = features
     for units in config.model.hidden or ():
         hidden = dense(hidden, units, members, precision)
@@ -104,6 +108,11 @@ def several(config: Config, features: Any, members: int, classes: int) -> Any:
         if config.model.dropout:
             hidden = keras.layers.Dropout(config.model.dropout, dtype=precision)(hidden)
     return dense(hidden, classes, members, "float32")
+
+
+def _layers(config: Config, width: int, classes: int) -> Iterator[tuple[int, int]]:
+    """The shapes of a network's weights, from the width of its features to its classes."""
+    return itertools.pairwise((width, *(config.model.hidden or ()), classes))
 
 
 def scaled(config: Config, dataset: Dataset) -> tuple[Any, Any]:

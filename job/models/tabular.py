@@ -5,6 +5,7 @@ Wen, Tran, Ba, "BatchEnsemble", ICLR 2020); Gorishniy, Rubachev, Babenko, "On Em
 Numerical Features in Tabular Deep Learning", NeurIPS 2022 (piecewise linear encoding).
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +126,7 @@ def build(config: Config, dataset: Dataset) -> Any:
     members, rows = int(config.model.members or 1), inputs.tensors(schema)
     layers = _Layers(config, members, HEADS)
     hidden = encoded(schema, rows, dataset, members)
+    expect_room(members, *itertools.pairwise((hidden.shape[-1], *(config.model.hidden or ()))))
     for units in config.model.hidden or ():
         hidden = layers.dense(hidden, units)
         hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)
@@ -219,7 +221,6 @@ class _Layers:
         import keras
 
         width, each = x.shape[-1], (self._members, self._heads)
-        expect_room(self._members, width, units)
         near = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
         scale = keras.layers.EinsumDense(
             f"{AXES[len(x.shape)]},mkd->bmkd",

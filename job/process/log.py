@@ -34,6 +34,12 @@ def setup(form: Form, stream: TextIO) -> None:
     logger.setLevel(logging.INFO)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
     logging.captureWarnings(capture=True)
+    logging.getLogger("tensorflow").addFilter(_worth_reading)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """False for TensorFlow's warning that the same function was traced for several networks."""
+    return "tf.function retracing" not in record.getMessage()
 
 
 def bind(fields: Mapping[str, object]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from job import device
 from job.config import Config
-from job.data import splits
+from job.data import memory, splits
 from job.data.dataset import Dataset
 from job.data.place import beside, blocks
 from job.models import plan
@@ -143,6 +143,7 @@ def fit(
         peers: Hosts that train along; worker 0 decides, saves, and needs `plain`.
 
     Raises:
+        MemoryError: A step needs more than there is.
         TrainingDiverged: The loss, the validation loss or the weights are not finite.
         Preempted: `should_stop` said so, and the state was saved.
     """
@@ -218,6 +219,7 @@ def fit(
     late = not finished and begun > 0 and over(results[-1].seconds)
     deadline.limited = late or (finished and resume is not None and resume.position.limited)
     began_here = time.perf_counter()
+    _expect_room(model, min(int(config.training.batch_size or 0), len(dataset.fit_rows)))
     with device.scope(model.distribute_strategy):
         _create_variables(model, dataset)
     if resume:
@@ -395,6 +397,30 @@ def room(model: Any) -> int:
         for tensor in keras.tree.flatten(layer.output)
     )
     return max(1, WIDEST // int(widest))
+
+
+def _expect_room(model: Any, rows: int) -> None:
+    """Raises MemoryError where memory does not hold what a step keeps for its gradients.
+
+    A GPU reports that itself; without one, the system would kill the process. Counted is what
+    layers with weights give, since the gradients of those or of the next layers need it.
+    """
+    import keras
+    import tensorflow as tf
+
+    if tf.config.get_visible_devices("GPU"):
+        return
+    needed = rows * sum(
+        math.prod(tensor.shape[1:]) * (2 if "16" in layer.compute_dtype else 4)
+        for layer in layers(model)
+        if layer.trainable_weights
+        for tensor in keras.tree.flatten(layer.output)
+    )
+    if needed > memory.limit():
+        raise MemoryError(
+            f"a step whose activations take {needed / 2**30:.1f} GiB of memory, of "
+            f"{memory.limit() / 2**30:.1f} GiB"
+        )
 
 
 def _part(x: Any, rows: slice | NDArray[np.int64]) -> Any:

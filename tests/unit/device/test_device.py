@@ -111,6 +111,8 @@ def test_xla_knows_the_flag_that_it_is_asked_by():
     [
         # Real exhaustion of the host's memory makes TensorFlow wait for ten seconds.
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"),
+        MemoryError("activations of 9 GiB"),
+        MemoryError(),
         tf.errors.InternalError(None, None, "Failed copying: Dst tensor is not initialized."),
         tf.errors.InvalidArgumentError(
             None, None, "Graph execution error:\n\nCannot parse tensor from proto: dtype: DT_FLOAT"

@@ -45,6 +45,13 @@ def test_it_learns_the_corners_and_keeps_the_best_epoch():
     assert 30 < result.validation_scores(dataset).rows < 70  # the others chose the epoch
 
 
+def test_activations_that_memory_does_not_hold_end_before_training():
+    dataset = tiny.corners(2000, 40)
+    config = planned(dataset, batch_size=1900, hidden=(1_000_000,)).config
+    with pytest.raises(MemoryError, match=r"activations take 90\d\.\d GiB of memory, of"):
+        training.fit(models.build(config, dataset), dataset, config)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cnn", "mlp cnn"])
 @pytest.mark.parametrize("members", [1, 2])

@@ -6,7 +6,7 @@ import tiny
 
 from job import models
 from job.config import Config
-from job.errors import UsageError
+from job.errors import DeviceOutOfMemory, UsageError
 from job.models import members, plan, tabular
 
 
@@ -95,10 +95,17 @@ def test_a_network_that_nothing_validates_has_no_patience():
     assert plan.decide(alone, tiny.corners(), gpu=False).config.training.patience is None
 
 
-def test_a_network_that_memory_does_not_hold_is_an_error_before_training():
-    options = {"members": 1000, "hidden": (100_000, 100_000)}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"members": 1, "hidden": (1_000_000, 1_000_000)},
+        {"members": 1000, "hidden": (100_000, 100_000)},
+        {"model": "cnn", "hidden": (100_000, 100_000)},
+    ],
+)
+def test_a_network_that_memory_does_not_hold_is_an_error_before_training(options):
     settled = plan.decide(Config.of(**options), tiny.corners(), gpu=False).config
-    with pytest.raises(UsageError, match="--members, --hidden: expected a network that fits"):
+    with pytest.raises(DeviceOutOfMemory, match=r"--members, --hidden: expected .* GiB in train"):
         models.build(settled, tiny.corners())
 
 
