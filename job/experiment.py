@@ -213,6 +213,7 @@ def train_and_score(
     saves: Saves | None = None,
     watch: Watch = QUIET,
     peers: "Peers | None" = None,
+    limited_at: int | None = None,
 ) -> Fit:
     """Trains a model and scores it on the test rows; the device must be prepared.
 
@@ -226,6 +227,7 @@ def train_and_score(
         saves: Where training resumes and is saved; by default nowhere.
         watch: Called while training goes on.
         peers: Hosts that train along, of which this is worker 0; see `train_along`.
+        limited_at: As of `training.fit`.
 
     Raises:
         UsageError: The run was begun with other options or other data.
@@ -271,7 +273,15 @@ def train_and_score(
         _expect_same_data(dataset, peers)
     memory = partial(_memory, config, dataset)
     fitted = _fitted(
-        config, dataset, info, clock, state, watch=watch, checkpoints=checkpoints, peers=peers
+        config,
+        dataset,
+        info,
+        clock,
+        state,
+        watch=watch,
+        checkpoints=checkpoints,
+        peers=peers,
+        limited_at=limited_at,
     )
     if fitted.speedup:
         watch.sped_up(fitted.speedup)
@@ -378,6 +388,7 @@ def _fitted(
     watch: Watch,
     checkpoints: Checkpoints | None = None,
     peers: "Peers | None" = None,
+    limited_at: int | None = None,
 ) -> training.Fitted:
     """Builds and trains the network of a closed configuration."""
     epochs, memory = config.training.epochs or 0, partial(_memory, config, dataset)
@@ -403,6 +414,7 @@ def _fitted(
                 on_drop=watch.member_dropped,
                 plain=plain,
                 peers=peers or ALONE,
+                limited_at=limited_at,
             )
 
 

@@ -123,6 +123,7 @@ def fit(
     on_drop: Callable[[int, int], None] = lambda _member, _left: None,
     plain: Any = None,
     peers: devices.Peers = devices.ALONE,
+    limited_at: int | None = None,
 ) -> Fitted:
     """Trains a model that a module of `job.models` built, in place.
 
@@ -141,6 +142,8 @@ def fit(
         plain: The same model on one device, where the other one is on several: it gets the
             trained weights, and its network is the one that is published.
         peers: Hosts that train along; worker 0 decides, saves, and needs `plain`.
+        limited_at: Steps after which the time limit ended the training that is done again; the
+            clock decides nothing then.
 
     Raises:
         MemoryError: A step needs more than there is.
@@ -163,6 +166,8 @@ def fit(
         return spent + time.perf_counter() - began
 
     def over(more: float) -> bool:
+        if limited_at is not None:
+            return len(results) * loops[0].steps >= limited_at
         return limit is not None and bool(peers.agree(seconds() + more > limit))
 
     def saved(state: State) -> None:

@@ -101,6 +101,19 @@ def test_a_table_s_network_is_trained_again_bit_for_bit(trained):
     assert json.loads(again.stdout)["same_bits"]
 
 
+def test_what_the_time_limit_ended_is_trained_again_up_to_the_same_step(trained, tmp_path):
+    place, _ = trained
+    limited = ("--data", place / "churn.csv", "--label", "churned", "--time-limit=0.001")
+    done = mlp_job("train", *QUICK, *limited, *where(tmp_path))
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    manifest = json.loads((tmp_path / "store/churn/versions/1/manifest.json").read_text())
+    assert manifest["time_limited"] > 0
+    assert manifest["exact"] is False
+    again = mlp_job("reproduce", "1", *where(tmp_path), "--json")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads(again.stdout)["same_bits"]
+
+
 def test_free_text_is_learned_from_where_its_words_help(tmp_path):
     table = churn.rows(800)
     for i, row in enumerate(table):

@@ -35,7 +35,8 @@ class Reproduction:
         published_accuracy: That of the published one.
         interval: The published one's 95 % interval.
         differences: What is otherwise than it was: device and versions → (then, now).
-        repeats: The device gives the same bits for the same program; see `device.repeats`.
+        repeats: The run was exact, and the device gives the same bits for the same program; see
+            `device.repeats`.
     """
 
     version: int
@@ -77,6 +78,9 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
     """
     manifest = versions.resolve(ref)
     config = Config.recorded(manifest.config)
+    limited_at = manifest.time_limited
+    if limited_at is None:  # no clock may end what it did not end then
+        config = config.replaced(time_limit=None)
     use(Access.of(config.data))
     info = device.prepare(on, xla=config.training.xla, repeatable=not plan.convolves(config))
     with scratch() as folder:
@@ -87,7 +91,7 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
                 f"{manifest.version}, SHA-256 {manifest.data.digest}. Received: {dataset.digest}.",
                 hint="The data has changed since: bring the old data back.",
             )
-        fit = train_and_score(config, dataset, info, clock=Clock())
+        fit = train_and_score(config, dataset, info, clock=Clock(), limited_at=limited_at)
         published = scoring.loaded(versions, manifest, folder)
     return Reproduction(
         version=manifest.version,
@@ -96,7 +100,7 @@ def reproduce(versions: "Versions", ref: str, on: Device) -> Reproduction:
         published_accuracy=manifest.metrics.accuracy,
         interval=manifest.metrics.accuracy_interval,
         differences=_differences(manifest, info),
-        repeats=device.repeats(info, xla=config.training.xla),
+        repeats=manifest.exact is not False and device.repeats(info, xla=config.training.xla),
     )
 
 

@@ -355,6 +355,11 @@ def test_a_time_limit_ends_training_after_the_epoch_that_is_under_way(options):
         models.build(settled, dataset), dataset, settled, resume=kept[-1], save=kept.append
     )
     assert again.time_limited == 4
+    longer = settled.replaced(time_limit=60.0)
+    redone = training.fit(models.build(longer, dataset), dataset, longer, limited_at=4)
+    assert (len(redone.history), redone.time_limited) == (1, 4)
+    same = zip(fitted.network.get_weights(), redone.network.get_weights(), strict=True)
+    assert all(np.array_equal(one, other) for one, other in same)
 
 
 def test_families_count_for_what_they_explain():
