@@ -150,8 +150,10 @@ def learning(history: Sequence["EpochResult"], best_epoch: int, kept_epoch: int 
         )
     text = f"Validation loss was lowest after epoch {best_epoch}, at {best.val_loss:.3f}."
     if best_epoch == last.epoch:
-        return text + " That was the last epoch: more epochs may still help."
-    if last.val_loss > best.val_loss * 1.02 and last.loss < best.loss:
+        text += " That was the last epoch: more epochs may still help."
+        if kept_epoch in (None, best_epoch):
+            return text
+    elif last.val_loss > best.val_loss * 1.02 and last.loss < best.loss:
         text += (
             f" By epoch {last.epoch} it had risen to {last.val_loss:.3f} while training loss "
             "kept falling: the model had begun to memorise."

@@ -49,6 +49,11 @@ class Best:
         self._weights: list[NDArray[Any]] | None = None
 
     @property
+    def lowest(self) -> NDArray[np.int32]:
+        """(members,) the epoch with the lowest loss, from 1; 0 where none was validated."""
+        return self._lowest
+
+    @property
     def done(self) -> bool:
         """Whether nobody is left who might become better."""
         there = np.asarray(self._model.active) > 0

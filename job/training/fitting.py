@@ -63,9 +63,9 @@ class Fitted:
     Attributes:
         history: One entry for each epoch.
         best_epoch: The epoch, from 1, with the lowest validation loss; the last one when no rows
-            are held out. With early stopping the model has its weights.
+            are held out. With early stopping a model without members has its weights.
         kept_epoch: The epoch whose weights the model has, from 1; None where each of several
-            members has one of its own.
+            members has one of its own. A single member's has the lowest loss as `Best` sees it.
         network: Rows → (rows, classes): what is evaluated and published. The model itself, or the
             average of its members; None on other hosts than worker 0.
         validation: How it does on rows that it was not trained on; None without such rows.
@@ -255,11 +255,11 @@ def fit(
     if peers.index == 0:
         network, validation = finish(model if plain is None else plain, dataset, fold)
     best_epoch = min(results, key=_rank).epoch
-    if many and many.members > 1:
-        kept_epoch = None
-    else:
-        kept = patience is not None or deadline.limited or many
-        kept_epoch = best_epoch if kept else len(results)
+    kept_epoch: int | None = len(results)
+    if many and stopper.lowest.any() and (patience is not None or deadline.limited):
+        kept_epoch = None if many.members > 1 else int(stopper.lowest[0])
+    elif patience is not None or deadline.limited:
+        kept_epoch = best_epoch
     rate = len(dataset.fit_rows) * len(later) / sum(result.seconds for result in later)
     return Fitted(
         history=tuple(results),

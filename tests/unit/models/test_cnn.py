@@ -35,14 +35,35 @@ def shaped(dataset, *shape, dtype=np.uint8):
     return dataclasses.replace(dataset, train=part(dataset.train), test=part(dataset.test))
 
 
-def test_it_learns_the_corners_and_keeps_the_best_epoch():
+def test_it_learns_the_corners_and_keeps_the_last_epoch():
     dataset = tiny.corners(600, 100)
     _, result = fitted(dataset, epochs=8, augment=())
     said = training.predict(result.network, dataset.test.x)
     assert (said.argmax(axis=1) == dataset.test.y).mean() > 0.9
-    assert result.kept_epoch == result.best_epoch
+    assert result.kept_epoch == 8
     assert result.validation.kind == "held-out"
     assert 30 < result.validation_scores(dataset).rows < 70  # the others chose the epoch
+
+
+@pytest.mark.slow  # two networks are trained
+@pytest.mark.parametrize("patience", [None, 9])
+def test_the_epoch_that_is_said_to_be_kept_is_the_one_whose_weights_are(patience):
+    dataset = tiny.corners(240, 80)
+    dataset.train.y[:] = np.random.default_rng(0).integers(0, 4, 240)  # it can only memorise
+    options = {"hidden": (32, 32), "epochs": 6, "batch_size": 20, "learning_rate": 0.02}
+    config = planned(dataset, **options, augment=(), patience=patience).config
+    model, states = models.build(config, dataset), []
+    device.prepare("cpu")
+    result = training.fit(model, dataset, config, save=states.append, due=lambda: True)
+    assert result.kept_epoch == 6 if patience is None else result.kept_epoch < 6
+    [state] = [
+        each
+        for each in states
+        if (each.position.epoch, each.position.step) == (result.kept_epoch, 0)
+    ][:1]
+    saved = [array for name, array in state.arrays.items() if name.startswith("model/")]
+    for weight in model.kept:
+        assert any(np.array_equal(weight, array) for array in saved)
 
 
 def test_activations_that_memory_does_not_hold_end_before_training():

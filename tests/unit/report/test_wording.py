@@ -78,6 +78,8 @@ def test_what_the_learning_curves_say() -> None:
     assert "lowest after epoch 3" in text
     assert "had risen to 0.900 while training loss kept falling" in text
     assert text.endswith("The published weights are those of epoch 3.")
+    earlier = wording.learning(history, best_epoch=4, kept_epoch=2)
+    assert "more epochs may still help. The published weights are those of epoch 2." in earlier
 
 
 def test_the_shares_of_many_classes_in_a_sentence() -> None:
