@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first split")
     parser.add_argument("--only", nargs="*", help="tables, by name")
     parser.add_argument("--with", nargs="*", dest="programs", default=list(ALWAYS))
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of this job")
     parser.add_argument("--print", action="store_true", help="run nothing; print what is there")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def main() -> None:
             file, label = labels[name]
             parts = write_split(options.folder / file, label, split, options.work)
             for program in options.programs:
-                figures(program, name, split, parts, label, options.work)
+                figures(program, name, split, parts, label, options)
     print_tables(options.work, labels)
 
 
@@ -85,17 +86,25 @@ def write_split(file: Path, label: str, split: int, work: Path) -> tuple[Path, P
 
 
 def figures(
-    program: str, table: str, split: int, parts: tuple[Path, Path], label: str, work: Path
+    program: str,
+    table: str,
+    split: int,
+    parts: tuple[Path, Path],
+    label: str,
+    options: argparse.Namespace,
 ) -> dict[str, float]:
-    kept = work / f"{program}-{table}-{split}.json"
+    kept: Path = options.work / f"{program}-{table}-{split}.json"
     if not kept.exists():
         print(f"{program} on {table}, split {split}", file=sys.stderr, flush=True)
-        found = (ours if program == "job" else theirs)(program, parts, label, work)
+        if program == "job":
+            found = ours(parts, label, options.work, options.device)
+        else:
+            found = theirs(program, parts, label)
         kept.write_text(json.dumps(found))
     return json.loads(kept.read_text())
 
 
-def theirs(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict[str, float]:
+def theirs(program: str, parts: tuple[Path, Path], label: str) -> dict[str, float]:
     packages = [f"--with={package}" for package in PEERS[program]]
     script = Path(__file__).parent / "peers" / "table.py"
     command = ["uv", "run", "--isolated", "--no-project", "--python=3.11", *packages, "python"]
@@ -105,11 +114,11 @@ def theirs(program: str, parts: tuple[Path, Path], label: str, work: Path) -> di
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ours(program: str, parts: tuple[Path, Path], label: str, work: Path) -> dict[str, float]:
+def ours(parts: tuple[Path, Path], label: str, work: Path, device: str) -> dict[str, float]:
     """The whole command into an empty store."""
     store = work / f"{parts[0].stem}-store"
     shutil.rmtree(store, ignore_errors=True)
-    command = [sys.executable, "-m", "job", "train", "--device=cpu", f"--label={label}"]
+    command = [sys.executable, "-m", "job", "train", f"--device={device}", f"--label={label}"]
     command += ["--rejection-ok"]  # a class that is never found ends the job with an error
     command += [f"--data={parts[0]}", f"--test-data={parts[1]}", "--name=bench"]
     began, used = time.perf_counter(), os.times().children_user + os.times().children_system
@@ -166,7 +175,8 @@ def print_tables(work: Path, tables: dict[str, tuple[str, str]]) -> None:
         good.append(total(ours, "errors") <= count + spread)
         if count >= ENOUGH:
             worst = max(worst, (errors["hist"][-1], table))
-        honest.append(total(ours, "validation_loss") / total(ours, "loss"))
+        if count:  # else both are about zero
+            honest.append(total(ours, "validation_loss") / total(ours, "loss"))
     if not good:
         return
     print(
@@ -188,7 +198,9 @@ def total(runs: list[dict[str, float]], name: str) -> float:
 
 
 def cell(runs: list[dict[str, float]]) -> str:
-    """Mean and deviation of the accuracy, loss, seconds."""
+    """Mean and deviation of the accuracy, loss, seconds; a dash where nothing was run."""
+    if not runs:
+        return "–"
     accuracy = [1 - run["errors"] / run["rows"] for run in runs]
     spread = f" ± {statistics.stdev(accuracy):.4f}" if len(runs) > 1 else ""
     loss, seconds = (statistics.mean(run[name] for run in runs) for name in ("loss", "seconds"))
