@@ -83,10 +83,14 @@ def bins(numbers: NDArray[np.float32]) -> Bins:
     edges = []
     for column in numbers.T.astype(np.float64):
         present = np.sort(column[~np.isnan(column)])
-        values = np.unique(present)
+        values, counts = np.unique(present, return_counts=True)
         if len(values) > most + 1:
-            quantiles = np.quantile(present, np.linspace(0, 1, most + 1))
-            values = np.unique(quantiles.astype(np.float32)).astype(np.float64)
+            # A value of many rows is one edge, not several of a kind: others share the rest.
+            heavy = values[counts * most > len(present)]
+            rest = present[~np.isin(present, heavy)]
+            quantiles = np.quantile(rest, np.linspace(0, 1, most + 1 - len(heavy)))
+            values = np.unique(np.concatenate([heavy, quantiles]).astype(np.float32))
+            values = values.astype(np.float64)
         edges.append((values, present))
     widest = max(1, *(len(values) - 1 for values, _ in edges))
     low, scale, mass = (np.zeros((len(edges), widest), np.float32) for _ in range(3))

@@ -26,6 +26,16 @@ def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
     np.testing.assert_allclose((found.below + found.mass.sum(axis=1))[0], 1, atol=0.01)
 
 
+def test_the_rows_beside_a_value_that_many_have_share_the_bins():
+    rng = np.random.default_rng(0)
+    numbers = np.where(rng.random(4000) < 0.9, 0, rng.lognormal(size=4000))[:, None]
+    found = tabular.bins(numbers.astype(np.float32))
+    assert np.count_nonzero(found.scale) == tabular.most_bins(4000, 1)
+    assert found.low[0, 0] == 0
+    np.testing.assert_allclose(found.mass[0, 1:], 0.1 / 65, rtol=0.2)
+    np.testing.assert_allclose(found.below + found.mass.sum(), 1, atol=0.001)
+
+
 @pytest.mark.parametrize("rows", [1, 3, 40])
 def test_few_rows_have_few_bins(rows):
     found = tabular.bins(np.arange(rows, dtype=np.float32)[:, None])
