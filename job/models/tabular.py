@@ -88,7 +88,8 @@ def bins(numbers: NDArray[np.float32]) -> Bins:
             # A value of many rows is one edge, not several of a kind: others share the rest.
             heavy = values[counts * most > len(present)]
             rest = present[~np.isin(present, heavy)]
-            quantiles = np.quantile(rest, np.linspace(0, 1, most + 1 - len(heavy)))
+            count = min(most + 1 - len(heavy), max(2, len(rest) // COARSE[1]))
+            quantiles = np.quantile(rest, np.linspace(0, 1, count))
             values = np.unique(np.concatenate([heavy, quantiles]).astype(np.float32))
             values = values.astype(np.float64)
         edges.append((values, present))
