@@ -261,7 +261,7 @@ def planned(plan: "Plan") -> None:
     event(
         "network.planned",
         f"Network: {model.model}, {members}{layers}, dropout {model.dropout}, at most "
-        f"{training.epochs} epochs of batches of {training.batch_size}{stop}."
+        f"{_counted(training.epochs or 0, 'epoch')} of batches of {training.batch_size}{stop}."
         + "".join(f" {reason}" for reason in plan.reasons),
         chosen=dict(plan.chosen),
         reasons=list(plan.reasons),
@@ -283,7 +283,8 @@ def _time_estimated(result: "EpochResult", epochs: int) -> None:
     seconds = result.seconds * epochs
     event(
         "training.estimated",
-        f"Training will take at most {seconds:,.0f} s: {epochs} epochs of {result.seconds:.2f} s.",
+        f"Training will take at most {seconds:,.0f} s: {_counted(epochs, 'epoch')} of "
+        f"{result.seconds:.2f} s.",
         seconds=round(seconds, 1),
     )
 
