@@ -80,16 +80,19 @@ def bins(numbers: NDArray[np.float32]) -> Bins:
         numbers: (rows, columns), NaN where one is missing.
     """
     most = most_bins(*numbers.shape)
+    each = (COARSE if most * numbers.shape[1] <= BINS else FINE)[1]
     edges = []
     for column in numbers.T.astype(np.float64):
         present = np.sort(column[~np.isnan(column)])
         values, counts = np.unique(present, return_counts=True)
         if len(values) > most + 1:
-            # A value of many rows is one edge, not several of a kind: others share the rest.
+            # A value of many rows is one edge, not several that are equal; the bins that this
+            # saves go to the other rows, where those are enough for them.
             heavy = values[counts * most > len(present)]
             rest = present[~np.isin(present, heavy)]
-            count = min(most + 1 - len(heavy), max(2, len(rest) // COARSE[1]))
-            quantiles = np.quantile(rest, np.linspace(0, 1, count))
+            count = max(1, most * len(rest) // len(present), len(rest) // each)
+            count = min(count, most - len(heavy))
+            quantiles = np.quantile(rest, np.linspace(0, 1, count + 1))
             values = np.unique(np.concatenate([heavy, quantiles]).astype(np.float32))
             values = values.astype(np.float64)
         edges.append((values, present))

@@ -26,13 +26,14 @@ def test_bins_hold_equal_shares_of_the_rows_and_repeated_values_are_one_edge():
     np.testing.assert_allclose((found.below + found.mass.sum(axis=1))[0], 1, atol=0.01)
 
 
-def test_the_rows_beside_a_value_that_many_have_share_the_bins():
+@pytest.mark.parametrize(("columns", "bins"), [(1, 41), (30, 7)])
+def test_the_rows_beside_a_value_that_many_have_share_the_bins(columns, bins):
     numbers = np.concatenate([np.zeros(3600), np.random.default_rng(0).lognormal(size=400)])
-    found = tabular.bins(numbers[:, None].astype(np.float32))
-    assert np.count_nonzero(found.scale) == 40  # the last 39 have about ten rows each
+    found = tabular.bins(np.repeat(numbers[:, None], columns, axis=1).astype(np.float32))
+    assert np.count_nonzero(found.scale[0]) == bins  # of 10 rows each or, beside many numbers, 60
     assert found.low[0, 0] == 0
-    np.testing.assert_allclose(found.mass[0, 1:], 0.1 / 39, rtol=0.1)
-    np.testing.assert_allclose(found.below + found.mass.sum(), 1, atol=0.001)
+    np.testing.assert_allclose(found.mass[0, 1:], 0.1 / (bins - 1), rtol=0.1)
+    np.testing.assert_allclose(found.below[0] + found.mass[0].sum(), 1, atol=0.001)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
