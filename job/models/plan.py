@@ -172,9 +172,8 @@ def decide(
             "patience": (12 if rows < MANY else 6) if watched else None,
         }
         if not gpu and flat["hidden"] is None and flat["members"] is None:
-            smaller, reasons = for_processor(
-                len(dataset.fit_rows), _width(dataset), values["epochs"]
-            )
+            epochs = values["epochs"] if flat["epochs"] is None else None
+            smaller, reasons = for_processor(len(dataset.fit_rows), _width(dataset), epochs)
             values |= smaller
     if "cnn" in kind:
         many = rows >= MANY
@@ -206,14 +205,14 @@ def decide(
 
 
 def for_processor(
-    rows: int, features: int, epochs: int
+    rows: int, features: int, epochs: int | None
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """What a network for tables has on a processor, by the work of an epoch and of all of them.
 
     Args:
         rows: That it learns from.
         features: That its first layer multiplies.
-        epochs: At most, where time does not count.
+        epochs: At most, where time does not count; None where the user decides.
 
     Returns:
         Options that become smaller, and why; nothing where the network suits a processor as it is.
@@ -225,15 +224,17 @@ def for_processor(
     for members, units in ((MEMBERS, WIDTH), (5, 128), (2, 128), (2, 64)):
         if work(members, units) <= CPU_WORK:
             break
-    fewer = min(epochs, max(FEWEST_OF_MANY, int(CPU_WORK_IN_ALL / work(members, units))))
+    smaller: dict[str, Any] = {}
     changes = []
     if (members, units) != (MEMBERS, WIDTH):
+        smaller |= {"members": members, "hidden": (units,) * LAYERS}
         changes.append(f"{members} members of {units} units in place of {MEMBERS} of {WIDTH}")
-    if fewer < epochs:
+    fewer = max(FEWEST_OF_MANY, int(CPU_WORK_IN_ALL / work(members, units)))
+    if epochs is not None and fewer < epochs:
+        smaller["epochs"] = fewer
         changes.append(f"{fewer} epochs at most in place of {epochs}")
     if not changes:
         return {}, ()
-    smaller = {"members": members, "hidden": (units,) * LAYERS, "epochs": fewer}
     reason = (
         f"{' and '.join(changes)}: {rows:,} rows of {features:,} features would take long on a "
         "processor. --members, --hidden and --epochs decide."
