@@ -465,9 +465,8 @@ class Peers:
         while not self._ended.wait(every):
             before = used, begun
             used, begun = time.process_time(), activity.begun()
-            least = IDLE * (every + 1 + len(self._links))
-            works = used - before[0] > least or begun > before[1]
-            works, now = works or self._excused, time.monotonic()
+            least, now = IDLE * (every + 1 + len(self._links)), time.monotonic()
+            works = self._excused or used - before[0] > least or begun > before[1]
             if works:
                 self._worked = now
             if self.index == 0:  # the others hear of each other by it

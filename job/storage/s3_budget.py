@@ -59,9 +59,9 @@ class Budget:
 
     def _limit(self, request: Any, operation_name: str, **_: object) -> None:
         """Before each try: what is left is shared among the tries that a request may have."""
-        activity.begin()
         from botocore.exceptions import HTTPClientError
 
+        activity.begin()
         seconds = READ_SECONDS
         if self._deadline is not None:
             if self.spent:
