@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from job.training.free_text import Trial
     from job.training.state import EpochResult, Position
 
+A_MINUTE = 60.0
+"""Seconds; by so many the second epoch must lower the first one's estimate to be worth a line."""
+
 
 def run_started(config: Config, run: "Identity") -> None:
     """A run begins; every following event names it."""
@@ -223,8 +226,9 @@ def _where(position: "Position") -> str:
     return f"epoch {position.epoch}"
 
 
-def epoch_ended(result: "EpochResult", epochs: int) -> None:
-    """One pass over the training rows."""
+def epoch_ended(results: "Sequence[EpochResult]", epochs: int) -> None:
+    """One pass over the training rows, the last of those so far."""
+    result = results[-1]
     validation = (
         ""
         if result.val_loss is None
@@ -236,8 +240,15 @@ def epoch_ended(result: "EpochResult", epochs: int) -> None:
         f"   loss {result.loss:.4f}   accuracy {result.accuracy:.4f}{validation}",
         **asdict(result),
     )
-    if result.epoch == 1 and epochs > 1:
-        _time_estimated(result, epochs)
+    seconds = results[0].seconds + result.seconds * (epochs - 1)
+    much_less = result.epoch == 2 and results[0].seconds * epochs - seconds > A_MINUTE
+    if epochs > 1 and (result.epoch == 1 or much_less):
+        event(
+            "training.estimated",
+            f"Training will take at most {seconds:,.0f} s: {_counted(epochs, 'epoch')} of "
+            f"{result.seconds:.2f} s.",
+            seconds=round(seconds, 1),
+        )
 
 
 def text_tried(trials: "tuple[Trial, ...]") -> None:
@@ -276,16 +287,6 @@ def member_dropped(member: int, left: int) -> None:
         level=WARNING,
         member=member,
         left=left,
-    )
-
-
-def _time_estimated(result: "EpochResult", epochs: int) -> None:
-    seconds = result.seconds * epochs
-    event(
-        "training.estimated",
-        f"Training will take at most {seconds:,.0f} s: {_counted(epochs, 'epoch')} of "
-        f"{result.seconds:.2f} s.",
-        seconds=round(seconds, 1),
     )
 
 

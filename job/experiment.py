@@ -64,7 +64,7 @@ class Watch:
     Attributes:
         text_tried: With what came of trying columns of free text.
         planned: With the options, none of them open, and why.
-        epoch_ended: With the result of each epoch, and `epochs`, how many there are at most.
+        epoch_ended: With the results of all epochs so far, and `epochs`, how many they can be.
         member_dropped: With the number of a member that diverged, and how many are left.
         sped_up: With what several devices are worth.
         time_limited: With what came of training when the time limit ended it.

@@ -4,7 +4,7 @@ Importing this module imports Keras, so only `fit` does, once it is needed.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -90,10 +90,12 @@ class Results(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         results: Gets them.
-        on_epoch: Called with each.
+        on_epoch: Called after each epoch with all so far.
     """
 
-    def __init__(self, results: list[EpochResult], on_epoch: Callable[[EpochResult], None]) -> None:
+    def __init__(
+        self, results: list[EpochResult], on_epoch: Callable[[Sequence[EpochResult]], None]
+    ) -> None:
         super().__init__()
         self._results, self._on_epoch = results, on_epoch
         self._began = 0.0
@@ -111,7 +113,7 @@ class Results(keras.callbacks.Callback):  # type: ignore[misc]
             val_accuracy=logs.get("val_accuracy"),
         )
         self._results.append(result)
-        self._on_epoch(result)
+        self._on_epoch(self._results)
 
 
 class Divergence(keras.callbacks.Callback):  # type: ignore[misc]

@@ -115,7 +115,7 @@ def fit(
     config: Config,
     *,
     callbacks: Sequence[Any] = (),
-    on_epoch: Callable[[EpochResult], None] = lambda _: None,
+    on_epoch: Callable[[Sequence[EpochResult]], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     resume: State | None = None,
     due: Callable[[], bool] = lambda: False,
@@ -133,7 +133,7 @@ def fit(
             out folds of the former when there are none of the latter.
         config: Where it leaves options open, the reference MLP's values count.
         callbacks: Keras callbacks; `on_train_batch_end` is called after each block of steps.
-        on_epoch: Gets each epoch when it has ended.
+        on_epoch: Gets all epochs so far when one has ended.
         should_stop: Asked after each block and each epoch.
         resume: Where to go on; None begins anew.
         due: Asked after each block of training and each epoch: is it time to save?
