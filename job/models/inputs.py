@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from job.data.schema import EMBEDDED, MISSING_INTEGER, Column, Schema
+from job.models.members import expect_room
 
 UNKNOWN_INTEGER = MISSING_INTEGER + 1
 UNKNOWN_TEXT = "\0"
@@ -141,9 +142,13 @@ def vectors(codes: Any, members: int, count: int, size: int, spread: float | Non
         count: Of the codes.
         size: Of a vector.
         spread: Standard deviation of the first ones; None for Keras's.
+
+    Raises:
+        DeviceOutOfMemory: As `expect_room`.
     """
     import keras
 
+    expect_room(members, (count, size))
     start = "uniform" if spread is None else keras.initializers.RandomNormal(stddev=spread)
     layer = keras.layers.Embedding(
         members * count, size, embeddings_initializer=start, dtype="float32"

@@ -134,7 +134,8 @@ def build(config: Config, dataset: Dataset) -> Any:
     members, rows = int(config.model.members or 1), inputs.tensors(schema)
     layers = _Layers(config, members, HEADS)
     hidden = encoded(schema, rows, dataset, members)
-    expect_room(members, *itertools.pairwise((hidden.shape[-1], *(config.model.hidden or ()))))
+    widths = (hidden.shape[-1], *(config.model.hidden or ()))
+    expect_room(members, *itertools.pairwise(widths), (HEADS, widths[-1], len(dataset.classes)))
     for units in config.model.hidden or ():
         hidden = layers.dense(hidden, units)
         hidden = keras.layers.Activation(config.model.activation, dtype=precision)(hidden)

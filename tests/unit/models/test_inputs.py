@@ -1,5 +1,6 @@
 """The published model of a table: it takes raw columns and computes what was trained on."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 from job import data, device, evaluation, export, training
 from job.config import Config, DataOptions
 from job.data.schema import MISSING_INTEGER, Column, Schema
-from job.models import mlp
-from job.models.inputs import published, tensors
+from job.errors import DeviceOutOfMemory
+from job.models import mlp, plan, tabular
+from job.models.inputs import published, tensors, vectors
 from job.models.inputs import standard as features
 
 NAMES = ("n/1", "n-1", "n 1", "1", "n_1", "n_1_2", "with", "ü", "a\nb")
@@ -159,6 +161,17 @@ def test_columns_may_have_the_names_of_layers(tmp_path):
 
 
 @pytest.mark.slow
+def test_vectors_and_heads_that_memory_does_not_hold_are_an_error_before_training(dataset):
+    import keras
+
+    with pytest.raises(DeviceOutOfMemory, match="Received: 1,616,000,000,000 weights"):
+        vectors(keras.Input((1,), dtype="int32"), 10**9, 101, 16)
+    options = Config.of(model="tabular", members=2, hidden=(8,))
+    settled = plan.decide(options, dataset, gpu=False).config
+    with pytest.raises(DeviceOutOfMemory, match="--members, --hidden: expected"):
+        tabular.build(settled, dataclasses.replace(dataset, classes=range(10**9)))
+
+
 def test_class_weights_weigh_the_rare_class_up(dataset):
     import dataclasses
 
