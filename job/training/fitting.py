@@ -168,7 +168,9 @@ def fit(
     def over(more: float) -> bool:
         if limited_at is not None:
             return len(results) * loops[0].steps >= limited_at
-        return limit is not None and bool(peers.agree(seconds() + more > limit))
+        if limit is None or len(results) == epochs:  # nothing is left for it to end
+            return False
+        return bool(peers.agree(seconds() + more > limit))
 
     def saved(state: State) -> None:
         with peers.resting():

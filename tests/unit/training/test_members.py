@@ -362,6 +362,17 @@ def test_a_time_limit_ends_training_after_the_epoch_that_is_under_way(options):
     assert all(np.array_equal(one, other) for one, other in same)
 
 
+@pytest.mark.slow
+def test_a_time_limit_ends_nothing_after_the_last_epoch():
+    dataset = tiny.corners(240, 40)
+    device.prepare("cpu")
+    settled = planned(dataset, hidden=(8,), epochs=1, batch_size=50, time_limit=1e-3, xla=False)
+    kept = []
+    model = models.build(settled, dataset)
+    assert training.fit(model, dataset, settled, save=kept.append).time_limited is None
+    assert not kept[-1].position.limited
+
+
 def test_families_count_for_what_they_explain():
     rng = np.random.default_rng(0)
     one, other = (rng.dirichlet(np.ones(3), 20_000) for _ in range(2))
