@@ -85,7 +85,7 @@ def candidates(config: Config, dataset: Dataset) -> tuple[str, ...]:
 def tried(
     config: Config, dataset: Dataset, names: tuple[str, ...], should_stop: Callable[[], bool]
 ) -> tuple[Trial, ...]:
-    """Trains the small networks.
+    """Trains the small networks; none where too few groups of rows are left to hold some out.
 
     Args:
         config: The options.
@@ -97,6 +97,8 @@ def tried(
         TrainingDiverged, Preempted: As `fit`.
     """
     some = _some(dataset, config.training.seed)
+    if len(np.unique(some.keys())) <= PARTS:
+        return ()
 
     def losses(used: tuple[str, ...]) -> NDArray[np.float64]:
         rows = _with(some, used)

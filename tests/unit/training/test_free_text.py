@@ -1,5 +1,7 @@
 """Free text is learned from by itself where its words lower the loss."""
 
+import dataclasses
+
 import churn
 import numpy as np
 import pytest
@@ -43,6 +45,14 @@ def test_words_that_lower_the_loss_are_kept_and_others_are_not(path):
     assert call.loss < call.without
     assert not remark.kept
     assert remark.without == call.without
+
+
+def test_nothing_is_tried_where_too_few_groups_are_left_to_decide(path):
+    text = ("call", "remark")
+    config, dataset = load(path, text=text)
+    groups = np.arange(len(dataset.train), dtype=np.uint64) % 3
+    few = dataclasses.replace(dataset, table=dataclasses.replace(dataset.table, keys=groups))
+    assert free_text.tried(config, few, text, lambda: False) == ()
 
 
 @pytest.mark.parametrize("options", [{"text": ("call",)}, {"text": ()}, {"model": "mlp"}])
