@@ -247,7 +247,11 @@ def train_and_score(
         with clock.phase("resume"):
             state = checkpoints.latest()
     if checkpoints and state:
-        decided = plan.Plan(config=plan.resumed(config, checkpoints.chosen))
+        decided = plan.Plan(
+            config=plan.resumed(config, checkpoints.chosen),
+            chosen=checkpoints.chosen or {},
+            reasons=checkpoints.reasons,
+        )
         dataset = _with_text(decided.config.data.text or (), config, dataset, load)
     else:
         with clock.phase("try text"):
@@ -261,6 +265,7 @@ def train_and_score(
         decided = plan.decide(config, dataset, gpu=gpu, device_bytes=room, text=text)
         if checkpoints:
             checkpoints.chosen = decided.chosen
+            checkpoints.reasons = (*map(str, trials), *decided.reasons)
     advice = plan.worth_a_try(config, dataset)
     given, config = config.flat(), decided.config
     if info.count > 1:

@@ -106,6 +106,7 @@ class Checkpoints:
     Attributes:
         exact: Whether the run has always been where it was begun; None when nothing was resumed.
         chosen: What the run chose for options that were left open; None before it did.
+        reasons: Why, in sentences.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Checkpoints:
     ):
         self.exact: bool | None = None
         self.chosen: Mapping[str, Any] | None = None
+        self.reasons: tuple[str, ...] = ()
         self._store, self._spare, self._folder = store, spare, folder
         self._run_id, self._fingerprint, self._environment = run_id, fingerprint, dict(environment)
         self._every, self._repeats, self._report = every, repeats, report
@@ -154,7 +156,8 @@ class Checkpoints:
                 f"Received: others ({fingerprint[:12]}).",
                 hint="Use a new --run-id for a changed configuration or data set.",
             )
-        self._sequence, self.chosen = header.sequence, header.chosen
+        self._sequence = header.sequence
+        self.chosen, self.reasons = header.chosen, header.reasons
         same = dict(header.made_on) == self._environment
         self.exact = header.exact and same and self._repeats
         self._noted(self._store, header)
@@ -176,6 +179,7 @@ class Checkpoints:
             run_id=self._run_id,
             fingerprint=self._fingerprint(self.chosen),
             chosen=self.chosen,
+            reasons=self.reasons,
             made_on=self._environment,
             exact=self.exact is not False,
             sequence=sequence,

@@ -31,6 +31,7 @@ class Header:
         sequence: Counts the checkpoints of a run.
         position: How far the run had come.
         chosen: What the run chose for options that were left open; None of older versions.
+        reasons: Why, in sentences.
     """
 
     schema_version: Literal[1]
@@ -41,6 +42,7 @@ class Header:
     sequence: int
     position: Position
     chosen: Mapping[str, Any] | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def pack(header: Header, state: State) -> bytes:
