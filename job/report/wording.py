@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from job.evaluation.curves import Curves
     from job.evaluation.importance import Importance
     from job.registry.manifest import Manifest
+    from job.training.calibration import ValidationScores
     from job.training.state import EpochResult
 
 SHARES = frozenset({"accuracy", "balanced_accuracy", "f1"})
@@ -161,6 +162,24 @@ def learning(history: Sequence["EpochResult"], best_epoch: int, kept_epoch: int 
     if kept_epoch is None:
         return text + " Each member is published with the weights of an epoch of its own."
     return text + f" The published weights are those of epoch {kept_epoch}."
+
+
+def validation(seen: "ValidationScores", members: int, held_out: int) -> str:
+    """Which rows validated the model, and how it did on them; so many were held out of all."""
+    if seen.kind == "held-out":
+        who = "no member was" if members > 1 else "it was not"
+        text = f"Validation is held-out: {count(seen.rows)} training rows that {who} trained on."
+    else:
+        text = (
+            f"Validation is out-of-fold: each of {count(seen.rows)} training rows is scored by the "
+            "members that were not trained on it."
+        )
+    text += f" Accuracy {percent(seen.accuracy)}, loss {seen.loss:.4f}"
+    if seen.temperature != 1:
+        text += f", with temperature {seen.temperature:.3f} fitted on these rows"
+    if seen.kind == "held-out" and held_out > seen.rows:
+        text += f". The curves show the {count(held_out - seen.rows)} others that were held out"
+    return text + "."
 
 
 def confusions(metrics: Metrics) -> str:

@@ -568,6 +568,10 @@ def test_the_learning_curves_name_the_validation(tmp_path: Path) -> None:
     page = rendered(tmp_path, dataclasses.replace(records.invented(), validation=scores))
     assert page.text.count("out-of-fold") == 1 + 2  # the sentence and both legends
     assert "280 rows to learn from, in turn to validate on, and 300 to test on" in page.text
+    _, card = front_matter(tmp_path)
+    assert "280 rows to learn from, in turn for validation, 300 for the test." in card
+    assert "out-of-fold: each of 200 training rows is scored" in card
+    assert "Accuracy 80.00%, loss 0.5000." in card
 
 
 def test_mixed_up_images_and_where_the_surest_mistakes_come_from(tmp_path):
