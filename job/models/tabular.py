@@ -77,13 +77,15 @@ def bins(numbers: NDArray[np.float32]) -> Bins:
     """Bins between quantiles, or between all values of a column that has few.
 
     Args:
-        numbers: (rows, columns), NaN where one is missing.
+        numbers: (rows, columns), NaN where one is missing, which may be all of a sparse column's,
+            since these rows are a sample.
     """
     most = most_bins(*numbers.shape)
     each = (COARSE if most * numbers.shape[1] <= BINS else FINE)[1]
     edges = []
     for column in numbers.T.astype(np.float64):
         present = np.sort(column[~np.isnan(column)])
+        present = present if len(present) else np.zeros(1)
         values, counts = np.unique(present, return_counts=True)
         if len(values) > most + 1:
             # A value of many rows is one edge, not several that are equal; the bins that this

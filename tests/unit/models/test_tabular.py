@@ -36,6 +36,15 @@ def test_the_rows_beside_a_value_that_many_have_share_the_bins(columns, bins):
     np.testing.assert_allclose(found.below[0] + found.mass[0].sum(), 1, atol=0.001)
 
 
+def test_a_number_that_is_missing_in_all_rows_has_no_bins():
+    numbers = np.full((600, 2), np.nan, np.float32)
+    numbers[:, 0] = np.arange(600)
+    found = tabular.bins(numbers)
+    assert found.scale.any(axis=1).tolist() == [True, False]
+    assert found.below.tolist()[1] == 0.5
+    assert not tabular.bins(numbers[:, 1:]).scale.any()
+
+
 @pytest.mark.parametrize("rows", [1, 3, 40])
 def test_few_rows_have_few_bins(rows):
     found = tabular.bins(np.arange(rows, dtype=np.float32)[:, None])
