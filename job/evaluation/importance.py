@@ -60,8 +60,7 @@ class Importance:
         rows: Test rows that were drawn in each round.
         rounds: How often each column was shuffled.
         columns: By `loss`, the largest first.
-        unmeasured: Columns of a wide table that a quick round found to matter less, or that it
-            did not reach in time.
+        unmeasured: Columns of a wide table that a quick round found to matter less.
     """
 
     metric: Metric
@@ -138,6 +137,8 @@ def importance(
     columns: Sequence[str] = tuple(places)
     if len(columns) > MEASURED:
         quick = drawn(min(count, LEAST_ROWS), columns)
+        if len(quick) < len(columns):
+            return None
         columns = sorted(quick, key=lambda name: -quick[name][0])[:MEASURED]
     size = PREDICTIONS // (ROUNDS * len(columns))
     size = min(count, max(LEAST_ROWS, min(size, MOST_ROWS)))

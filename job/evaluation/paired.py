@@ -91,7 +91,7 @@ def difference(metric: str, ours: Answers, theirs: Answers, y: Indices, z: float
     """The paired difference of a metric, with a deterministic interval of z standard errors.
 
     Args:
-        metric: See `job.evaluation.scores.Metric`.
+        metric: See `job.config.gate.Metric`.
         ours: The answers of the first model.
         theirs: The answers of the second one.
         y: (rows,); the true classes.
@@ -147,7 +147,7 @@ def change(metric: str, ours: Answers, theirs: Answers, y: Indices) -> float:
     better.
 
     Args:
-        metric: See `job.evaluation.scores.Metric`.
+        metric: See `job.config.gate.Metric`.
         ours: The answers of the first model.
         theirs: The answers of the second one.
         y: (rows,); the true classes.
@@ -286,6 +286,7 @@ def _delong(ours: Answers, theirs: Answers, y: Indices, z: float) -> Difference:
     first, second = (list(_parts("roc_auc", each, y)) for each in (ours, theirs))
     if not first:
         return _normal("roc_auc", 0.5, 0.5, 0.5, z)  # one class only: the rows show nothing
+    # The rarer class is ranked, so the first part has its rows, and the second those of the other.
     variance = sum(
         _variance(a, b, len(y)) / (count - 1) if count > 1 else 0.25
         for a, b, count in zip(first, second, np.sort(counts(y, 2)).tolist(), strict=True)
@@ -300,17 +301,8 @@ def _of_decisions(metric: str, ours: Answers, theirs: Answers, y: Indices, z: fl
     classes, found = np.arange(count), collections.Counter[int]()
     for some in blocks(len(y)):
         cell = (y[some].astype(np.int64) * count + ours.predicted[some]) * count
-        found.update(
-            dict(
-                zip(
-                    *map(
-                        np.ndarray.tolist,
-                        np.unique(cell + theirs.predicted[some], return_counts=True),
-                    ),
-                    strict=True,
-                )
-            )
-        )
+        here, rows = np.unique(cell + theirs.predicted[some], return_counts=True)
+        found.update(dict(zip(here.tolist(), rows.tolist(), strict=True)))
     cells = np.unravel_index(np.array(sorted(found)), (count,) * 3)
     counted = np.array([found[cell] for cell in sorted(found)])
     random = np.random.default_rng(SEED)

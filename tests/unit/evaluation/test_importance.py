@@ -140,6 +140,8 @@ def test_it_stops_when_time_is_over() -> None:
     found = of(model, test, schema(4), stop=lambda: model.calls > 4 * 5 + 1)
     assert found.rounds == 5
     assert measure(model, test, schema(4), stop=lambda: True) is None
+    wide = schema(measured.MEASURED + 1)
+    assert measure(model, rows(300, numbers=len(wide.columns)), wide, stop=lambda: True) is None
 
 
 def test_a_metric_that_the_rows_do_not_define_is_none() -> None:
