@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from job.device.peers import Peers
 
 SCORED_ROWS = 20_000
-"""Training rows on which the fit is measured."""
+"""Training rows, at most, on which `Fit.training_auc` is measured."""
 
 IMPORTANCE_SECONDS = 10.0
-"""When the measurement of the columns ends; it is sized to take a few seconds."""
+"""After which the measurement of the columns' importance ends; it is sized to take a few."""
 
 
 def _ignore(*_: object, **__: object) -> None:
@@ -276,7 +276,6 @@ def train_and_score(
         peers.agree(config.flat())
         shared(state, peers)
         _expect_same_data(dataset, peers)
-    memory = partial(_memory, config, dataset)
     fitted = _fitted(
         config,
         dataset,
@@ -297,7 +296,7 @@ def train_and_score(
     if fitted.time_limited is not None:
         notes += (f"The time limit ended training after {fitted.time_limited} steps.",)
         watch.time_limited(fitted)
-    with clock.phase("evaluate"), memory():
+    with clock.phase("evaluate"), _memory(config, dataset):
         probabilities = training.predict(fitted.network, dataset.test.x)
         metrics = evaluation.evaluate(
             probabilities,
@@ -396,16 +395,16 @@ def _fitted(
     limited_at: int | None = None,
 ) -> training.Fitted:
     """Builds and trains the network of a closed configuration."""
-    epochs, memory = config.training.epochs or 0, partial(_memory, config, dataset)
+    epochs = config.training.epochs or 0
     with peers.training() if peers else contextlib.nullcontext():
-        with clock.phase("build"), memory():
+        with clock.phase("build"), _memory(config, dataset):
             strategy = device.strategy(info, peers)
             several = strategy.num_replicas_in_sync > 1
             first = peers is None or peers.index == 0
             plain = models.build(config, dataset) if several and first else None
             with device.scope(strategy):
                 network = models.build(config, dataset)
-        with shutdown.deferred(), memory(), progress.bar(epochs) as advance:
+        with shutdown.deferred(), _memory(config, dataset), progress.bar(epochs) as advance:
             return training.fit(
                 network,
                 dataset,
@@ -424,6 +423,7 @@ def _fitted(
 
 
 def _memory(config: Config, dataset: Dataset) -> contextlib.AbstractContextManager[None]:
+    """Maps memory errors to DeviceOutOfMemory, which names the options to lower."""
     return device.foreign_errors(
         batch_size=config.training.batch_size or 0,
         data_bytes=dataset.nbytes,

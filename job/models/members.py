@@ -32,39 +32,22 @@ EPSILON = 1e-7
 
 
 def side_by_side(
-    network: Any,
-    optimizer: Any,
-    config: Config,
-    dataset: Dataset,
-    *,
-    average: float,
-    parts: Sequence[Any] = (),
-    families: Sequence[str] = (),
-    overtrained: bool = False,
-    repeated: float = 0.0,
+    network: Any, optimizer: Any, config: Config, dataset: Dataset, **arguments: Any
 ) -> Any:
-    """Compiled `Members` of a network; see there.
+    """Compiled `Members`.
 
     Args:
         network: As of `Members`.
         optimizer: Without loss scaling.
         config: Nothing in it is open; see `plan.decide`.
         dataset: What is trained on.
-        average: As of `Members`.
-        parts: As of `Members`.
-        families: As of `Members`.
-        overtrained: As of `Members`.
-        repeated: As of `Members`.
+        arguments: Of `Members`; folds and class weights follow from the options and the rows.
     """
     model = members_class()(
         network,
-        parts=parts,
-        families=families,
         folds=folds(config, dataset),
         class_weights=class_weights(dataset) if config.training.class_weights else None,
-        average=average,
-        overtrained=overtrained,
-        repeated=repeated,
+        **arguments,
     )
     model.compile(optimizer=loss_scaled(optimizer, config), loss=None, jit_compile=False)
     return model
@@ -124,7 +107,7 @@ def members_class() -> Any:
     class Totals(keras.metrics.Metric):  # type: ignore[misc]
         """Sums of loss, hits and rows of each member, and last of their average.
 
-        And each member's losses at each of TEMPERATURES.
+        Beside them, sums of each member's loss at each of TEMPERATURES.
         """
 
         def __init__(self, members: int):
@@ -159,16 +142,18 @@ def members_class() -> Any:
                 along the axis of members; the network itself by default. A part of one member
                 divides nothing, so that its weights may have any shape.
             families: Names of the families, each of which has as many members, one after the other;
-                empty for one. What a family counts is fitted to rows held out of all members.
+                empty for one. Their shares in the average are fitted to rows held out of all
+                members.
             folds: Rows of fold f are held out by the members m with m % folds == f; 0 for none.
             class_weights: (classes,) by which a row's loss is multiplied in training, or None.
             average: Momentum of the moving average of the weights, and of the statistics of batch
                 normalisation, which is what is validated and published; 0 for none.
             overtrained: Whether members go on beyond their lowest loss; see `job.training.best`.
-            repeated: The share of rows to come that are expected to equal rows of training; see
-                there, too.
+            repeated: The share of future rows that are expected to equal training rows; see
+                `job.training.best`, too.
 
-        A batch is (x, (y, fold)), fold: (rows,) int32, a number or what stands in its place.
+        A batch is (x, (y, fold)). fold: (rows,) int32, the fold of each row, from 0, or HELD_OUT,
+        TRAINED or REPORTED.
         """
 
         def __init__(
@@ -262,19 +247,19 @@ def members_class() -> Any:
             self._add(losses, _hits(tf.reduce_mean(logits, axis=2), y[:, None]), trains)
 
         def test_step(self, batch: Any) -> None:
-            """Scores each row by the members that hold it out, and by the mean of what they say."""
+            """Scores each row by the members that hold it out, and by their average."""
             x, (y, fold) = batch
             held = self._holds(fold) * self.active
             count = tf.reduce_sum(held, axis=1)
             said = tf.reduce_mean(tf.nn.softmax(self._evaluated(x)), axis=2)
             mean = tf.einsum("rmc,rm->rc", said, held) / tf.maximum(count, 1.0)[:, None]
-            scaled = [_surprise(_at(each, said), y[:, None]) for each in TEMPERATURES]
+            scaled = [_log_loss(_at(each, said), y[:, None]) for each in TEMPERATURES]
             self._add(
-                _surprise(said, y[:, None]),
+                _log_loss(said, y[:, None]),
                 _hits(said, y[:, None]),
                 held,
                 scaled=tf.stack([tf.reduce_sum(each * held, axis=0) for each in scaled]),
-                loss=_surprise(mean, y),
+                loss=_log_loss(mean, y),
                 hits=_hits(mean, y),
                 rows=tf.cast(count > 0, tf.float32),
             )
@@ -445,15 +430,15 @@ def expect_room(members: int, *layers: tuple[int, ...]) -> None:
 
 
 def _cross_entropy(logits: Any, y: Any) -> Any:
-    """(rows, members, heads), nats."""
+    """(rows, members, heads), nats, of logits (rows, members, heads, classes)."""
     import tensorflow as tf
 
     true = tf.one_hot(y, logits.shape[-1])[:, None, None, :]
     return -tf.reduce_sum(tf.nn.log_softmax(logits) * true, axis=-1)
 
 
-def _surprise(said: Any, y: Any) -> Any:
-    """Minus the logarithm of the true class's probability, in the shape of the other axes."""
+def _log_loss(said: Any, y: Any) -> Any:
+    """(rows[, members]), nats, of probabilities (rows[, members], classes)."""
     import tensorflow as tf
 
     true = tf.reduce_sum(said * tf.one_hot(y, said.shape[-1]), axis=-1)
@@ -461,7 +446,7 @@ def _surprise(said: Any, y: Any) -> Any:
 
 
 def _at(temperature: float, said: Any) -> Any:
-    """Probabilities at a temperature."""
+    """Probabilities, in the same shape, after a temperature; see `job.training.calibration`."""
     import tensorflow as tf
 
     return tf.nn.softmax(tf.math.log(tf.maximum(said, EPSILON)) / temperature)

@@ -32,20 +32,25 @@ REFERENCE: Mapping[str, Any] = {
 OPEN = ("model", *REFERENCE, "patience")
 """Options that may be left open."""
 
-ALONE = 0.2
-"""Share of a table's training rows that a network of one member holds out."""
-
 DEVICE_SHARE = 0.6
 """Of a GPU's memory that the rows may take; the rest is for the network and its gradients."""
 
 MANY = 20_000
 """Rows from which an epoch has so many steps that fewer epochs without progress are enough."""
 
-MEMBERS = 5
-"""Of the network for tables."""
+MEMBERS, LAYERS, WIDTH = 5, 3, 192
+"""Of the network for tables: members, hidden layers, and units of each."""
 
-HELD_OUT = 0.1
-"""Share of the training images that no convolutional network trains on."""
+SINGLE_HOLDS_OUT, CNN_HOLDS_OUT = 0.2, 0.1
+"""Shares of the training rows that no network trains on: by a single member of the network for
+tables, and by convolutional networks."""
+
+CPU_WORK, CPU_WORK_IN_ALL = 8e11, 3e13
+"""Multiplications and additions of an epoch, and of a training, that a processor is given: about
+10 seconds and 7 minutes on two cores."""
+
+FEWEST_OF_MANY = 40
+"""Epochs that a processor is given on any number of rows."""
 
 SMALLEST, STEM_SIDE = 4, 40
 """Pixels of the shorter side of an image, at least; above the second it is halved first."""
@@ -57,18 +62,7 @@ SEEN, FEWEST, MOST = 650_000, 12, 100
 """Images that a convolutional network sees in all, and its epochs, at least and at most."""
 
 SEVERAL_SEE, GPU_SEES, GPU_WIDENS = 2, 4, 2
-"""Times as many images for several members on a processor, and for any network on a GPU, which also
-has so many times the channels."""
-
-LAYERS, WIDTH = 3, 192
-"""Layers of the network for tables, and units of each."""
-
-CPU_WORK, CPU_WORK_IN_ALL = 8e11, 3e13
-"""Multiplications and additions of an epoch, and of a training, that a processor is given: about
-10 seconds and 7 minutes on two cores."""
-
-FEWEST_OF_MANY = 40
-"""Epochs that a processor is given on any number of rows."""
+"""Factors: of SEEN for several members on a processor; of SEEN on a GPU; of the channels there."""
 
 KEPT = ("name", "store", "augment", "class_weights", "device")
 """Options beside the data's that a command for another network keeps."""
@@ -112,8 +106,9 @@ def holdout(config: Config) -> splits.Share:
     """The share of training rows to hold out, or a function of what data has come.
 
     Returns:
-        A share, or (is it a table) → share. The latter is asked where the network has a say:
-        several members hold out folds of their own in place of common rows.
+        A share for `--model mlp`, else (is it a table) → share. Of several members it is 0 where
+        they hold out folds of their own. Of a table, a function also keeps equal rows on one side,
+        which a share does not; see `job.data.table.load`.
     """
     given, several = config.data.validation_split, (config.model.members or 1) > 1
     plain = 0.0 if several else float(REFERENCE["validation_split"])
@@ -125,8 +120,8 @@ def holdout(config: Config) -> splits.Share:
             return given
         kind = network(config, table=table)
         if kind != "tabular":
-            return plain if kind == "mlp" else HELD_OUT
-        return ALONE if config.model.members == 1 else 0.0
+            return plain if kind == "mlp" else CNN_HOLDS_OUT
+        return SINGLE_HOLDS_OUT if config.model.members == 1 else 0.0
 
     return share
 
@@ -153,41 +148,18 @@ def decide(
     """
     kind = network(config, table=dataset.table is not None)
     _expect_suited(kind, config, dataset)
-    rows, flat = len(dataset.train), config.flat()
-    share = holdout(config)
+    flat, share = config.flat(), holdout(config)
     held = share(dataset.table is not None) if callable(share) else share
     values: dict[str, Any] = {**REFERENCE, "validation_split": held, "text": text}
     reasons: tuple[str, ...] = ()
-    if kind == "mlp" and (config.model.members or 1) > 1:
-        values |= {"dropout": 0.2, "epochs": 40, "patience": 4}
     if kind == "tabular":
-        watched = held or config.model.members != 1
-        values |= {
-            "members": MEMBERS,
-            "hidden": (WIDTH,) * LAYERS,
-            "dropout": 0.1,
-            "epochs": 256 if watched else 64,
-            "batch_size": _batch(len(dataset.fit_rows)),
-            "learning_rate": 0.002,
-            "patience": (12 if rows < MANY else 6) if watched else None,
-        }
-        if not gpu and flat["hidden"] is None and flat["members"] is None:
-            epochs = values["epochs"] if flat["epochs"] is None else None
-            smaller, reasons = for_processor(len(dataset.fit_rows), _width(dataset), epochs)
-            values |= smaller
-    if "cnn" in kind:
-        many = rows >= MANY
-        seen = SEEN * (GPU_SEES if gpu else SEVERAL_SEE if (config.model.members or 1) > 1 else 1)
-        channels = _channels(*dataset.shape[:2])
-        values |= {
-            "hidden": tuple(GPU_WIDENS * each for each in channels) if gpu else channels,
-            "epochs": max(FEWEST, min(MOST, seen // rows)),
-            "batch_size": 128 if many else max(16, min(64, rows // 16)),
-            "learning_rate": 0.008 if many else 0.004,
-            "augment": AUGMENT,
-        }
-        if gpu and None in (flat["hidden"], flat["epochs"]):
-            reasons = ("A GPU is given more channels and more epochs than a processor.",)
+        own, reasons = _for_table(config, dataset, held=held, gpu=gpu)
+        values |= own
+    elif "cnn" in kind:
+        own, reasons = _for_images(config, dataset, gpu=gpu)
+        values |= own
+    elif (config.model.members or 1) > 1:
+        values |= {"dropout": 0.2, "epochs": 40, "patience": 4}
     chosen = {name: value for name, value in values.items() if flat[name] is None}
     settled = config.replaced(**chosen)
     if 0 < folds(settled, dataset) < FOLDS:
@@ -202,6 +174,46 @@ def decide(
     return Plan(
         config=settled.replaced(feed=chosen["feed"]), chosen=chosen, reasons=(*reasons, *why)
     )
+
+
+def _for_table(
+    config: Config, dataset: Dataset, *, held: float, gpu: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What the network for tables takes for options that are left open, and why."""
+    rows, validated = len(dataset.fit_rows), held or config.model.members != 1
+    epochs, patience = 256 if validated else 64, 12 if len(dataset.train) < MANY else 6
+    values = {
+        "members": MEMBERS,
+        "hidden": (WIDTH,) * LAYERS,
+        "dropout": 0.1,
+        "epochs": epochs,
+        "batch_size": _batch(rows),
+        "learning_rate": 0.002,
+        "patience": patience if validated else None,
+    }
+    if gpu or config.model.hidden is not None or config.model.members is not None:
+        return values, ()
+    open_epochs = epochs if config.training.epochs is None else None
+    smaller, reasons = for_processor(rows, _width(dataset), open_epochs)
+    return {**values, **smaller}, reasons
+
+
+def _for_images(
+    config: Config, dataset: Dataset, *, gpu: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What convolutional networks take for options that are left open, and why."""
+    rows, channels = len(dataset.train), _channels(*dataset.shape[:2])
+    seen = SEEN * (GPU_SEES if gpu else SEVERAL_SEE if (config.model.members or 1) > 1 else 1)
+    values = {
+        "hidden": tuple(GPU_WIDENS * each for each in channels) if gpu else channels,
+        "epochs": max(FEWEST, min(MOST, seen // rows)),
+        "batch_size": 128 if rows >= MANY else max(16, min(64, rows // 16)),
+        "learning_rate": 0.008 if rows >= MANY else 0.004,
+        "augment": AUGMENT,
+    }
+    if gpu and None in (config.model.hidden, config.training.epochs):
+        return values, ("A GPU is given more channels and more epochs than a processor.",)
+    return values, ()
 
 
 def for_processor(
@@ -310,7 +322,7 @@ def _channels(height: int, width: int) -> tuple[int, ...]:
 
 
 def _width(dataset: Dataset) -> int:
-    """About the features of the tabular network, which its first layer multiplies."""
+    """About the number of features of the network for tables, which its first layer multiplies."""
     assert dataset.table is not None  # noqa: S101 - only asked about tables
     schema = dataset.table.schema
     bins = int(np.count_nonzero(bins_of(dataset).scale)) if schema.numbers else 0
@@ -318,6 +330,7 @@ def _width(dataset: Dataset) -> int:
 
 
 def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:
+    """Raises UsageError for a network of other data, or `--augment` without images."""
     table, shape, images = dataset.table is not None, dataset.shape, are_images(dataset)
     received = "a table" if table else f"rows of shape {shape}"
     if kind == "tabular" and not table:

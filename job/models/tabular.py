@@ -1,4 +1,4 @@
-"""tabular: the network for tables, an ensemble that shares weights or is independent.
+"""tabular: the network for tables, independent members of several networks that share weights.
 
 Sources: Gorishniy, Kotelnikov, Babenko, "TabM", ICLR 2025 (members that share weights by
 Wen, Tran, Ba, "BatchEnsemble", ICLR 2020); Gorishniy, Rubachev, Babenko, "On Embeddings for
@@ -20,34 +20,35 @@ from job.models import inputs
 from job.models.members import expect_room, side_by_side
 
 COARSE, FINE = (48, 10), (192, 60)
-"""Bins of a number, at most, and rows for each of them, at least: the one that gives more."""
+"""Bins of a number, at most, and rows of a bin, at least; the pair that gives more bins counts."""
 
 BINS, ALWAYS = 512, 24
-"""Bins of all numbers together, at most; but each may have the second number."""
+"""Bins of all numbers together, at most; but each number may have ALWAYS."""
 
 SAMPLE = 1 << 19
 """Rows that quantiles are taken from, at most."""
 
 ONE_HOT = 64
-"""Slots of a column up to which it is one-hot; above it is embedded where members share weights."""
+"""Codes of a column of categories up to which it is one-hot; one of more is embedded."""
 
 SPREAD = 0.3
 """Standard deviation of a category's first vector."""
 
 HEADS = 4
-"""Networks of a member, which share weights."""
+"""Networks of a member, which share weights; the heads of `Members`."""
 
 WEIGHT_DECAY, MOMENTUM = 3e-4, 0.98
-"""AdamW's, and that of the moving average of the weights."""
+"""AdamW's weight decay; momentum of the moving average of the weights."""
 
 FEW = 800
 """Training rows below which members stop at their lowest loss: there, to go on raised the loss."""
 
 AXES = {2: "bd", 3: "bmd", 4: "bmkd"}
-"""Of what a layer takes: rows, members, a member's networks, features."""
+"""Number of axes of what a layer takes → its axes in `EinsumDense`: b rows, m members, k heads,
+d features."""
 
 LIMIT = 0.999
-"""Beyond this quantile of the training rows, on both sides of the median, a number is cut off."""
+"""Central share of the training rows; a number outside it has the normal value of its edge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Bins:
         low: (columns, bins) lower edges.
         scale: (columns, bins) 1 / width; 0 for a bin that is not there.
         mass: (columns, bins) share of the training rows in each.
-        below: (columns,) share of the training rows below the first edge and half of those on it.
+        below: (columns,) share of the training rows below the first edge, plus half of those on it.
     """
 
     low: NDArray[np.float32]
@@ -134,7 +135,7 @@ def build(config: Config, dataset: Dataset) -> Any:
     assert dataset.table is not None  # noqa: S101 - as `plan.decide` has seen to
     schema, precision = dataset.table.schema, config.training.precision
     members, rows = int(config.model.members or 1), inputs.tensors(schema)
-    layers = _Layers(config, members, HEADS)
+    layers = _Layers(config, members)
     hidden = encoded(schema, rows, dataset, members)
     widths = (hidden.shape[-1], *(config.model.hidden or ()))
     expect_room(members, *itertools.pairwise(widths), (HEADS, widths[-1], len(dataset.classes)))
@@ -158,7 +159,7 @@ def build(config: Config, dataset: Dataset) -> Any:
 
 
 def repeated(dataset: Dataset) -> float:
-    """The share of training rows that others equal, in their class, too; keys are of equal rows."""
+    """The share of training rows that equal another one, class included; those have one key."""
     rows = _some(dataset.fit_rows)
     y = dataset.train.y[rows]
     _, first, group, count = np.unique(
@@ -210,7 +211,7 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
 
 
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most SAMPLE of the rows, evenly apart."""
+    """At most SAMPLE of the row numbers, evenly apart."""
     if len(rows) <= SAMPLE:
         return rows
     return rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)]
@@ -222,8 +223,8 @@ class _Layers:
     `((x * r) W) * s + b`, with W of each member, and r, s and b of each of its networks.
     """
 
-    def __init__(self, config: Config, members: int, heads: int):
-        self._members, self._heads = members, heads
+    def __init__(self, config: Config, members: int):
+        self._each = members, HEADS
         self._precision, self._first = config.training.precision, True
         self._random = np.random.default_rng((config.training.seed, 1))
 
@@ -231,11 +232,11 @@ class _Layers:
         """(rows[, members], width), then (rows, members, heads, width) → the same with units."""
         import keras
 
-        width, each = x.shape[-1], (self._members, self._heads)
+        width = x.shape[-1]
         near = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
         scale = keras.layers.EinsumDense(
             f"{AXES[len(x.shape)]},mkd->bmkd",
-            (*each, width),
+            (*self._each, width),
             kernel_initializer="ones",
             dtype=self._precision,
         )
@@ -244,11 +245,11 @@ class _Layers:
             scale.kernel.assign(self._random.choice([-1.0, 1.0], scale.kernel.shape))
         self._first = False
         x = keras.layers.EinsumDense(
-            "bmkd,mde->bmke", (*each, units), kernel_initializer=near, dtype=self._precision
+            "bmkd,mde->bmke", (*self._each, units), kernel_initializer=near, dtype=self._precision
         )(x)
         return keras.layers.EinsumDense(
             "bmke,mke->bmke",
-            (*each, units),
+            (*self._each, units),
             bias_axes="mke",
             kernel_initializer="ones",
             bias_initializer=near,
@@ -262,7 +263,7 @@ class _Layers:
         near = keras.initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
         return keras.layers.EinsumDense(
             f"{AXES[len(x.shape)]},mkdo->bmko",
-            (self._members, self._heads, classes),
+            (*self._each, classes),
             bias_axes="mko",
             kernel_initializer=near,
             bias_initializer=near,

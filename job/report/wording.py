@@ -370,7 +370,7 @@ def network(model: ModelOptions, families: Mapping[str, float] | None = None) ->
 
     Args:
         model: The options.
-        families: What each of several families counts in the mean.
+        families: Family → its share in the mean; empty for one.
     """
     kinds = ["convolutional network" if k == "cnn" else _MLP for k in model.model.split()]
     members = model.members or 1

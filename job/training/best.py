@@ -35,9 +35,6 @@ class Best:
         model: `job.models.members.Members`.
         patience: Epochs without a lower loss after which a member is done, at the earliest; None
             for no end.
-
-    Attributes:
-        done: True when every member that is still there is done.
     """
 
     def __init__(self, model: Any, patience: int | None):
@@ -55,25 +52,30 @@ class Best:
 
     @property
     def done(self) -> bool:
-        """Whether nobody is left who might become better."""
+        """Whether every member that was not dropped is done."""
         there = np.asarray(self._model.active) > 0
         return not (there & self._going()).any()
 
     def _going(self) -> NDArray[np.bool_]:
+        """(members,) whether a member may still become better."""
         if self._patience is None:
             return np.ones_like(self._wait, np.bool_)
         more = (STRETCH - 1) * self._lowest if self._model.overtrained else 0
         return self._wait < np.maximum(self._patience, more)
 
     def epoch_ended(self, logs: Mapping[str, Any]) -> None:
-        """Keeps the weights of those that are better than ever; who is done stays done."""
+        """Keeps the weights of the members that are better than before; a done one stays done.
+
+        Args:
+            logs: Keras's, with (members,) `val_member_loss` and `member_loss`, nats.
+        """
         held_out, trained = (
             np.asarray(logs[name], np.float32) for name in ("val_member_loss", "member_loss")
         )
         loss = held_out + np.float32(self._model.repeated) * (trained - held_out)
         going = self._going()
         better = going & (loss < self._loss - LEAST)
-        epoch = self._lowest + self._wait + 1
+        epoch = self._lowest + self._wait + 1  # of a member that goes on: it waits since the lowest
         self._lowest = np.where(better, epoch, self._lowest).astype(np.int32)
         self._wait = np.where(better, 0, self._wait + going).astype(np.int32)
         self._loss = np.where(better, loss, self._loss)

@@ -1,4 +1,4 @@
-"""calibration: what families of networks count, one temperature, and the validation of both.
+"""calibration: shares of families of networks, one temperature, and the validation of both.
 
 Sources: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, for
 the temperature; Dempster, Laird, Rubin, "Maximum Likelihood from Incomplete Data via the EM
@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.data.place import average
+from job.models.members import EPSILON
 
-EPSILON = 1e-7
 ENOUGH = 100
-"""Rows below which no temperature is fitted."""
+"""Rows below which neither shares nor a temperature are fitted."""
 
 MOST = 1 << 18
-"""Rows that it is fitted on, at most."""
-
-HALVES = 2
+"""Rows that a temperature is fitted on, at most."""
 
 ROUNDS = 200
 """Of the EM algorithm; each brings the shares nearer to the only maximum."""
@@ -37,7 +35,7 @@ class Validation:
         rows: (n,) int64, rows of `dataset.train`.
         probabilities: (n, classes), float32, after the temperature.
         temperature: The published model's; 1 for none.
-        families: Family → what it counts in the mean; empty for one family.
+        families: Family → its share in the mean; empty for one family.
     """
 
     kind: Literal["held-out", "out-of-fold"]
@@ -57,7 +55,7 @@ class ValidationScores:
         loss: Mean cross-entropy of the published weights, nats.
         accuracy: Share of the rows whose most probable class is the true one.
         temperature: The published model's; 1 for none.
-        families: Family → what it counts in the mean; empty for one family.
+        families: Family → its share in the mean; empty for one family.
     """
 
     kind: Literal["held-out", "out-of-fold"]
@@ -90,7 +88,7 @@ def family_shares(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> N
     """(families,) the shares of the mean under which the true classes are most probable.
 
     Args:
-        probabilities: (rows, families, classes); below ENOUGH rows all families count the same.
+        probabilities: (rows, families, classes); below ENOUGH rows the shares are equal.
         y: (rows,) class indices.
     """
     rows, families, _ = probabilities.shape
@@ -115,12 +113,12 @@ def temperature(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> flo
         return 1.0
     stride = -(-len(y) // MOST)
     probabilities, y = probabilities[::stride], y[::stride]
-    half = np.arange(len(y)) % HALVES
-    fitted = [_fit(probabilities[half != part], y[half != part]) for part in range(HALVES)]
+    half = np.arange(len(y)) % 2
+    fitted = [_fit(probabilities[half != part], y[half != part]) for part in (0, 1)]
     crossed = sum(
         loss(scaled(probabilities[half == part], fitted[part]), y[half == part])
         * (half == part).mean()
-        for part in range(HALVES)
+        for part in (0, 1)
     )
     return _fit(probabilities, y) if crossed < loss(probabilities, y) else 1.0
 
@@ -147,7 +145,7 @@ def losses(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> NDArray[
 
 
 def _fit(probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> float:
-    """The minimum over the temperature's logarithm by golden sections; the loss has one valley."""
+    """The best temperature, by a golden-section search of its logarithm; there is one minimum."""
     low, high, ratio = np.log(0.1), np.log(4.0), (5**0.5 - 1) / 2
     while high - low > 1e-3:
         left, right = high - ratio * (high - low), low + ratio * (high - low)

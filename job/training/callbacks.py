@@ -52,7 +52,7 @@ class BestMembers(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Deadline(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends training when the time for another epoch is not there.
+    """Ends training when there is no time for another epoch.
 
     Args:
         stopper: `keras.callbacks.EarlyStopping`, `Best`, or None: its best weights count.

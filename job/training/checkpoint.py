@@ -170,7 +170,7 @@ class Checkpoints:
         """Writes the next checkpoint; a failure is reported and costs no more than itself.
 
         Returns:
-            Its place: key, epoch, step, which any end of this process tells; None when it failed.
+            Its place: key, epoch, step, as termination messages name it; None when it failed.
         """
         began = time.monotonic()
         sequence = self._sequence + 1

@@ -38,18 +38,18 @@ from job.training.state import EpochResult, State, put_back, put_back_weights
 VALIDATION_BATCH = 2048
 """Rows of a validation step, at most; more is no faster and needs more memory."""
 
+PREDICT_BATCH = 4096
+"""Rows of a prediction step, at most."""
+
+WIDEST = 1 << 26
+"""Numbers that the widest layer gives in a step of validation or prediction, at most."""
+
 AVERAGED = 0.5
 """Exponent of a temperature above 1 that was fitted out of fold, where a row is scored by fewer
 members than are published: their average is less sure of itself, and needs less of it."""
 
-PREDICT_BATCH = 4096
-"""Rows of a prediction step, at most."""
-
 MEASURED_SECONDS = 2.0
 """For which one device trains alone, before several do, so that they can be compared."""
-
-WIDEST = 1 << 26
-"""Numbers that a layer gives in such a step, at most."""
 
 
 class _EnoughMeasuredError(Exception):
@@ -307,7 +307,7 @@ def finish(
     y = place.taken(dataset.train.y, held, "validation rows")
     families: dict[str, float] = {}
     if many.families and not many.folds:
-        families, shares = _counted(many, said, y)
+        families, shares = _family_shares(many, said, y)
     mean = place.array((len(held), said.shape[2]), np.float32, "validation rows")
     for some in blocks(len(held)):
         weights = many.held(fold[held[some]]) * shares
@@ -327,10 +327,10 @@ def finish(
     )
 
 
-def _counted(
+def _family_shares(
     many: Any, said: NDArray[np.float32], y: NDArray[np.int32]
 ) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """What each family counts in the mean, fitted to held-out rows, and (members,) each member.
+    """Family → its share in the mean, fitted to held-out rows, and (members,) each member's.
 
     Args:
         many: `Members` of several families.
@@ -340,9 +340,9 @@ def _counted(
     within = np.asarray(many.active, np.float64).reshape(len(many.families), -1)
     within /= np.maximum(within.sum(axis=1, keepdims=True), 1)
     means = np.einsum("rfmc,fm->rfc", said.reshape(len(said), *within.shape, -1), within)
-    counted = calibration.family_shares(means, y)
-    shares = (counted[:, None] * within).ravel()
-    return dict(zip(many.families, counted.tolist(), strict=True)), shares / shares.sum()
+    found = calibration.family_shares(means, y)
+    shares = (found[:, None] * within).ravel()
+    return dict(zip(many.families, found.tolist(), strict=True)), shares / shares.sum()
 
 
 def _folds(many: Any, dataset: Dataset, config: Config) -> NDArray[np.int32]:

@@ -45,7 +45,7 @@ class Position:
     Attributes:
         epoch: Epochs that have ended.
         step: Steps done of the epoch under way; all of them while it is validated.
-        finished: True when no epoch is left, or early stopping has spoken.
+        finished: True when no epoch is left, or training was stopped early.
         history: One result for each epoch that has ended.
         patience: None without early stopping.
         seconds: Spent in training by all tries so far.
