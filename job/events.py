@@ -299,8 +299,8 @@ def time_limited(fitted: "Fitted") -> None:
     """The time limit ended training."""
     event(
         "training.limited",
-        f"--time-limit ended training after {len(fitted.history)} epochs, "
-        f"{fitted.time_limited} steps; the best weights are published.",
+        f"--time-limit ended training after {_counted(len(fitted.history), 'epoch')}, "
+        f"{_counted(fitted.time_limited or 0, 'step')}; the best weights are published.",
         level=WARNING,
         epochs=len(fitted.history),
         step=fitted.time_limited,

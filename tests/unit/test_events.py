@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from job import events
+from job import events, training
 from job.process import log
 from job.training.state import EpochResult
 
@@ -28,3 +28,19 @@ def test_the_second_epoch_corrects_an_estimate_that_was_much_too_high(seconds, s
     lines = out.getvalue().splitlines()
     estimates = [line for line in lines if not line.startswith("Epoch")]
     assert estimates == [f"Training will take at most {each}." for each in said]
+
+
+def test_one_epoch_is_no_epochs(monkeypatch):
+    monkeypatch.setattr(log.logger, "handlers", [])
+    out = io.StringIO()
+    log.setup("text", out)
+    epoch = EpochResult(
+        epoch=1, seconds=1.0, loss=1.0, accuracy=0.5, val_loss=None, val_accuracy=None
+    )
+    fitted = training.Fitted(
+        history=(epoch,), best_epoch=1, kept_epoch=1, network=None, validation=None,
+        time_limited=1, trace_seconds=0.0, compile_seconds=0.0, run_seconds=1.0,
+        rows_per_second=1.0,
+    )  # fmt: skip
+    events.time_limited(fitted)
+    assert "ended training after 1 epoch, 1 step; the best" in out.getvalue()
