@@ -160,7 +160,6 @@ def test_columns_may_have_the_names_of_layers(tmp_path):
         check.result(training.predict(net, dataset.test.x), export.tolerance(net))
 
 
-@pytest.mark.slow
 def test_vectors_and_heads_that_memory_does_not_hold_are_an_error_before_training(dataset):
     import keras
 
@@ -172,9 +171,8 @@ def test_vectors_and_heads_that_memory_does_not_hold_are_an_error_before_trainin
         tabular.build(settled, dataclasses.replace(dataset, classes=range(10**9)))
 
 
+@pytest.mark.slow
 def test_class_weights_weigh_the_rare_class_up(dataset):
-    import dataclasses
-
     rare = dataclasses.replace(
         dataset,
         fit_rows=np.array(
