@@ -1,8 +1,9 @@
 """inputs: a table's raw columns → the arrays on the device → features, as Keras layers.
 
-The only encoder: a network is trained on `job.data.dataset.Compact` arrays through `tensors` and
-`standard`, and `published` puts lookups in front of the same network. All layers are Keras's own
-and reload in safe mode.
+The only encoder: a network is trained on `job.data.dataset.Compact` arrays, which `tensors` takes
+and the functions below make features of; `standard` joins those of `mlp`, `tabular.encoded` those
+of `tabular`. `published` puts lookups in front of the same network. All layers are Keras's own and
+reload in safe mode.
 """
 
 from collections.abc import Mapping
@@ -141,7 +142,7 @@ def vectors(codes: Any, members: int, count: int, size: int, spread: float | Non
         members: How many there are.
         count: Of the codes.
         size: Of a vector.
-        spread: Standard deviation of the first ones; None for Keras's.
+        spread: Standard deviation of the initial vectors; None for Keras's own.
 
     Raises:
         DeviceOutOfMemory: As `expect_room`.
@@ -158,7 +159,7 @@ def vectors(codes: Any, members: int, count: int, size: int, spread: float | Non
 
 
 def slots(column: Column) -> int:
-    """Codes of a column: the unknown, and its vocabulary."""
+    """The number of codes of a column: one for unknown values, and its vocabulary."""
     return 1 + len(column.vocabulary)
 
 

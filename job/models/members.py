@@ -208,7 +208,7 @@ def members_class() -> Any:
             "Rethinking Early Stopping: Refine, Then Calibrate", 2025.
             """
             means = self.totals.result()
-            whole = self.totals.sums[2, -1] > 0  # in validation, the average's own
+            whole = self.totals.sums[2, -1] > 0  # only validation scores the average
             active = self.active / tf.maximum(tf.reduce_sum(self.active), 1.0)
             known = tf.where(self.active > 0, means[:, :-1], 0.0)
             loss, accuracy = tf.unstack(

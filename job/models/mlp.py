@@ -49,7 +49,7 @@ def build(config: Config, dataset: Dataset) -> Any:
         )
         if config.model.dropout:
             hidden.append(keras.layers.Dropout(config.model.dropout, dtype=precision))
-    # float32 whatever the precision: half a precision's probabilities do not sum to 1.
+    # float32 whatever the precision: probabilities in half precision do not sum to 1.
     head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")
     if dataset.table:
         rows = inputs.tensors(dataset.table.schema)

@@ -15,7 +15,7 @@ from job.errors import AccessDenied, DataError, DataNotFound, JobError, StoreErr
 from job.process import shutdown
 from job.process.shutdown import GRACE
 from job.storage import Conflict, Store
-from job.training.packed import REFUSED, Header, pack, unpack
+from job.training.packed import UNUSABLE_HINT, Header, pack, unpack
 from job.training.state import Position, State
 
 SLOTS = ("checkpoint-a", "checkpoint-b")
@@ -252,7 +252,7 @@ class Checkpoints:
             return None
         if header.run_id != self._run_id:
             other = f"{key}: expected run {self._run_id}. Received: run {header.run_id}."
-            self._report(Unusable(error=DataError(other, hint=REFUSED)))
+            self._report(Unusable(error=DataError(other, hint=UNUSABLE_HINT)))
             return None
         return header, state
 

@@ -226,7 +226,9 @@ def fit(
     late = not finished and begun > 0 and over(results[-1].seconds)
     deadline.limited = late or (finished and resume is not None and resume.position.limited)
     began_here = time.perf_counter()
-    _expect_room(model, min(int(config.training.batch_size or 0), len(dataset.fit_rows)))
+    _expect_room_for_activations(
+        model, min(int(config.training.batch_size or 0), len(dataset.fit_rows))
+    )
     with device.scope(model.distribute_strategy):
         _create_variables(model, dataset)
     if resume:
@@ -406,7 +408,7 @@ def room(model: Any) -> int:
     return max(1, WIDEST // int(widest))
 
 
-def _expect_room(model: Any, rows: int) -> None:
+def _expect_room_for_activations(model: Any, rows: int) -> None:
     """Raises MemoryError where memory does not hold what a step keeps for its gradients.
 
     A GPU reports that itself; without one, the system would kill the process. Counted is what

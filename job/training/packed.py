@@ -15,7 +15,7 @@ from job.training.state import Position, State
 HEADER, SHA256 = "header", "sha256"
 """The arrays of bytes that are no part of the state."""
 
-REFUSED = "The run goes on from its other checkpoint, or from the start."
+UNUSABLE_HINT = "The run goes on from its other checkpoint, or from the start."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,14 @@ def unpack(data: bytes, *, uri: str) -> tuple[Header, State]:
         header = arrays.pop(HEADER).tobytes()
     except (SafetensorError, KeyError) as exc:  # tensors of something else, of another type
         raise DataError(
-            f"{uri}: expected a checkpoint. Received: {type(exc).__name__}: {exc}.", hint=REFUSED
+            f"{uri}: expected a checkpoint. Received: {type(exc).__name__}: {exc}.",
+            hint=UNUSABLE_HINT,
         ) from exc
     if received != expected:
         raise DataError(
             f"{uri}: expected a checkpoint with SHA-256 {expected.hex()}. "
             f"Received: {received.hex()}.",
-            hint=REFUSED,
+            hint=UNUSABLE_HINT,
         )
     found = decode(header, Header, uri=uri)
     return found, State(position=found.position, arrays=arrays)

@@ -80,7 +80,7 @@ def test_there_is_no_pickle_in_it():
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_a_torn_or_damaged_checkpoint_is_refused(data):
+def test_a_torn_or_damaged_checkpoint_is_rejected(data):
     whole = pack(header(state()), state())
     if data.draw(st.booleans()):
         torn = whole[: data.draw(st.integers(0, len(whole) - 1))]
@@ -92,7 +92,7 @@ def test_a_torn_or_damaged_checkpoint_is_refused(data):
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F32"])
-def test_tensors_of_something_else_are_refused(dtype):
+def test_tensors_of_something_else_are_rejected(dtype):
     size = {"BF16": 2, "F8_E4M3": 1, "F32": 4}[dtype]
     told = {"x": {"dtype": dtype, "shape": [3], "data_offsets": [0, 3 * size]}}
     text = json.dumps(told).encode()
@@ -123,7 +123,7 @@ def test_the_newest_of_the_two_slots_counts(store_uri):
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn", "cut"])
-def test_a_bad_slot_costs_one_checkpoint(store_uri, damage, capsys):
+def test_a_bad_slot_costs_one_checkpoint(store_uri, damage):
     writer = checkpoints(store_uri)
     writer.save(state(1))
     key = writer.save(state(2))["key"]
@@ -139,7 +139,7 @@ def test_another_runs_checkpoint_is_left_out(store_uri):
     assert checkpoints(store_uri, run_id="run-1").latest() is None
 
 
-def test_other_options_or_data_under_the_same_run_id_are_refused(store_uri):
+def test_other_options_or_data_under_the_same_run_id_are_rejected(store_uri):
     checkpoints(store_uri).save(state())
     with pytest.raises(UsageError, match="--run-id: expected the options and the data"):
         checkpoints(store_uri, fingerprint="e" * 64).latest()
@@ -163,7 +163,7 @@ def test_a_device_that_does_not_repeat_its_bits_says_so(store_uri):
     assert [(notice.exact, notice.elsewhere) for notice in told] == [(False, False)]
 
 
-def test_how_often_is_chosen_or_told(tmp_path):
+def test_how_often_is_chosen_or_set(tmp_path):
     always = checkpoints(str(tmp_path), every=0)
     assert always.due()
     never = checkpoints(str(tmp_path), every=1e9)
