@@ -157,7 +157,7 @@ def fit(
     config = plan.reference(config)
     many = as_members(model)
     results: list[EpochResult] = list(resume.position.history) if resume else []
-    begun = len(results)
+    earlier = len(results)  # epochs of the tries before
     epochs, patience = int(config.training.epochs or 0), config.training.patience
     limit, spent = config.training.time_limit, resume.position.seconds if resume else 0.0
     began = time.perf_counter()
@@ -223,9 +223,9 @@ def fit(
 
     finished = resume is not None and resume.position.finished
     # What time there was may be over before this try begins.
-    late = not finished and begun > 0 and over(results[-1].seconds)
+    late = not finished and earlier > 0 and over(results[-1].seconds)
     deadline.limited = late or (finished and resume is not None and resume.position.limited)
-    began_here = time.perf_counter()
+    preparing = time.perf_counter()
     _expect_room_for_activations(
         model, min(int(config.training.batch_size or 0), len(dataset.fit_rows))
     )
@@ -248,22 +248,22 @@ def fit(
             ThreadPoolExecutor(1).submit(loop.compile).result()
             device.release_memory()  # of the compiler
         compiled = time.perf_counter()
-        _keras_fit(model, loops, config, chain, first=epochs if idle else begun)
+        _keras_fit(model, loops, config, chain, first=epochs if idle else earlier)
     ended = time.perf_counter()
     last = saving.state(finished=True)  # also of a finished run: early stopping has chosen by now
     saved(last)
     if plain is not None:
         put_back_weights(plain, last)
-    later = results[begun + 1 :] or results[begun:] or results
+    # The first epoch of a try is slower than the others.
+    later = results[earlier + 1 :] or results[earlier:] or results
     network, validation = None, None
     if peers.index == 0:
-        network, validation = finish(model if plain is None else plain, dataset, fold)
+        network, validation = _finish(model if plain is None else plain, dataset, fold)
     best_epoch = min(results, key=_rank).epoch
-    kept_epoch: int | None = len(results)
-    if many and stopper.lowest.any() and (patience is not None or deadline.limited):
+    keeps_best = patience is not None or deadline.limited
+    kept_epoch: int | None = best_epoch if keeps_best else len(results)
+    if keeps_best and many and stopper.lowest.any():
         kept_epoch = None if many.members > 1 else int(stopper.lowest[0])
-    elif patience is not None or deadline.limited:
-        kept_epoch = best_epoch
     rate = len(dataset.fit_rows) * len(later) / sum(result.seconds for result in later)
     return Fitted(
         history=tuple(results),
@@ -272,7 +272,7 @@ def fit(
         network=network,
         validation=validation,
         time_limited=len(results) * loops[0].steps if deadline.limited else None,
-        trace_seconds=traced - began_here,
+        trace_seconds=traced - preparing,
         compile_seconds=compiled - traced,
         run_seconds=ended - compiled,
         rows_per_second=rate,
@@ -282,7 +282,7 @@ def fit(
     )
 
 
-def finish(
+def _finish(
     model: Any, dataset: Dataset, fold: NDArray[np.int32] | None
 ) -> tuple[Any, Validation | None]:
     """The network to publish, and how it does on held-out rows.
@@ -389,14 +389,14 @@ def predict(model: Any, x: Any, at: NDArray[np.int64] | None = None) -> NDArray[
     rows = rows if at is None else len(at)
     place = beside(next(iter(x.values())) if isinstance(x, Mapping) else x)
     probabilities = place.array((rows, *model.output_shape[1:]), np.float32, "predictions")
-    batch = min(PREDICT_BATCH, room(model))
+    batch = min(PREDICT_BATCH, _most_rows(model))
     for start in range(0, rows, batch):
         some = slice(start, start + batch)
         probabilities[some] = model.predict_on_batch(_part(x, some if at is None else at[some]))
     return probabilities
 
 
-def room(model: Any) -> int:
+def _most_rows(model: Any) -> int:
     """Rows that a step without gradients takes at most, by the model's widest layer."""
     import keras
 
@@ -439,6 +439,7 @@ def _part(x: Any, rows: slice | NDArray[np.int64]) -> Any:
 
 
 def _rank(result: EpochResult) -> float:
+    """Lowest for the epoch with the lowest validation loss, without one for the last epoch."""
     return -result.epoch if result.val_loss is None else result.val_loss
 
 
@@ -464,7 +465,7 @@ def _feeds(
 ) -> tuple[Feed, Feed | None]:
     """Where the rows of training come from, and those of validation, if there are any."""
     fit_rows, batch = dataset.fit_rows, int(config.training.batch_size or 0)
-    held_batch = len(held) // max(1, -(-len(held) // min(VALIDATION_BATCH, room(model))))
+    held_batch = len(held) // max(1, -(-len(held) // min(VALIDATION_BATCH, _most_rows(model))))
     seed, augmentation = config.training.seed, _augmentation(config)
     draw = augmentation.draw if augmentation else None
     if config.data.feed == "stream":
