@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from job.config import Config
 from job.data import memory
 from job.data.dataset import Dataset
-from job.data.place import counts
+from job.data.place import blocks, counts
 from job.errors import DeviceOutOfMemory
 
 HELD_OUT, TRAINED, REPORTED = -1, -2, -3
@@ -19,7 +19,8 @@ HELD_OUT, TRAINED, REPORTED = -1, -2, -3
 trains on and that does not decide when they stop, either."""
 
 FOLDS, FEWEST_FOLDS = 5, 3
-"""That members hold out in turn; fewer where a class has fewer rows."""
+"""That members hold out in turn; fewer where a class has fewer rows, or where fewer groups of rows
+stay together."""
 
 TEMPERATURES = (1.0, 1.25, 1.6)
 """At which early stopping looks at a member's loss."""
@@ -54,10 +55,22 @@ def side_by_side(
 
 
 def folds(config: Config, dataset: Dataset) -> int:
-    """How many folds the members hold out in turn; 0 where rows are held out of all of them."""
+    """How many folds the members hold out in turn; 0 where rows are held out of all or of none."""
     if len(dataset.validation_rows) or (config.model.members or 1) == 1:
         return 0
-    return max(FEWEST_FOLDS, min(FOLDS, rarest(dataset)))
+    apart = groups(dataset)  # a member with an empty fold would seem perfect after its first epoch
+    return min(apart, max(FEWEST_FOLDS, min(FOLDS, rarest(dataset)))) if apart > 1 else 0
+
+
+def groups(dataset: Dataset) -> int:
+    """Groups of rows to learn from that stay on one side of a fold; FOLDS where there are more."""
+    keys, rows = dataset.keys(), dataset.fit_rows
+    found = keys[:0]
+    for some in blocks(len(rows)):
+        found = np.unique(np.concatenate([found, keys[rows[some]]]))
+        if len(found) >= FOLDS:
+            return FOLDS
+    return len(found)
 
 
 def rarest(dataset: Dataset) -> int:

@@ -13,7 +13,7 @@ from job.config.training import CHANGES
 from job.data import splits
 from job.data.dataset import Dataset
 from job.errors import UsageError
-from job.models.members import FOLDS, folds, rarest
+from job.models.members import FOLDS, folds, groups, rarest
 from job.models.tabular import HEADS, bins_of
 
 REFERENCE: Mapping[str, Any] = {
@@ -162,11 +162,15 @@ def decide(
         values |= {"dropout": 0.2, "epochs": 40, "patience": 4}
     chosen = {name: value for name, value in values.items() if flat[name] is None}
     settled = config.replaced(**chosen)
-    if 0 < folds(settled, dataset) < FOLDS:
-        reasons += (
-            f"Members hold out {folds(settled, dataset)} folds in turn, not {FOLDS}: the rarest "
-            f"class has {rarest(dataset)} training rows.",
+    held_out = folds(settled, dataset)
+    if 0 < held_out < FOLDS:
+        rare, apart = rarest(dataset), groups(dataset)
+        cause = (
+            f"the rarest class has {rare} of the training rows"
+            if rare < apart
+            else f"only {apart} groups of training rows are to be kept apart"
         )
+        reasons += (f"Members hold out {held_out} folds in turn, not {FOLDS}: {cause}.",)
     if config.model.model == "auto":
         chosen["model"] = kind
         settled = settled.replaced(model=kind)
