@@ -63,8 +63,10 @@ def folds(config: Config, dataset: Dataset) -> int:
 
 
 def groups(dataset: Dataset) -> int:
-    """Groups of rows to learn from that stay on one side of a fold; FOLDS where there are more."""
-    keys, rows = dataset.keys(), dataset.fit_rows
+    """Groups of rows that stay on one side of a fold, FOLDS at most, and always of arrays."""
+    if dataset.table is None:
+        return FOLDS  # whose keys would be hashed for this alone
+    keys, rows = dataset.table.keys, dataset.fit_rows
     found = keys[:0]
     for some in blocks(len(rows)):
         found = np.unique(np.concatenate([found, keys[rows[some]]]))

@@ -14,7 +14,7 @@ from job.data import splits
 from job.data.dataset import Dataset
 from job.errors import UsageError
 from job.models.members import FOLDS, folds, groups, rarest
-from job.models.tabular import HEADS, bins_of
+from job.models.tabular import HEADS, bins_of, width
 
 REFERENCE: Mapping[str, Any] = {
     "members": 1,
@@ -162,15 +162,7 @@ def decide(
         values |= {"dropout": 0.2, "epochs": 40, "patience": 4}
     chosen = {name: value for name, value in values.items() if flat[name] is None}
     settled = config.replaced(**chosen)
-    held_out = folds(settled, dataset)
-    if 0 < held_out < FOLDS:
-        rare, apart = rarest(dataset), groups(dataset)
-        cause = (
-            f"the rarest class has {rare} of the training rows"
-            if rare < apart
-            else f"only {apart} groups of training rows are to be kept apart"
-        )
-        reasons += (f"Members hold out {held_out} folds in turn, not {FOLDS}: {cause}.",)
+    reasons += _fewer_folds(settled, dataset)
     if config.model.model == "auto":
         chosen["model"] = kind
         settled = settled.replaced(model=kind)
@@ -180,11 +172,27 @@ def decide(
     )
 
 
+def _fewer_folds(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """Why several members hold out fewer folds than usual, if they do."""
+    count, rare, apart = folds(config, dataset), rarest(dataset), groups(dataset)
+    if (config.model.members or 1) == 1 or len(dataset.validation_rows) or count == FOLDS:
+        return ()
+    if not count:
+        return ("Members hold out no rows: the training rows are one group.",)
+    cause = (
+        f"the training rows are {apart} groups"
+        if apart <= rare
+        else f"the rarest class has {rare} of the training rows"
+    )
+    return (f"Members hold out {count} folds in turn, not {FOLDS}: {cause}.",)
+
+
 def _for_table(
     config: Config, dataset: Dataset, *, held: float, gpu: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What the network for tables takes for options that are left open, and why."""
-    rows, validated = len(dataset.fit_rows), held or config.model.members != 1
+    rows = len(dataset.fit_rows)
+    validated = held or (config.model.members != 1 and groups(dataset) > 1)
     epochs, patience = 256 if validated else 64, 12 if len(dataset.train) < MANY else 6
     values = {
         "members": MEMBERS,
@@ -330,7 +338,7 @@ def _width(dataset: Dataset) -> int:
     assert dataset.table is not None  # noqa: S101 - only asked about tables
     schema = dataset.table.schema
     bins = int(np.count_nonzero(bins_of(dataset).scale)) if schema.numbers else 0
-    return len(schema.numbers) + bins + sum(1 + len(c.vocabulary) for c in schema.lookups)
+    return len(schema.numbers) + bins + sum(map(width, schema.lookups))
 
 
 def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from job.config import Config
 from job.data.dataset import Dataset
-from job.data.schema import Schema
+from job.data.schema import Column, Schema
 from job.models import inputs
 from job.models.members import expect_room, side_by_side
 
@@ -196,18 +196,22 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
         ]
     own = []
     for i, column in enumerate(schema.lookups):
-        count = inputs.slots(column)
-        if count <= ONE_HOT:
+        count, size = inputs.slots(column), width(column)
+        if size == count:
             parts.append(inputs.one_hot(rows["codes"], i, column))
         else:
-            # Its size: a rule of thumb of fast.ai, capped.
-            size = min(16, round(1.6 * count**0.56))
             codes = ops.take(rows["codes"], [i], axis=1)
             own.append(inputs.vectors(codes, members, count, size, SPREAD)[:, :, 0])
     for i, column in enumerate(schema.times):
         parts += inputs.calendar(rows["times"], i, column)
     own += inputs.bags(schema, rows, members)
     return inputs.joined(parts, own)
+
+
+def width(column: Column) -> int:
+    """Features of a category: codes one-hot or, of many, a vector by fast.ai's rule of thumb."""
+    count = inputs.slots(column)
+    return count if count <= ONE_HOT else min(16, round(1.6 * count**0.56))
 
 
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -178,6 +178,7 @@ def print_tables(work: Path, tables: dict[str, tuple[str, str]]) -> None:
         if count:  # else both are about zero
             honest.append(total(ours, "validation_loss") / total(ours, "loss"))
     if not good:
+        print(f"\nNo split has figures of all three, {', '.join(NAMES[each] for each in ALWAYS)}.")
         return
     print(
         "\n| geometric mean of the ratio to | tables | errors + ½ | log loss |\n|---|---|---|---|"

@@ -140,17 +140,6 @@ def test_a_rare_class_has_fewer_folds_and_the_plan_says_so():
     assert "4 folds in turn, not 5" in settled.reasons[0]
 
 
-@pytest.mark.parametrize(("apart", "held_out"), [(4, 4), (2, 2), (1, 0)])
-def test_no_member_holds_out_an_empty_fold_where_few_groups_stay_together(apart, held_out):
-    dataset = tiny.corners(240, 0)
-    x = dataset.train.x[np.arange(len(dataset.train)) % apart]
-    few = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, x=x))
-    settled = plan.decide(Config.of(members=5), few, gpu=False)
-    assert members.folds(settled.config, few) == held_out
-    said = f"{held_out} folds in turn, not 5: only {apart} groups"
-    assert [said in reason for reason in settled.reasons] == [True] * (held_out > 0)
-
-
 def test_rows_count_as_repeated_where_equal_ones_are_of_one_class():
     dataset = tiny.corners(240, 0)
     x, y = dataset.train.x.copy(), dataset.train.y.copy()

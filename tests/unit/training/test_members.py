@@ -12,7 +12,7 @@ from job import data, device, export, models, training
 from job.config import Config, DataOptions
 from job.data import splits
 from job.errors import Preempted, TrainingDiverged
-from job.models import plan
+from job.models import members, plan
 from job.models.members import FOLDS, TEMPERATURES, TRAINED, probabilities
 from job.training import blocks, calibration
 from job.training.best import Best
@@ -61,6 +61,27 @@ def several(dataset=None, **options):
 
 def bits(model):
     return [np.asarray(variable).tobytes() for variable in model.network.trainable_weights]
+
+
+@pytest.mark.parametrize(
+    ("groups", "held_out", "said"),
+    [
+        (5, 5, None),
+        (4, 4, "4 folds in turn, not 5: the training"),
+        (2, 2, "2 groups"),
+        (1, 0, "no"),
+    ],
+)
+def test_no_member_holds_out_an_empty_fold_where_few_groups_stay_together(
+    table, groups, held_out, said
+):
+    dataset = load(table, Config())
+    keys = np.arange(len(dataset.train), dtype=np.uint64) % groups
+    few = dataclasses.replace(dataset, table=dataclasses.replace(dataset.table, keys=keys))
+    decided = plan.decide(Config.of(data="t", name="t"), few, gpu=False)
+    assert members.folds(decided.config, few) == held_out
+    assert [said in reason for reason in decided.reasons] == [True] * (said is not None)
+    assert (decided.config.training.patience is None) == (held_out == 0)
 
 
 def test_folds_keep_keys_together_and_spread_the_classes():
