@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from job.config import GROUP_OF, OPTIONS, Config
 from job.config.options import arguments
 from job.config.training import CHANGES
@@ -14,7 +12,7 @@ from job.data import splits
 from job.data.dataset import Dataset
 from job.errors import UsageError
 from job.models.members import FOLDS, folds, groups, rarest
-from job.models.tabular import HEADS, bins_of, width
+from job.models.tabular import HEADS, feature_count
 
 REFERENCE: Mapping[str, Any] = {
     "members": 1,
@@ -206,7 +204,7 @@ def _for_table(
     if gpu or config.model.hidden is not None or config.model.members is not None:
         return values, ()
     open_epochs = epochs if config.training.epochs is None else None
-    smaller, reasons = for_processor(rows, _width(dataset), open_epochs)
+    smaller, reasons = for_processor(rows, feature_count(dataset), open_epochs)
     return {**values, **smaller}, reasons
 
 
@@ -331,14 +329,6 @@ def _channels(height: int, width: int) -> tuple[int, ...]:
     if side < 4 * SMALLEST:
         return (32, 64)
     return (16, 32, 64) if side <= STEM_SIDE else (32, 64, 128)
-
-
-def _width(dataset: Dataset) -> int:
-    """About the number of features of the network for tables, which its first layer multiplies."""
-    assert dataset.table is not None  # noqa: S101 - only asked about tables
-    schema = dataset.table.schema
-    bins = int(np.count_nonzero(bins_of(dataset).scale)) if schema.numbers else 0
-    return len(schema.numbers) + bins + sum(map(width, schema.lookups))
 
 
 def _expect_suited(kind: str, config: Config, dataset: Dataset) -> None:

@@ -196,7 +196,7 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
         ]
     own = []
     for i, column in enumerate(schema.lookups):
-        count, size = inputs.slots(column), width(column)
+        count, size = inputs.slots(column), _size(column)
         if size == count:
             parts.append(inputs.one_hot(rows["codes"], i, column))
         else:
@@ -208,7 +208,15 @@ def encoded(schema: Schema, rows: Mapping[str, Any], dataset: Dataset, members: 
     return inputs.joined(parts, own)
 
 
-def width(column: Column) -> int:
+def feature_count(dataset: Dataset) -> int:
+    """About how many features `encoded` gives, which the first layer multiplies."""
+    assert dataset.table is not None  # noqa: S101 - only asked about tables
+    schema = dataset.table.schema
+    bins = int(np.count_nonzero(bins_of(dataset).scale)) if schema.numbers else 0
+    return len(schema.numbers) + bins + sum(map(_size, schema.lookups))
+
+
+def _size(column: Column) -> int:
     """Features of a category: codes one-hot or, of many, a vector by fast.ai's rule of thumb."""
     count = inputs.slots(column)
     return count if count <= ONE_HOT else min(16, round(1.6 * count**0.56))

@@ -9,6 +9,15 @@ from job.process import log
 from job.training.state import EpochResult
 
 
+@pytest.fixture
+def out():
+    """What a person reads."""
+    handlers, stream = log.logger.handlers, io.StringIO()
+    log.setup("text", stream)
+    yield stream
+    log.logger.handlers = handlers
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
@@ -16,10 +25,7 @@ from job.training.state import EpochResult
         ((2.5, 2.4, 0.1), ["640 s: 256 epochs of 2.50 s"]),  # 25 s less
     ],
 )
-def test_the_second_epoch_corrects_an_estimate_that_was_much_too_high(seconds, said, monkeypatch):
-    monkeypatch.setattr(log.logger, "handlers", [])
-    out = io.StringIO()
-    log.setup("text", out)
+def test_the_second_epoch_corrects_an_estimate_that_was_much_too_high(seconds, said, out):
     results = []
     for each in seconds:
         result = {"epoch": len(results) + 1, "seconds": each, "loss": 1.0, "accuracy": 0.5}
@@ -30,10 +36,7 @@ def test_the_second_epoch_corrects_an_estimate_that_was_much_too_high(seconds, s
     assert estimates == [f"Training will take at most {each}." for each in said]
 
 
-def test_one_epoch_is_no_epochs(monkeypatch):
-    monkeypatch.setattr(log.logger, "handlers", [])
-    out = io.StringIO()
-    log.setup("text", out)
+def test_one_epoch_is_no_epochs(out):
     epoch = EpochResult(
         epoch=1, seconds=1.0, loss=1.0, accuracy=0.5, val_loss=None, val_accuracy=None
     )

@@ -69,7 +69,7 @@ def bits(model):
         (5, 5, None),
         (4, 4, "4 folds in turn, not 5: the training"),
         (2, 2, "2 groups"),
-        (1, 0, "no"),
+        (1, 0, "no rows"),
     ],
 )
 def test_no_member_holds_out_an_empty_fold_where_few_groups_stay_together(
